@@ -1,0 +1,33 @@
+"""How answers and errors leave the gateway: one dump to bytes, one place where an error becomes HTTP."""
+
+from math import ceil
+
+import orjson
+from starlette.responses import Response
+
+from app.api.dialects.base import Dialect
+from app.errors import RerankError, SlowBody, TooLarge, Unauthorized
+
+
+class InternalError(RerankError):
+    """A bug of ours; the log has its trace."""
+
+
+def answer(content: object) -> Response:
+    """A 200 with `content` as JSON."""
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+def error_answer(error: RerankError, dialect: Dialect, path: str) -> Response:
+    """An error in the shape the client's dialect has for it."""
+    response = Response(
+        orjson.dumps(dialect.render_error(error, path)), status_code=error.status, media_type="application/json"
+    )
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(max(1, ceil(error.retry_after_s)))
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, SlowBody | TooLarge):
+        # The rest of the body would have to be read and thrown away before the connection could be used again.
+        response.headers["Connection"] = "close"
+    return response

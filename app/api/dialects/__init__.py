@@ -1,0 +1,76 @@
+"""Which wire shape a request has. A dialect is one file here; nothing else in the program knows it exists."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.api.dialects.base import Dialect
+from app.api.dialects.cohere1 import Cohere1
+from app.api.dialects.cohere2 import Cohere2
+from app.api.dialects.score import Score
+from app.api.dialects.sglang import Sglang
+from app.api.dialects.tei import Tei
+from app.api.dialects.vllm import Vllm
+from app.api.dialects.voyage import Voyage
+from app.errors import BadInput
+
+_VLLM: Dialect = Vllm(echoes=False)
+# Who calls `/v1/rerank` expects vLLM's and Jina's echo; Milvus, on `/rerank`, decodes none (681 kB per 1000 documents).
+_VLLM_V1: Dialect = Vllm(echoes=True)
+_SCORE: Dialect = Score()
+_COHERE1: Dialect = Cohere1()
+_COHERE2: Dialect = Cohere2()
+_TEI: Dialect = Tei()
+_VOYAGE: Dialect = Voyage()
+_SGLANG: Dialect = Sglang()
+_BY_NAME = {dialect.name: dialect for dialect in (_VLLM, _COHERE1, _COHERE2, _TEI, _VOYAGE, _SGLANG)}
+
+
+def foretell(path: str, asked: str | None) -> Dialect:
+    """The dialect as far as it can be told before the body is read: for errors that come earlier."""
+    if asked not in _BY_NAME:
+        asked = None
+    return detect(path, asked, {})
+
+
+def detect(path: str, asked: str | None, body: Mapping[str, Any]) -> Dialect:
+    """The dialect of a request; the first rule that fits wins.
+
+    Args:
+        path: The route, such as `/v2/rerank`.
+        asked: The query string's `dialect`.
+        body: The decoded JSON object.
+
+    Raises:
+        BadInput: `asked` is no dialect.
+    """
+    if path.endswith("/score"):
+        return _SCORE
+    if asked is not None:
+        if asked not in _BY_NAME:
+            raise BadInput(f"dialect must be one of {', '.join(sorted(_BY_NAME))}", param="dialect")
+        return _vllm_on(path) if asked == _VLLM.name else _BY_NAME[asked]
+    if path.startswith("/v2/"):
+        return _COHERE2
+    return _detect_by_body(body) or _vllm_on(path)
+
+
+def _detect_by_body(body: Mapping[str, Any]) -> Dialect | None:
+    """The dialect that the body's own fields give away, if they do."""
+    if "texts" in body:
+        return _TEI
+    if "top_k" in body:
+        return _VOYAGE
+    if "rank_fields" in body or "max_chunks_per_doc" in body or _has_objects(body.get("documents")):
+        return _COHERE1
+    return None
+
+
+def _vllm_on(path: str) -> Dialect:
+    return _VLLM_V1 if path.startswith("/v1/") else _VLLM
+
+
+def _has_objects(documents: object) -> bool:
+    """Whether some document is an object that is more than a text. Multimodal `content` is nobody's text."""
+    if not isinstance(documents, list):
+        return False
+    return any(type(item) is dict and not item.keys() <= {"text", "content"} for item in documents)

@@ -1,0 +1,176 @@
+"""What a dialect is, and the wire rules all of them share."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from app.errors import BadInput, RerankError
+from app.policy.rank import rank
+from app.work import RerankRequest, Scored
+
+# Cohere counts a search of up to 100 documents as one unit.
+_DOCUMENTS_PER_SEARCH_UNIT = 100
+
+
+class Dialect(Protocol):
+    """One wire shape: what it calls things on the way in and on the way out."""
+
+    name: ClassVar[str]
+
+    def parse(self, body: Mapping[str, Any]) -> RerankRequest:
+        """The request in `body`.
+
+        Args:
+            body: The decoded JSON object, defaults from the query string filled in.
+
+        Raises:
+            BadInput: names the field at fault.
+        """
+
+    def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
+        """The answer, ready to be encoded as JSON."""
+
+    def render_error(self, error: RerankError, path: str) -> object:
+        """The body of an error answer."""
+
+
+def _as_texts(documents: object) -> object:
+    """Documents as strings; a bare string is one document, `{"text": ...}` is its text."""
+    if isinstance(documents, str):
+        return [documents]
+    if not isinstance(documents, list):
+        raise BadInput("documents must be a list of strings", param="documents")
+    if not documents:
+        raise BadInput("documents is empty: send at least one document", param="documents")
+    return [
+        item if type(item) is str else _text_of(item, f"documents[{index}]") for index, item in enumerate(documents)
+    ]
+
+
+def _text_of(item: object, place: str) -> str:
+    if isinstance(item, dict) and item.keys() == {"text"} and isinstance(item["text"], str):
+        return item["text"]
+    kind = "an object with other keys" if isinstance(item, dict) else "null" if item is None else type(item).__name__
+    raise BadInput(f'{place} is {kind}: send a string or {{"text": "..."}}', param=place)
+
+
+def _limit(value: int | None) -> int | None:
+    if value == 0:
+        raise ValueError("0 leaves nothing to score: send -1 for the model's length, or a positive number")
+    return value
+
+
+_TEXT = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+Documents = Annotated[
+    list[str],
+    BeforeValidator(_as_texts),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, _TEXT]}},
+                {"type": "string"},
+            ],
+            "title": "Documents",
+            "description": 'Strings or {"text": string} objects; a bare string is one document.',
+        }
+    ),
+]
+
+
+class Wire(BaseModel):
+    """Fields every request may have. Unknown ones are ignored, as vLLM does."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    not_scoring: ClassVar[frozenset[str]] = frozenset()
+
+    model: str | None = Field(default=None, description="May be left out when there is one model, or a default.")
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1), AfterValidator(_limit)] | None = Field(
+        default=None, description="Cut query and document together at this many tokens; -1 is the model's length."
+    )
+    truncation_side: Literal["left", "right"] | None = None
+    max_tokens_per_query: int | None = Field(default=None, ge=0, description="Cut the query at this many tokens.")
+    max_tokens_per_doc: int | None = Field(default=None, ge=0, description="Cut each document at this many tokens.")
+    use_activation: bool | None = Field(default=None, description="false returns raw logits.")
+    instruction: str | None = Field(default=None, description="For models behind a chat template.")
+    timeout_ms: int | None = Field(
+        default=None, gt=0, description="Give up after this long; never longer than the gateway's own."
+    )
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> Self:
+        """The checked fields of `body`.
+
+        Raises:
+            BadInput: names the first field at fault, never its value.
+        """
+        try:
+            return cls.model_validate(body)
+        except ValidationError as exc:
+            raise _told(exc) from None
+
+    def scoring_fields(self) -> dict[str, Any]:
+        """The fields that change scores, as far as the client sent them."""
+        values = {name: getattr(self, name) for name in SCORING_FIELDS}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+SCORING_FIELDS = (
+    "truncate_prompt_tokens",
+    "truncation_side",
+    "max_tokens_per_query",
+    "max_tokens_per_doc",
+    "use_activation",
+    "instruction",
+)
+
+
+def render_results(request: RerankRequest, scored: Scored, request_id: str, api_version: str) -> dict[str, object]:
+    """The answer vLLM, Jina and Cohere share; `meta` is Cohere's, `usage` and `model` are vLLM's and Jina's."""
+    units = ceil(len(request.pairs) / _DOCUMENTS_PER_SEARCH_UNIT)
+    return {
+        "id": f"rerank-{request_id}",
+        "model": scored.model,
+        "usage": {"prompt_tokens": scored.tokens, "total_tokens": scored.tokens},
+        "results": rows(request, scored, score="relevance_score", document="document"),
+        "meta": {"api_version": {"version": api_version}, "billed_units": {"search_units": units}},
+    }
+
+
+def rows(request: RerankRequest, scored: Scored, *, score: str, document: str) -> list[dict[str, object]]:
+    """The ranking as objects; `score` and `document` are what the dialect calls them."""
+    best = rank(scored.scores, request.top_n)
+    if request.echo is None:
+        return [{"index": index, score: scored.scores[index]} for index in best]
+    return [{"index": index, score: scored.scores[index], document: request.echo[index]} for index in best]
+
+
+def echo(texts: Sequence[str], *, wanted: bool) -> Sequence[object] | None:
+    """What is returned as each document, the way vLLM, Jina and Cohere write it."""
+    return [{"text": text} for text in texts] if wanted else None
+
+
+def render_openai_error(error: RerankError, path: str) -> dict[str, object]:
+    """The error as vLLM writes it, with the text once more where the clients of a path look for it."""
+    shown: dict[str, object] = {
+        "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.status}
+    }
+    if path.startswith("/v2"):
+        shown["message"] = error.message
+    elif path.startswith("/v1"):
+        shown["detail"] = error.message
+    return shown
+
+
+def _told(exc: ValidationError) -> BadInput:
+    error = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+    steps = [step for step in error["loc"] if not (isinstance(step, str) and step.startswith("function-"))]
+    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+    problem = error["msg"].removeprefix("Value error, ")
+    return BadInput(f"{place}: {problem}", param=place or None)

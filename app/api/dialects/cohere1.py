@@ -1,0 +1,59 @@
+"""Cohere's v1 shape: documents may be objects whose fields are ranked together."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from app.api.dialects import base
+from app.errors import BadInput, RerankError
+from app.work import Pairs, RerankRequest, Scored
+
+
+class Cohere1Body(base.Wire):
+    """A rerank request as Cohere's v1 clients write it. `max_chunks_per_doc` is taken and ignored."""
+
+    query: str
+    documents: list[str | dict[str, Any]] = Field(min_length=1)
+    top_n: int | None = Field(default=None, ge=0)
+    rank_fields: list[str] | None = Field(default=None, description="Fields of document objects to rank by, in order.")
+    return_documents: bool = False
+
+
+class Cohere1:
+    """`results` with `relevance_score`; a returned document is the object that was sent."""
+
+    name: ClassVar[str] = "cohere1"
+
+    def parse(self, body: Mapping[str, Any]) -> RerankRequest:
+        wire = Cohere1Body.read(body)
+        fields = wire.rank_fields or ["text"]
+        texts = [_joined(document, fields, index) for index, document in enumerate(wire.documents)]
+        sent = [{"text": document} if isinstance(document, str) else document for document in wire.documents]
+        return RerankRequest(
+            pairs=Pairs([wire.query], texts),
+            model=wire.model,
+            top_n=wire.top_n or None,
+            echo=sent if wire.return_documents else None,
+            fields=wire.scoring_fields(),
+            timeout_ms=wire.timeout_ms,
+        )
+
+    def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
+        return base.render_results(request, scored, request_id, api_version="1")
+
+    def render_error(self, error: RerankError, path: str) -> object:
+        return base.render_openai_error(error, path)
+
+
+def _joined(document: str | dict[str, Any], fields: list[str], index: int) -> str:
+    """The text a document is ranked by."""
+    if isinstance(document, str):
+        return document
+    values = [document[field] for field in fields if document.get(field) is not None]
+    if not values:
+        place = f"documents[{index}]"
+        raise BadInput(
+            f"{place} has none of the fields {', '.join(fields)[:100]}: name its fields in rank_fields", param=place
+        )
+    return "\n".join(value if isinstance(value, str) else str(value) for value in values)

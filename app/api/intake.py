@@ -1,0 +1,110 @@
+"""Request bodies, read within limits of size, time and memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, Request
+
+from app.errors import BadInput, Overloaded, SlowBody, TooLarge, WrongMediaType
+from app.settings import Settings
+
+
+class Intake:
+    """Holds the bytes of all request bodies below a common limit."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._max_body_bytes = settings.max_body_bytes
+        self._max_bytes_in_flight = settings.max_bytes_in_flight
+        self._body_timeout_s = settings.body_timeout_s
+        self.bytes_in_flight = 0
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[dict[str, Any]]:
+        """The request's JSON object; its bytes are charged until the end of the block.
+
+        Raises:
+            WrongMediaType, TooLarge, Overloaded, SlowBody, BadInput: as their names say.
+            ClientDisconnect: the client left while it was sending.
+        """
+        _check_type(request)
+        announced = _content_length(request)
+        charge = _Charge(self)
+        try:
+            charge.raise_to(announced)
+            try:
+                async with asyncio.timeout(self._body_timeout_s):
+                    body = await _read(request, charge)
+            except TimeoutError:
+                message = f"The body didn't arrive in {self._body_timeout_s:g} s: send it faster, or send less."
+                raise SlowBody(message) from None
+            yield _decode(body)
+        finally:
+            charge.give_back()
+
+    def charge(self, more_bytes: int, body_bytes: int) -> None:
+        """Take `more_bytes` for a body that then has `body_bytes`."""
+        if body_bytes > self._max_body_bytes:
+            message = f"The body has more than {self._max_body_bytes} bytes: send fewer documents per request."
+            raise TooLarge(message)
+        if self.bytes_in_flight + more_bytes > self._max_bytes_in_flight:
+            raise Overloaded("The gateway holds as many bytes of requests as it may: try again.", retry_after_s=1.0)
+        self.bytes_in_flight += more_bytes
+
+
+class _Charge:
+    """What one body has been charged."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._charged_bytes = 0
+
+    def raise_to(self, body_bytes: int) -> None:
+        more = body_bytes - self._charged_bytes
+        if more > 0:
+            self._intake.charge(more, body_bytes)
+            self._charged_bytes = body_bytes
+
+    def give_back(self) -> None:
+        self._intake.bytes_in_flight -= self._charged_bytes
+
+
+def _check_type(request: Request) -> None:
+    content_type = request.headers.get("content-type", "application/json")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise WrongMediaType("The body must be JSON: send the header Content-Type: application/json.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise WrongMediaType("Compressed bodies aren't taken: send the JSON as it is.")
+
+
+def _content_length(request: Request) -> int:
+    length = request.headers.get("content-length", "0")
+    return int(length) if length.isascii() and length.isdigit() else 0
+
+
+async def _read(request: Request, charge: _Charge) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        size += len(part)
+        charge.raise_to(size)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        # Refuses NaN, lone surrogates, invalid UTF-8 and nesting deeper than 200; faster than orjson on long strings.
+        decoded = from_json(body, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as exc:
+        # The parser's text names the place, and never quotes the body.
+        raise BadInput(f"The body is not valid JSON: {exc}.") from None
+    if not isinstance(decoded, dict):
+        raise BadInput('The body must be a JSON object such as {"query": "...", "documents": ["..."]}.')
+    return decoded

@@ -1,0 +1,178 @@
+"""What `/docs` and `/openapi.json` say about the routes that score."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from app.api.dialects.base import Wire
+from app.api.dialects.cohere1 import Cohere1Body
+from app.api.dialects.cohere2 import Cohere2Body
+from app.api.dialects.score import ScoreBody
+from app.api.dialects.tei import TeiBody
+from app.api.dialects.vllm import VllmBody
+from app.api.dialects.voyage import VoyageBody
+
+_QUERY = "What is the capital of France?"
+_DOCUMENTS = [
+    "The capital of Brazil is Brasilia.",
+    "The capital of France is Paris.",
+    "Horses and cows are both animals.",
+]
+
+
+class _Shown(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Usage(_Shown):
+    """Tokens that workers processed for the request."""
+
+    total_tokens: int
+    prompt_tokens: int | None = None
+
+
+class Result(_Shown):
+    """One document of a ranking; `document` only where documents are returned."""
+
+    index: int
+    relevance_score: float
+    document: dict[str, Any] | str | None = None
+
+
+class RerankResponse(_Shown):
+    """vLLM, Jina and Cohere: best first."""
+
+    id: str
+    model: str
+    usage: Usage
+    results: list[Result]
+    meta: dict[str, Any]
+
+
+class Row(_Shown):
+    """TEI and SGLang: one document of a bare list, best first."""
+
+    index: int
+    score: float
+    text: str | None = None
+    document: dict[str, Any] | None = None
+
+
+class VoyageResponse(_Shown):
+    """Voyage: best first."""
+
+    object: str
+    data: list[Result]
+    model: str
+    usage: Usage
+
+
+class ScoreRow(_Shown):
+    """One pair's score."""
+
+    index: int
+    object: str
+    score: float
+
+
+class ScoreResponse(_Shown):
+    """vLLM's score answer: in the order of the request."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    data: list[ScoreRow]
+    usage: Usage
+
+
+class Error(_Shown):
+    """What went wrong, where, and what to do."""
+
+    message: str
+    type: str
+    param: str | None
+    code: int
+
+
+class ErrorResponse(_Shown):
+    """`message` is added on `/v2`, `detail` on `/v1`, for the clients that look there."""
+
+    error: Error
+    message: str | None = None
+    detail: str | None = None
+
+
+class TeiErrorResponse(_Shown):
+    """TEI's error."""
+
+    error: str
+    error_type: str
+
+
+_ERRORS = {
+    400: "The request is wrong; `param` says where",
+    401: "No API key, or an unknown one",
+    404: "Unknown model",
+    408: "The body didn't arrive in time",
+    413: "The body is too large",
+    415: "The body isn't plain JSON",
+    429: "Overloaded; see Retry-After",
+    502: "Workers answered badly or are misconfigured",
+    503: "No usable worker; see Retry-After",
+    504: "Time ran out while a worker worked",
+}
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "milvus": {"summary": "Milvus, plain curl", "value": {"query": _QUERY, "documents": _DOCUMENTS}},
+    "jina": {
+        "summary": "vLLM, Jina, Cohere",
+        "value": {"query": _QUERY, "documents": _DOCUMENTS, "top_n": 2, "return_documents": True},
+    },
+    "cohere1": {
+        "summary": "Cohere v1 with objects",
+        "value": {
+            "query": _QUERY,
+            "documents": [{"title": "Paris", "text": _DOCUMENTS[1]}],
+            "rank_fields": ["title", "text"],
+        },
+    },
+    "tei": {"summary": "TEI", "value": {"query": _QUERY, "texts": _DOCUMENTS, "return_text": True}},
+    "voyage": {"summary": "Voyage", "value": {"query": _QUERY, "documents": _DOCUMENTS, "top_k": 2}},
+}
+_RERANK_BODIES: tuple[type[Wire], ...] = (VllmBody, Cohere1Body, TeiBody, VoyageBody)
+
+
+def describe(path: str) -> dict[str, Any]:
+    """Keyword arguments for `add_api_route` that describe the route at `path`."""
+    if path.endswith("/score"):
+        example = {"pairs": {"summary": "One query, N texts", "value": {"text_1": _QUERY, "text_2": _DOCUMENTS}}}
+        return _route("Score pairs, in the order they are sent", (ScoreBody,), example, ScoreResponse)
+    if path.startswith("/v2/"):
+        examples = {"cohere2": _EXAMPLES["milvus"] | {"summary": "Cohere v2, Milvus 2.6.0"}}
+        return _route("Rerank documents (Cohere v2)", (Cohere2Body,), examples, RerankResponse)
+    answer = RerankResponse | VoyageResponse | list[Row]
+    return _route("Rerank documents", _RERANK_BODIES, _EXAMPLES, answer)
+
+
+def _route(summary: str, bodies: tuple[type[Wire], ...], examples: dict[str, Any], answer: Any) -> dict[str, Any]:
+    schemas = [body.model_json_schema() for body in bodies]
+    content = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}, "examples": examples}
+    return {
+        "summary": summary,
+        "tags": ["rerank"],
+        "response_model": answer,
+        "responses": {
+            status: {"model": ErrorResponse | TeiErrorResponse, "description": text} for status, text in _ERRORS.items()
+        },
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": {"application/json": content}},
+            "parameters": [
+                _parameter("dialect", "vllm, cohere1, cohere2, tei, voyage or sglang; else told from the body")
+            ]
+            + [_parameter(name, f"Default for the body's `{name}`.") for name in ("model", "return_documents")],
+        },
+    }
+
+
+def _parameter(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": {"type": "string"}}

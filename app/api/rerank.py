@@ -1,0 +1,163 @@
+"""The routes that score: bytes -> request -> scores -> bytes."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
+
+from app.api import dialects
+from app.api.answers import InternalError, answer, error_answer
+from app.api.dialects.base import Dialect
+from app.api.intake import Intake
+from app.api.leaving import ClientLeft, cancelled_when_client_leaves
+from app.api.openapi import describe
+from app.auth import Keys
+from app.errors import BadInput, RerankError
+from app.gateway import Gateway
+from app.metrics import Metrics
+from app.settings import Settings
+from app.work import Pairs, RerankRequest, Tally
+
+ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
+# Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
+_QUERY_DEFAULTS = ("model", "return_documents", "truncate_prompt_tokens", "max_tokens_per_doc", "timeout_ms")
+_CLIENT_LEFT = 499
+
+
+@dataclass(slots=True)
+class _Visit:
+    """One request, for its log line and its metrics.
+
+    Args:
+        arrived: On the loop's clock, which deadlines go by; uvloop's has whole milliseconds.
+        started: On the finer clock that durations are measured with.
+    """
+
+    path: str
+    request_id: str
+    arrived: float
+    started: float
+    dialect: Dialect
+    key: str = ""
+    tally: Tally = field(default_factory=Tally)
+
+
+class RerankApi:
+    """Serves every route that scores."""
+
+    def __init__(self, *, gateway: Gateway, intake: Intake, keys: Keys, settings: Settings, metrics: Metrics) -> None:
+        self._gateway = gateway
+        self._intake = intake
+        self._keys = keys
+        self._settings = settings
+        self._metrics = metrics
+        self._log = structlog.get_logger()
+
+    def router(self) -> APIRouter:
+        """The routes, described for OpenAPI."""
+        router = APIRouter()
+        for path in ROUTES:
+            router.add_api_route(path, self.serve, methods=["POST"], **describe(path))
+        return router
+
+    async def serve(self, request: Request) -> Response:
+        """Answer one request, log it and count it."""
+        path = request.url.path
+        visit = _Visit(
+            path=path,
+            request_id=request.state.request_id,
+            arrived=asyncio.get_running_loop().time(),
+            started=perf_counter(),
+            dialect=dialects.foretell(path, request.query_params.get("dialect")),
+        )
+        try:
+            response = await self._score(request, visit)
+        except (ClientLeft, ClientDisconnect):
+            response = Response(status_code=_CLIENT_LEFT)
+        except RerankError as error:
+            response = error_answer(error, visit.dialect, path)
+            self._record(visit, response.status_code, error=error.message)
+            return response
+        except Exception:  # noqa: BLE001 - the last resort: whatever it is, the client gets an answer and the log a trace
+            self._log.exception("bug", request_id=visit.request_id, route=path)
+            message = f"The gateway has a bug; its log has the details under request id {visit.request_id}."
+            response = error_answer(InternalError(message), visit.dialect, path)
+        self._record(visit, response.status_code)
+        return response
+
+    async def _score(self, request: Request, visit: _Visit) -> Response:
+        visit.key = self._keys.name_of(request.headers.get("authorization"))
+        async with self._intake.body(request) as body:
+            parsed = self._parse(request, body, visit)
+            deadline = visit.arrived + self._time_limit_s(request, parsed)
+            async with cancelled_when_client_leaves(request.receive):
+                scored = await self._gateway.score(
+                    parsed, request_id=visit.request_id, deadline=deadline, tally=visit.tally
+                )
+            return answer(visit.dialect.render(parsed, scored, visit.request_id))
+
+    def _parse(self, request: Request, body: dict[str, Any], visit: _Visit) -> RerankRequest:
+        if "top_n" in request.query_params:
+            # It would shift the scores of Milvus, which goes by position.
+            raise BadInput("top_n can't be set in the query string: send it in the body", param="top_n")
+        for name in _QUERY_DEFAULTS:
+            if name in request.query_params and body.get(name) is None:
+                body[name] = request.query_params[name]
+        visit.dialect = dialects.detect(visit.path, request.query_params.get("dialect"), body)
+        parsed = visit.dialect.parse(body)
+        visit.tally.documents = len(parsed.pairs)
+        _check_sizes(parsed.pairs, self._settings)
+        if not self._settings.forward_fields:
+            return parsed
+        forwarded = {name: body[name] for name in self._settings.forward_fields if body.get(name) is not None}
+        return replace(parsed, fields=forwarded | dict(parsed.fields))
+
+    def _time_limit_s(self, request: Request, parsed: RerankRequest) -> float:
+        """The shortest of all limits: the client's can't lengthen ours."""
+        limits = [self._settings.deadline_s]
+        if parsed.timeout_ms is not None:
+            limits.append(parsed.timeout_ms / 1000)
+        for name, given in (
+            ("X-Request-Timeout-Ms", request.headers.get("x-request-timeout-ms")),
+            ("timeout_ms", request.query_params.get("timeout_ms")),
+        ):
+            if given is not None:
+                if not (given.isascii() and given.isdigit() and int(given) > 0):
+                    raise BadInput(f"{name} must be a whole number of milliseconds above 0", param=name)
+                limits.append(int(given) / 1000)
+        return min(limits)
+
+    def _record(self, visit: _Visit, status: int, **more: str) -> None:
+        seconds = perf_counter() - visit.started
+        self._metrics.request(visit.path, visit.dialect.name, status, seconds)
+        self._log.info(
+            "request",
+            request_id=visit.request_id,
+            route=visit.path,
+            dialect=visit.dialect.name,
+            key=visit.key,
+            model=visit.tally.model,
+            documents=visit.tally.documents,
+            chunks=visit.tally.chunks,
+            attempts=visit.tally.attempts,
+            status=status,
+            ms=round(seconds * 1000, 2),
+            **more,
+        )
+
+
+def _check_sizes(pairs: Pairs, settings: Settings) -> None:
+    if len(pairs) > settings.max_documents:
+        message = f"{len(pairs)} documents are more than the {settings.max_documents} one request may have: send fewer"
+        raise BadInput(message, param="documents")
+    longest = settings.max_document_chars
+    for what, texts in (("documents", pairs.documents), ("query", pairs.queries)):
+        for index, text in enumerate(texts):
+            if len(text) > longest:
+                place = what if what == "query" and len(texts) == 1 else f"{what}[{index}]"
+                message = f"{place} has {len(text)} characters, more than the {longest} allowed: shorten it"
+                raise BadInput(message, param=place)

@@ -1,0 +1,77 @@
+"""The routes about the gateway itself: models, health, version, metrics."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from app import __version__
+from app.api import dialects
+from app.api.answers import answer, error_answer
+from app.auth import Keys
+from app.errors import NoWorker, Unauthorized
+from app.fleet.fleet import Fleet
+from app.metrics import Metrics
+
+# Any fixed date will do: clients want the field, and a worker's own date is when it was asked.
+_CREATED = 1700000000
+
+
+def service_router(*, fleet: Fleet, keys: Keys, metrics: Metrics, is_draining: Callable[[], bool]) -> APIRouter:
+    """Models (with a key, where keys are set), liveness, readiness, version and metrics."""
+    router = APIRouter(tags=["service"])
+
+    @router.get("/v1/models", summary="The models that workers serve, aliases included")
+    async def models(request: Request) -> Response:
+        try:
+            keys.name_of(request.headers.get("authorization"))
+        except Unauthorized as error:
+            path = request.url.path
+            return error_answer(error, dialects.foretell(path, None), path)
+        return answer({"object": "list", "data": [_model(name, fleet) for name in sorted(fleet.models())]})
+
+    @router.get("/livez", summary="The process answers")
+    async def livez() -> Response:
+        return answer({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        if is_draining():
+            problem = "This replica is shutting down."
+        elif not fleet.was_ever_usable:
+            reasons = "; ".join(worker.trouble.reason for worker in fleet.workers if worker.trouble)
+            problem = f"No worker has been usable yet: {reasons}."
+        else:
+            return answer({"status": "ok"})
+        path = request.url.path
+        return error_answer(NoWorker(problem[:500], retry_after_s=1.0), dialects.foretell(path, None), path)
+
+    for path in ("/readyz", "/health"):
+        router.add_api_route(
+            path,
+            readyz,
+            methods=["GET"],
+            summary="A worker has been usable since the start, and this replica isn't shutting down",
+            responses={503: {"description": "Not ready"}},
+        )
+
+    @router.get("/version", summary="The gateway's version")
+    async def version() -> Response:
+        return answer({"version": __version__})
+
+    @router.get("/metrics", summary="Prometheus metrics")
+    async def prometheus() -> Response:
+        return Response(metrics.render(), media_type=metrics.content_type)
+
+    return router
+
+
+def _model(name: str, fleet: Fleet) -> dict[str, Any]:
+    mark = fleet.models()[name]
+    return {
+        "id": name,
+        "object": "model",
+        "created": _CREATED,
+        "owned_by": "rerank-gateway",
+        "root": mark.model,
+        "max_model_len": mark.max_model_len,
+    }

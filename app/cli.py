@@ -1,0 +1,130 @@
+"""The `rerank-gateway` command."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import structlog
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from app import __version__, log
+from app.main import create_app
+from app.server import Drain, serve
+from app.settings import Settings, SettingsError, load, warnings_about
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, help="A rerank gateway in front of vLLM workers.")
+Config = Annotated[
+    Path | None, typer.Option("--config", envvar="RERANK_CONFIG", help="YAML file; the environment wins over it.")
+]
+_QUERY = "What is the capital of France?"
+_DOCUMENTS = [
+    "The capital of Brazil is Brasilia.",
+    "The capital of France is Paris.",
+    "Horses and cows are both animals.",
+]
+
+
+def main() -> None:
+    """Run the command."""
+    cli()
+
+
+@cli.command("serve")
+def serve_command(config: Config = None) -> None:
+    """Serve until SIGTERM."""
+    settings = _load(config)
+    _serve(settings)
+
+
+@cli.command()
+def check_config(config: Config = None) -> None:
+    """Print the effective settings without secrets, or what is wrong with them."""
+    settings = _load(config)
+    for warning in warnings_about(settings):
+        typer.echo(f"warning: {warning}", err=True)
+    shown = settings.model_dump(mode="json")
+    shown["api_keys"] = dict.fromkeys(settings.keys, "**********")
+    typer.echo(yaml.safe_dump(shown, sort_keys=False), nl=False)
+
+
+@cli.command()
+def demo(config: Config = None) -> None:
+    """Serve over the embedded worker, and show a first ranking."""
+    settings = _load(config)
+    threading.Thread(target=_show_ranking, args=(settings,), daemon=True).start()
+    _serve(settings.model_copy(update={"log_format": "console"}))
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def _serve(settings: Settings) -> None:
+    log.configure(style=settings.log_format, level=settings.log_level)
+    for warning in warnings_about(settings):
+        structlog.get_logger().warning("settings", warning=warning)
+    drain = Drain()
+    structlog.get_logger().info("serving", host=settings.host, port=settings.port, version=__version__)
+    serve(create_app(settings, drain=drain), settings, drain=drain)
+
+
+def _load(config: Path | None) -> Settings:
+    try:
+        return load(config)
+    except SettingsError as exc:
+        typer.echo(str(exc), err=True)
+        raise typer.Exit(2) from None
+
+
+def _show_ranking(settings: Settings) -> None:
+    """Send the documentation's example to the gateway that is starting, and print what a user would want to see."""
+    console = Console()
+    url = f"http://{settings.host}:{settings.port}"
+    secret = next(iter(settings.keys.values()), None)
+    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    results = _first_ranking(url, headers)
+    if results is None:
+        console.print(f"[red]No ranking from {url} in 30 s; the log above says why.[/red]")
+        return
+    table = Table(title=_QUERY, title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("document")
+    for place, result in enumerate(results, start=1):
+        table.add_row(str(place), f"{result['relevance_score']:.4f}", result["document"]["text"])
+    console.print(table)
+    if not settings.workers:
+        console.print(
+            "Scored by the embedded lexical worker: words in common, no neural model. Set RERANK_WORKERS for vLLM."
+        )
+    quoted = ", ".join(f'"{text}"' for text in _DOCUMENTS)
+    console.print("\nTry it yourself:\n", style="bold")
+    key = "  -H 'Authorization: Bearer YOUR_KEY' \\\n" if headers else ""
+    print(  # noqa: T201 - rich would wrap the command, and it is there to be copied
+        f"curl {url}/v1/rerank \\\n  -H 'Content-Type: application/json' \\\n{key}"
+        f'  -d \'{{"query": "{_QUERY}", "documents": [{quoted}]}}\'\n\n'
+        f"Serving on {url} (API: {url}/docs). Ctrl-C stops it.",
+        flush=True,
+    )
+
+
+def _first_ranking(url: str, headers: dict[str, str]) -> list[dict[str, Any]] | None:
+    for _ in range(300):
+        try:
+            response = httpx.post(
+                f"{url}/v1/rerank", json={"query": _QUERY, "documents": _DOCUMENTS}, headers=headers, timeout=30
+            )
+            response.raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.1)
+            continue
+        results: list[dict[str, Any]] = response.json()["results"]
+        return results
+    return None

@@ -1,0 +1,198 @@
+"""Every way a request can fail.
+
+    RerankError            what a client is told: status, type, message
+    |- BadInput            400  the request is wrong; `param` says where
+    |- Unauthorized        401
+    |- UnknownModel        404
+    |- UnknownRoute        404
+    |- WrongMethod         405
+    |- SlowBody            408
+    |- TooLarge            413
+    |- WrongMediaType      415
+    |- Overloaded          429  shed; come back after `retry_after_s`
+    |- BadGateway          502  workers answered badly, or are misconfigured
+    |- NoWorker            503  no usable worker; come back after `retry_after_s`
+    `- OutOfTime           504  time ran out while a worker worked
+
+    WorkerError            what went wrong with one attempt on one worker
+    |- Unreachable         refused, or gone before the first byte of an answer: nothing was spent
+    |- Dropped             broke off in the middle of an answer
+    |- Unavailable         429, 500, 502, 503 or 504
+    |- BadAnswer           an answer that is no list of n finite scores
+    |- Refused             400, 413 or 422: it objects to the content
+    `- Misconfigured       401, 403, 404, 405 or a redirect: it can't serve us as it is set up
+
+A `WorkerError` never reaches a client: the dispatcher goes elsewhere, and `told_to_client` translates the last one.
+"""
+
+from typing import ClassVar
+
+
+class RerankError(Exception):
+    """A failure that a client is told about.
+
+    Args:
+        message: What is wrong, which part of the request, and what to do. Never text of a query or document.
+        param: The request field at fault, such as `documents[3]`.
+        retry_after_s: Seconds after which a new try makes sense; sent as `Retry-After`.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "InternalServerError"
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class BadInput(RerankError):
+    """The request can't be served as it is written."""
+
+    status = 400
+    type = "BadRequestError"
+
+
+class Unauthorized(RerankError):
+    """No API key, or one that isn't known."""
+
+    status = 401
+    type = "AuthenticationError"
+
+
+class UnknownModel(RerankError):
+    """No worker serves the model that was asked for."""
+
+    status = 404
+    type = "NotFoundError"
+
+
+class UnknownRoute(RerankError):
+    """There is nothing at this path."""
+
+    status = 404
+    type = "NotFoundError"
+
+
+class WrongMethod(RerankError):
+    """There is something at this path, but not for this method."""
+
+    status = 405
+    type = "MethodNotAllowedError"
+
+
+class SlowBody(RerankError):
+    """The body didn't arrive in time, or stopped half way."""
+
+    status = 408
+    type = "RequestTimeoutError"
+
+
+class TooLarge(RerankError):
+    """The body has more bytes than the gateway takes."""
+
+    status = 413
+    type = "RequestTooLargeError"
+
+
+class WrongMediaType(RerankError):
+    """The body isn't plain `application/json`."""
+
+    status = 415
+    type = "UnsupportedMediaTypeError"
+
+
+class Overloaded(RerankError):
+    """The gateway holds as much work as it can finish in time."""
+
+    status = 429
+    type = "RateLimitError"
+
+
+class BadGateway(RerankError):
+    """Every worker that was tried answered badly or is misconfigured."""
+
+    status = 502
+    type = "BadGatewayError"
+
+
+class NoWorker(RerankError):
+    """No worker that serves the model can be used now."""
+
+    status = 503
+    type = "ServiceUnavailableError"
+
+
+class OutOfTime(RerankError):
+    """The deadline passed while a worker was working."""
+
+    status = 504
+    type = "GatewayTimeoutError"
+
+
+class WorkerError(Exception):
+    """One attempt on one worker failed.
+
+    Args:
+        reason: What happened, starting with the worker's name: "gpu-1:8000 returned 7 scores for 8 documents".
+        retry_after_s: The worker's own `Retry-After`, in seconds.
+    """
+
+    outcome: ClassVar[str] = "error"
+
+    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class Unreachable(WorkerError):
+    """The connection was refused, or died before the first byte of an answer."""
+
+    outcome = "unreachable"
+
+
+class Dropped(WorkerError):
+    """The connection died in the middle of an answer."""
+
+    outcome = "dropped"
+
+
+class Unavailable(WorkerError):
+    """The worker says that it can't serve now: 429 or a 5xx."""
+
+    outcome = "unavailable"
+
+
+class BadAnswer(WorkerError):
+    """The worker answered 200 with something that is no list of n finite scores."""
+
+    outcome = "bad_answer"
+
+
+class Refused(WorkerError):
+    """The worker objects to the content of the call: 400, 413 or 422."""
+
+    outcome = "refused"
+
+
+class Misconfigured(WorkerError):
+    """The worker can't serve us as it is set up: 401, 403, 404, 405 or a redirect."""
+
+    outcome = "misconfigured"
+
+
+class FingerprintGone(Exception):
+    """The last usable worker of the fingerprint a request was pinned to has gone."""
+
+
+def told_to_client(error: WorkerError) -> RerankError:
+    """What a client is told when `error` was the last try of a chunk."""
+    match error:
+        case Refused():
+            return BadInput(error.reason)
+        case Unavailable() | Unreachable():
+            return NoWorker(f"No worker can serve now: {error.reason}.", retry_after_s=error.retry_after_s or 1.0)
+        case _:
+            return BadGateway(f"No worker gave a usable answer: {error.reason}.")

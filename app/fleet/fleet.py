@@ -1,0 +1,121 @@
+"""All workers of the gateway, and who serves which model."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from app.errors import BadGateway, BadInput, FingerprintGone, Misconfigured, NoWorker, UnknownModel
+from app.fleet.worker import Worker
+from app.settings import Settings
+from app.work import Fingerprint
+
+_RETRY_AFTER_S = 1.0
+_REASON_CHARS = 300
+_NAMES = 5
+
+
+class Fleet:
+    """The workers, by what they serve.
+
+    Args:
+        workers: All workers, usable or not.
+        settings: Model names, aliases and waiting times.
+    """
+
+    def __init__(self, workers: Sequence[Worker], settings: Settings) -> None:
+        self.workers = workers
+        self.was_ever_usable = False
+        self._settings = settings
+        self._aliases = {alias: model for model, own in settings.models.items() for alias in own.aliases}
+        self._changed = asyncio.Event()
+        self._watchers: list[Callable[[], None]] = []
+
+    def on_change(self, watcher: Callable[[], None]) -> None:
+        """Have `watcher` called after every change of a worker's state."""
+        self._watchers.append(watcher)
+
+    def change(self) -> None:
+        """A worker's state changed: wake who waits for one."""
+        self.was_ever_usable = self.was_ever_usable or any(worker.is_usable for worker in self.workers)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for watcher in self._watchers:
+            watcher()
+
+    def models(self) -> dict[str, Fingerprint]:
+        """The models that workers serve or last served, under their own names and their aliases."""
+        served = {model: mark for worker in self.workers for model, mark in worker.serves.items()}
+        return served | {alias: served[model] for alias, model in self._aliases.items() if model in served}
+
+    def usable(self, fingerprint: Fingerprint) -> list[Worker]:
+        """The workers that can take a chunk of this fingerprint now."""
+        return [w for w in self.workers if w.is_usable and w.serves.get(fingerprint.model) == fingerprint]
+
+    async def resolve(self, asked: str | None, *, until: float) -> str:
+        """The name under which workers serve the model that was asked for.
+
+        Args:
+            asked: A model's name or alias; None or "" for the only or the default model.
+            until: How long to wait, on the loop's clock, while no worker has said yet what it serves.
+
+        Raises:
+            UnknownModel: no worker serves it.
+            BadInput: none was asked for and there are several.
+            NoWorker: no worker has said what it serves.
+        """
+        name = asked or None
+        while not (known := self.models()):
+            await self._wait_for_change(until)
+        if name is None:
+            names = sorted({mark.model for mark in known.values()})
+            name = names[0] if len(names) == 1 else self._settings.default_model
+        if name is None:
+            message = f"model is missing and there are several ({_listed(known)}): name one in the body or as ?model="
+            raise BadInput(message, param="model")
+        if name not in known and name not in self._settings.models:
+            raise UnknownModel(
+                f"The model `{name[:100]}` does not exist here; there is {_listed(known)}.", param="model"
+            )
+        return self._aliases.get(name, name)
+
+    async def pin(self, model: str, *, until: float) -> Fingerprint:
+        """The fingerprint a request is bound to: the one most usable workers have.
+
+        Raises:
+            NoWorker: no worker that serves the model became usable in time.
+            BadGateway: none can, since all are misconfigured.
+        """
+        while not (marks := self._usable_marks(model)):
+            await self._wait_for_change(until)
+        return max(marks, key=marks.count)
+
+    async def reach(self, fingerprint: Fingerprint, *, until: float) -> None:
+        """Return as soon as a worker of this fingerprint is usable.
+
+        Raises:
+            FingerprintGone: there is none, but the model is served with another fingerprint.
+            NoWorker: the model had no usable worker until then.
+            BadGateway: none can, since all are misconfigured.
+        """
+        while not self.usable(fingerprint):
+            if self._usable_marks(fingerprint.model):
+                raise FingerprintGone
+            await self._wait_for_change(until)
+
+    def _usable_marks(self, model: str) -> list[Fingerprint]:
+        return [w.serves[model] for w in self.workers if w.is_usable and model in w.serves]
+
+    async def _wait_for_change(self, until: float) -> None:
+        troubles = [worker.trouble for worker in self.workers if worker.trouble]
+        reasons = "; ".join(trouble.reason for trouble in troubles)[:_REASON_CHARS]
+        if len(troubles) == len(self.workers) and all(isinstance(trouble, Misconfigured) for trouble in troubles):
+            raise BadGateway(f"No worker can be used: {reasons}.")
+        try:
+            async with asyncio.timeout_at(until):
+                await self._changed.wait()
+        except TimeoutError:
+            raise NoWorker(f"No worker is usable now: {reasons}.", retry_after_s=_RETRY_AFTER_S) from None
+
+
+def _listed(known: Mapping[str, object]) -> str:
+    names = sorted(known)
+    return ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")

@@ -1,0 +1,267 @@
+"""The port through which a worker is reached, and its HTTP form for vLLM."""
+
+import base64
+from collections.abc import Sequence
+from http import HTTPStatus
+from math import isfinite
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+import httpx
+import orjson
+
+from app.errors import BadAnswer, Dropped, Misconfigured, Refused, Unavailable, Unreachable
+from app.work import Answer, Chunk
+
+# vLLM closes idle connections after 5 s; one that we let go first can't die under a call.
+_IDLE_CONNECTION_S = 2.5
+_IDENTIFY_TIMEOUT_S = 5.0
+# 65 bytes per score in vLLM's answers, 20,000 documents at most by default, and room for a rerank answer's echo.
+_MAX_ANSWER_BYTES = 64 * 2**20
+_REASON_CHARS = 300
+_REDIRECT = 3
+
+
+class ServedModel(NamedTuple):
+    """One entry of a worker's `/v1/models`; `max_model_len` is in tokens."""
+
+    name: str
+    root: str
+    max_model_len: int
+
+
+class Identity(NamedTuple):
+    """What a worker says it is."""
+
+    version: str
+    models: Sequence[ServedModel]
+
+
+class WorkerLink(Protocol):
+    """How a worker is reached. Every method raises `WorkerError` and nothing else."""
+
+    name: str
+
+    async def identify(self) -> Identity:
+        """What the worker serves."""
+
+    async def score(self, chunk: Chunk) -> Answer:
+        """One finite score per document of the chunk, in the chunk's order. Cancelling it cancels the work."""
+
+    async def count_tokens(self, model: str, text: str) -> int:
+        """The tokens `text` has for `model`, special tokens left out."""
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+
+
+class HttpLink:
+    """A vLLM server.
+
+    Scores go through aiohttp, everything rare through httpx: decision 0002 has the measurement. Scores are asked for
+    on `/v1/score`, which doesn't echo the documents; a worker without that route is asked on `/v1/rerank`.
+
+    Args:
+        url: Where the server listens; a `/v1`, `/rerank` or `/score` at its end is ignored. Credentials in it are
+            sent as Basic auth.
+        api_key: The server's `--api-key`.
+        connect_timeout_s: Time for a connection to come about.
+    """
+
+    def __init__(self, url: str, *, api_key: str | None = None, connect_timeout_s: float = 2.0) -> None:
+        self.url, self.name, basic = _read_url(url)
+        self._headers = {"Content-Type": "application/json"}
+        if api_key or basic:
+            self._headers["Authorization"] = f"Bearer {api_key}" if api_key else basic
+        self._connect_timeout_s = connect_timeout_s
+        self._has_score_route = True
+        self._session: aiohttp.ClientSession | None = None
+        self._rare: httpx.AsyncClient | None = None
+
+    async def identify(self) -> Identity:
+        version = await self._ask("GET", "/version")
+        listed = await self._ask("GET", "/v1/models")
+        # A worker that was replaced may be a newer one.
+        self._has_score_route = True
+        try:
+            models = [ServedModel(row["id"], str(row.get("root")), int(row["max_model_len"])) for row in listed["data"]]
+            return Identity(str(version["version"]), models)
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            reason = f"{self.name} lists its models in a form that vLLM doesn't use: is it a vLLM server?"
+            raise Misconfigured(reason) from exc
+
+    async def count_tokens(self, model: str, text: str) -> int:
+        body = {"model": model, "prompt": text, "add_special_tokens": False}
+        answer = await self._ask("POST", "/tokenize", content=orjson.dumps(body))
+        try:
+            return int(answer["count"])
+        except (KeyError, TypeError, ValueError) as exc:
+            raise BadAnswer(f"{self.name} didn't count tokens") from exc
+
+    async def score(self, chunk: Chunk) -> Answer:
+        if self._has_score_route:
+            status, headers, body = await self._post("/v1/score", _score_call(chunk), chunk.request_id)
+            if not _is_missing_route(status, body):
+                self._check(status, headers, body)
+                return self._read(body, len(chunk.pairs), rows="data", score="score")
+            self._has_score_route = False
+        if len(chunk.pairs.queries) > 1:
+            raise Misconfigured(f"{self.name} has no /v1/score, which pairs with different queries need: update vLLM")
+        status, headers, body = await self._post("/v1/rerank", _rerank_call(chunk), chunk.request_id)
+        self._check(status, headers, body)
+        return self._read(body, len(chunk.pairs), rows="results", score="relevance_score")
+
+    async def close(self) -> None:
+        if self._session:
+            await self._session.close()
+        if self._rare:
+            await self._rare.aclose()
+
+    async def _post(self, path: str, body: bytes, request_id: str) -> tuple[int, Any, bytes]:
+        """Send one call and read its whole answer; what aiohttp raises becomes a `WorkerError` here."""
+        headers = self._headers | {"X-Request-Id": request_id}
+        answered = False
+        try:
+            async with self._connections().post(
+                self.url + path, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                answered = True
+                return response.status, response.headers, await self._read_body(response)
+        except aiohttp.ClientConnectorError as exc:
+            raise Unreachable(f"{self.name} refused the connection") from exc
+        except (aiohttp.ConnectionTimeoutError, TimeoutError) as exc:
+            raise Unreachable(f"{self.name} didn't accept a connection in {self._connect_timeout_s:g} s") from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            if answered:
+                raise Dropped(f"{self.name} broke off in the middle of its answer") from exc
+            raise Unreachable(f"{self.name} closed the connection without an answer") from exc
+
+    async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
+        if (response.content_length or 0) > _MAX_ANSWER_BYTES:
+            raise BadAnswer(f"{self.name} sent an answer of {response.content_length} bytes")
+        parts, size = [], 0
+        async for part in response.content.iter_any():
+            size += len(part)
+            if size > _MAX_ANSWER_BYTES:
+                raise BadAnswer(f"{self.name} sent an answer above {_MAX_ANSWER_BYTES} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    async def _ask(self, method: str, path: str, content: bytes | None = None) -> Any:
+        """One rare call; its decoded JSON."""
+        if self._rare is None:
+            timeout = httpx.Timeout(_IDENTIFY_TIMEOUT_S, connect=self._connect_timeout_s)
+            limits = httpx.Limits(keepalive_expiry=_IDLE_CONNECTION_S)
+            self._rare = httpx.AsyncClient(base_url=self.url, headers=self._headers, timeout=timeout, limits=limits)
+        try:
+            response = await self._rare.request(method, path, content=content)
+        except httpx.TransportError as exc:
+            what = "the connection was refused" if isinstance(exc, httpx.ConnectError) else type(exc).__name__
+            raise Unreachable(f"{self.name} didn't answer {path}: {what}") from exc
+        self._check(response.status_code, response.headers, response.content)
+        return self._decode(response.content)
+
+    def _connections(self) -> aiohttp.ClientSession:
+        # Made at the first call, since a session belongs to the loop it is made in.
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
+                auto_decompress=True,
+                skip_auto_headers=("User-Agent",),
+            )
+        return self._session
+
+    def _check(self, status: int, headers: Any, body: bytes) -> None:
+        """Raises what a status other than 200 means."""
+        if status == HTTPStatus.OK:
+            return
+        told = f"{self.name} answered {status}: {_message_of(body)}"
+        if status in {400, 413, 422}:
+            # vLLM answers a NaN score with a 400 too: that is the worker's fault, not the client's.
+            if b"Out of range float values" in body or b"nan" in body.lower():
+                raise BadAnswer(told)
+            raise Refused(_message_of(body))
+        if status in {401, 403}:
+            raise Misconfigured(f"{told}; check RERANK_WORKER_API_KEY")
+        if status in {404, 405} or status // 100 == _REDIRECT:
+            raise Misconfigured(f"{told}; check its address in RERANK_WORKERS and the model it serves")
+        raise Unavailable(told, retry_after_s=_seconds(headers.get("Retry-After")))
+
+    def _read(self, body: bytes, documents: int, *, rows: str, score: str) -> Answer:
+        answer = self._decode(body)
+        try:
+            found = answer[rows]
+            indices = [row["index"] for row in found]
+            scores = [row[score] for row in found]
+            tokens = answer.get("usage", {}).get("total_tokens", 0)
+        except (KeyError, TypeError, AttributeError) as exc:
+            raise BadAnswer(f"{self.name} gave an answer without {rows}[].{score}") from exc
+        if len(scores) != documents:
+            raise BadAnswer(f"{self.name} returned {len(scores)} scores for {documents} documents")
+        if not all(type(value) is float or type(value) is int for value in scores) or not all(map(isfinite, scores)):
+            raise BadAnswer(f"{self.name} returned a score that is no finite number")
+        if indices != list(range(documents)):
+            scores = self._in_order(indices, scores)
+        return Answer(scores, tokens if type(tokens) is int else 0)
+
+    def _in_order(self, indices: list[Any], scores: list[float]) -> list[float]:
+        by_index = {index: value for index, value in zip(indices, scores, strict=True) if type(index) is int}
+        if by_index.keys() != set(range(len(scores))):
+            raise BadAnswer(f"{self.name} returned indices that are not 0 to {len(scores) - 1}, once each")
+        return [by_index[index] for index in range(len(scores))]
+
+    def _decode(self, body: bytes) -> Any:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as exc:
+            # NaN and Infinity are no JSON either.
+            raise BadAnswer(f"{self.name} answered with something that is not JSON") from exc
+
+
+def _score_call(chunk: Chunk) -> bytes:
+    queries = chunk.pairs.queries
+    # text_1 and text_2 are the names that every release with a score route knows.
+    texts = {"text_1": queries[0] if len(queries) == 1 else queries, "text_2": chunk.pairs.documents}
+    return orjson.dumps({"model": chunk.fingerprint.model, **texts, **chunk.fields})
+
+
+def _rerank_call(chunk: Chunk) -> bytes:
+    texts = {"query": chunk.pairs.queries[0], "documents": chunk.pairs.documents}
+    return orjson.dumps({"model": chunk.fingerprint.model, **texts, **chunk.fields})
+
+
+def _is_missing_route(status: int, body: bytes) -> bool:
+    """An unknown route is `{"detail"}` with 404 or 405; an unknown model is 404 with `{"error"}`."""
+    return status in {404, 405} and b'"error"' not in body
+
+
+def _message_of(body: bytes) -> str:
+    """The message in an error body of any shape, cut to a length that is fit to be shown."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return f"{len(body)} bytes that are not JSON"
+    error = answer.get("error", answer.get("detail")) if isinstance(answer, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    return message[:_REASON_CHARS] if isinstance(message, str) else "no message"
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """`Retry-After` in seconds; its date form is ignored, no inference server sends it."""
+    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
+
+
+def _read_url(url: str) -> tuple[str, str, str]:
+    """A worker's base URL, its name without credentials, and its Basic auth header or ""."""
+    parts = urlsplit(url.strip())
+    path = parts.path.rstrip("/")
+    for suffix in ("/rerank", "/score", "/v1", "/v2"):
+        path = path.removesuffix(suffix)
+    name = parts.netloc.rpartition("@")[2] + path
+    basic = ""
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        basic = "Basic " + base64.b64encode(pair.encode()).decode()
+    return f"{parts.scheme}://{name}", name, basic

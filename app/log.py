@@ -1,0 +1,37 @@
+"""One structured line per event, JSON or for people's eyes. Never text of a query or document, never a key."""
+
+import logging
+import sys
+from typing import Any, Literal
+
+import orjson
+import structlog
+
+
+def configure(*, style: Literal["json", "console"], level: str) -> None:
+    """Send every event of the process, uvicorn's included, to standard output."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    stamp: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    render = (
+        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        if style == "console"
+        else structlog.processors.JSONRenderer(_json)
+    )
+    structlog.configure(
+        processors=[*stamp, render],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=stamp, processor=render))
+    # Libraries speak up when something is wrong; uvicorn's own start and stop lines are ours to write.
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+def _json(event: dict[str, Any], **_: object) -> str:
+    return orjson.dumps(event, default=str).decode()

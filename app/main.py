@@ -1,0 +1,116 @@
+"""The composition root: settings in, ASGI application out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+
+from app import __version__
+from app.api import dialects
+from app.api.answers import error_answer
+from app.api.door import Door
+from app.api.intake import Intake
+from app.api.rerank import RerankApi
+from app.api.service import service_router
+from app.auth import Keys
+from app.dispatch import Dispatch
+from app.errors import RerankError, UnknownRoute, WrongMethod
+from app.fleet.fleet import Fleet
+from app.fleet.lexical import LexicalLink
+from app.fleet.link import HttpLink, WorkerLink
+from app.fleet.probe import Probe
+from app.fleet.worker import Worker
+from app.gateway import Gateway
+from app.metrics import Metrics
+from app.schedule import Schedule
+from app.server import Drain
+from app.settings import Settings
+
+LinkFactory = Callable[[str, Settings], WorkerLink]
+
+
+def reach(url: str, settings: Settings) -> WorkerLink:
+    """The link for a worker's URL; `lexical://` is the embedded worker."""
+    if url.startswith("lexical://"):
+        return LexicalLink()
+    key = settings.worker_api_key.get_secret_value() if settings.worker_api_key else None
+    return HttpLink(url, api_key=key, connect_timeout_s=settings.worker_connect_timeout_s)
+
+
+def create_app(
+    settings: Settings, *, link_factory: LinkFactory = reach, rng: Random | None = None, drain: Drain | None = None
+) -> FastAPI:
+    """The gateway as an ASGI application.
+
+    Args:
+        settings: Checked and frozen.
+        link_factory: Makes the link to each worker; where tests put workers of their own.
+        rng: Chance for balancing and jitter; tests seed it.
+        drain: Set by the server when it is told to stop.
+    """
+    rng = rng or Random()  # noqa: S311 - balancing and jitter, no secrets
+    drain = drain or Drain()
+    metrics = Metrics()
+    workers = [Worker(link_factory(url, settings)) for url in settings.workers or ("lexical://",)]
+    fleet = Fleet(workers, settings)
+    probe = Probe(
+        revisions={name: own.revision for name, own in settings.models.items()},
+        interval_s=settings.identify_interval_s,
+        changed=fleet.change,
+        rng=rng,
+    )
+    schedule = Schedule(fleet, max_calls=settings.worker_max_calls, no_worker_wait_s=settings.no_worker_wait_s, rng=rng)
+    dispatch = Dispatch(
+        schedule=schedule, fleet=fleet, probe=probe, metrics=metrics, max_attempts=settings.max_attempts, rng=rng
+    )
+    gateway = Gateway(fleet=fleet, dispatch=dispatch, settings=settings, metrics=metrics)
+    keys = Keys(settings.keys)
+    intake = Intake(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if not settings.workers:
+            structlog.get_logger().warning(
+                "no_workers_configured",
+                advice="RERANK_WORKERS is empty: scores are lexical word matching, not a neural model",
+            )
+        watches = [asyncio.create_task(probe.watch(worker)) for worker in workers]
+        yield
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        for worker in workers:
+            await worker.link.close()
+
+    app = FastAPIOffline(
+        title="rerank-gateway",
+        version=__version__,
+        description="Reranks documents over vLLM workers, in the shapes of vLLM, Jina, Cohere, TEI and Voyage.",
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.include_router(
+        RerankApi(gateway=gateway, intake=intake, keys=keys, settings=settings, metrics=metrics).router()
+    )
+    app.include_router(service_router(fleet=fleet, keys=keys, metrics=metrics, is_draining=lambda: drain.has_begun))
+    app.add_exception_handler(HTTPException, _unknown_place)
+    app.add_middleware(Door, is_draining=lambda: drain.has_begun)
+    return app
+
+
+async def _unknown_place(request: Request, exc: Exception) -> Response:
+    """404 and 405 in the shape all other errors have."""
+    path = request.url.path
+    if isinstance(exc, HTTPException) and exc.status_code == WrongMethod.status:
+        error: RerankError = WrongMethod(f"{request.method} is not served here: see /docs.")
+    else:
+        error = UnknownRoute("There is nothing here: POST to /rerank, /v1/rerank, /v2/rerank or /v1/score; see /docs.")
+    response = error_answer(error, dialects.foretell(path, None), path)
+    response.headers.update(getattr(exc, "headers", None) or {})
+    return response

@@ -1,0 +1,1 @@
+"""Decisions as pure functions: no clock, chance, network or log; `now` and `rng` are arguments."""

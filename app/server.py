@@ -1,0 +1,81 @@
+"""Listening and stopping: uvicorn, with a drain before it closes its doors."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from app.settings import Settings
+
+# What is in flight ends at its own deadline; this is for the answer to get out.
+_LAST_WORDS_S = 2
+
+
+class Drain:
+    """Whether the gateway is on its way out."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+
+
+class DrainingServer(uvicorn.Server):
+    """On SIGTERM it goes on serving for `drain_s`, so that load balancers see readiness fall before the doors close.
+
+    SIGINT skips that wait; a second signal of either kind skips the rest.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, drain: Drain, drain_s: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._drain_s = drain_s
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn's own would raise the signal again at the end, and the process would not exit with 0."""
+        loop = asyncio.get_running_loop()
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sig, self._stop, sig)
+        yield
+
+    def _stop(self, sig: signal.Signals) -> None:
+        if self._drain.has_begun:
+            self.should_exit = self.force_exit = True
+            return
+        self._drain.has_begun = True
+        wait_s = self._drain_s if sig == signal.SIGTERM else 0
+        structlog.get_logger().info("draining", signal=sig.name, accepts_for_s=wait_s)
+        asyncio.get_running_loop().call_later(wait_s, self._close_doors)
+
+    def _close_doors(self) -> None:
+        self.should_exit = True
+
+
+def serve(app: FastAPI, settings: Settings, *, drain: Drain) -> None:
+    """Serve until a signal comes; returns when everything in flight has been answered.
+
+    Raises:
+        SystemExit: with 1 when the address is taken, or start-up failed.
+    """
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=ceil(settings.deadline_s) + _LAST_WORDS_S,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        http="httptools",
+    )
+    server = DrainingServer(config, drain=drain, drain_s=settings.drain_s)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.serve())
+    structlog.get_logger().info("stopped")
+    if not server.started:
+        raise SystemExit(1)

@@ -1,0 +1,22 @@
+"""What holds for every test."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from app import log
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `RERANK_` variable of the developer's shell would change what is tested."""
+    for name in list(os.environ):
+        if name.startswith("RERANK_") and not name.startswith("RERANK_TEST_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_logs() -> Iterator[None]:
+    log.configure(style="json", level="error")
+    return
