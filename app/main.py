@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from random import Random
 
 import structlog
@@ -42,22 +43,41 @@ def reach(url: str, settings: Settings) -> WorkerLink:
     return HttpLink(url, api_key=key, connect_timeout_s=settings.worker_connect_timeout_s)
 
 
-def create_app(
-    settings: Settings, *, link_factory: LinkFactory = reach, rng: Random | None = None, drain: Drain | None = None
-) -> FastAPI:
-    """The gateway as an ASGI application.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Everything that scores, without its HTTP side."""
+
+    fleet: Fleet
+    probe: Probe
+    schedule: Schedule
+    gateway: Gateway
+    metrics: Metrics
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Watch the workers until the end of the block, then let go of their connections."""
+        watches = [asyncio.create_task(self.probe.watch(worker)) for worker in self.fleet.workers]
+        try:
+            yield
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+            for worker in self.fleet.workers:
+                await worker.link.close()
+
+
+def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Random | None = None) -> Engine:
+    """Put the engine together.
 
     Args:
         settings: Checked and frozen.
         link_factory: Makes the link to each worker; where tests put workers of their own.
         rng: Chance for balancing and jitter; tests seed it.
-        drain: Set by the server when it is told to stop.
     """
     rng = rng or Random()  # noqa: S311 - balancing and jitter, no secrets
-    drain = drain or Drain()
     metrics = Metrics()
-    workers = [Worker(link_factory(url, settings)) for url in settings.workers or ("lexical://",)]
-    fleet = Fleet(workers, settings)
+    fleet = Fleet([Worker(link_factory(url, settings)) for url in settings.workers or ("lexical://",)], settings)
     probe = Probe(
         revisions={name: own.revision for name, own in settings.models.items()},
         interval_s=settings.identify_interval_s,
@@ -69,8 +89,16 @@ def create_app(
         schedule=schedule, fleet=fleet, probe=probe, metrics=metrics, max_attempts=settings.max_attempts, rng=rng
     )
     gateway = Gateway(fleet=fleet, dispatch=dispatch, settings=settings, metrics=metrics)
+    return Engine(fleet=fleet, probe=probe, schedule=schedule, gateway=gateway, metrics=metrics)
+
+
+def create_app(
+    settings: Settings, *, link_factory: LinkFactory = reach, rng: Random | None = None, drain: Drain | None = None
+) -> FastAPI:
+    """The gateway as an ASGI application; `drain` is set by the server when it is told to stop."""
+    engine = assemble(settings, link_factory=link_factory, rng=rng)
     keys = Keys(settings.keys)
-    intake = Intake(settings)
+    drain = drain or Drain()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -79,13 +107,8 @@ def create_app(
                 "no_workers_configured",
                 advice="RERANK_WORKERS is empty: scores are lexical word matching, not a neural model",
             )
-        watches = [asyncio.create_task(probe.watch(worker)) for worker in workers]
-        yield
-        for watch in watches:
-            watch.cancel()
-        await asyncio.gather(*watches, return_exceptions=True)
-        for worker in workers:
-            await worker.link.close()
+        async with engine.running():
+            yield
 
     app = FastAPIOffline(
         title="rerank-gateway",
@@ -95,10 +118,13 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.include_router(
-        RerankApi(gateway=gateway, intake=intake, keys=keys, settings=settings, metrics=metrics).router()
+    rerank = RerankApi(
+        gateway=engine.gateway, intake=Intake(settings), keys=keys, settings=settings, metrics=engine.metrics
     )
-    app.include_router(service_router(fleet=fleet, keys=keys, metrics=metrics, is_draining=lambda: drain.has_begun))
+    app.include_router(rerank.router())
+    app.include_router(
+        service_router(fleet=engine.fleet, keys=keys, metrics=engine.metrics, is_draining=lambda: drain.has_begun)
+    )
     app.add_exception_handler(HTTPException, _unknown_place)
     app.add_middleware(Door, is_draining=lambda: drain.has_begun)
     return app

@@ -154,7 +154,7 @@ def answer_to(call: Call) -> dict[str, Any]:
     if call.path == "/v1/score":
         rows = [{"index": index, "object": "score", "score": score} for index, score in enumerate(scores)]
         return shared | {"object": "list", "created": 1, "data": rows}
-    results = [
+    results: list[dict[str, Any]] = [
         {"index": index, "document": {"text": call.documents[index], "multi_modal": None}, "relevance_score": score}
         for index, score in enumerate(scores)
     ]

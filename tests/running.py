@@ -42,7 +42,8 @@ async def gateway(*workers: FakeVllm, **settings: Any) -> AsyncIterator[httpx.As
             if not worker.url:
                 await stack.enter_async_context(worker.running())
         urls = tuple(worker.url for worker in workers)
-        app = create_app(Settings(**{"workers": urls, "drain_s": 0} | settings), rng=Random(7))
+        chosen: dict[str, Any] = {"workers": urls, "drain_s": 0} | settings
+        app = create_app(Settings(**chosen), rng=Random(7))
         url = await stack.enter_async_context(serving(app))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30))
         await until_ready(client)

@@ -8,17 +8,16 @@ W = TypeVar("W")
 
 
 def pick(candidates: Sequence[W], *, load: Callable[[W], float], rng: Random) -> W:
-    """The less loaded of two candidates drawn by chance.
+    """The least loaded candidate; among equals one drawn by chance.
 
-    Two choices spread work almost as evenly as looking at all of them, and unlike "the least loaded" don't send every
-    replica of the gateway to the same worker at once (Mitzenmacher 2001).
+    The gateway knows its own work in flight exactly, so it needn't guess from two samples: decision 0006 compares. The
+    draw keeps several gateways, all idle, from sending their first call to the same worker.
 
     Args:
         candidates: At least one.
         load: Estimated work in flight.
-        rng: Draws the two.
+        rng: Breaks ties.
     """
-    if len(candidates) == 1:
-        return candidates[0]
-    first, second = rng.sample(candidates, 2)
-    return second if load(second) < load(first) else first
+    loads = [load(candidate) for candidate in candidates]
+    least = min(loads)
+    return rng.choice([candidate for candidate, one in zip(candidates, loads, strict=True) if one == least])

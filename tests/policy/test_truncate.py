@@ -1,0 +1,94 @@
+from typing import Any
+
+import pytest
+
+from app.errors import BadInput
+from app.policy.estimate import SPECIAL_TOKENS
+from app.policy.truncate import needs_count, worker_fields
+
+CROSS_ENCODER: dict[str, Any] = {
+    "mode": "pair",
+    "long_documents": "truncate",
+    "max_model_len": 512,
+    "template_tokens": 100,
+    "query_tokens": 10,
+}
+CHAT_TEMPLATE = CROSS_ENCODER | {"mode": "document"}
+
+
+def test_a_cross_encoders_pair_is_cut_at_the_models_length():
+    assert worker_fields({}, **CROSS_ENCODER) == {"truncate_prompt_tokens": -1}
+
+
+def test_a_long_query_is_kept_whole_by_cutting_only_the_document():
+    fields = worker_fields({}, **CROSS_ENCODER | {"query_tokens": 300})
+    assert fields == {"truncate_prompt_tokens": -1, "max_tokens_per_doc": 511}
+
+
+@pytest.mark.parametrize("long_documents", ["truncate", "error"])
+@pytest.mark.parametrize("settings", [CROSS_ENCODER, CHAT_TEMPLATE])
+def test_a_query_that_fills_the_model_is_an_error(settings, long_documents):
+    overhead = SPECIAL_TOKENS if settings["mode"] == "pair" else 100
+    limits = settings | {"long_documents": long_documents}
+    worker_fields({}, **limits | {"query_tokens": 511 - overhead})
+    with pytest.raises(BadInput, match="shorten the query") as raised:
+        worker_fields({}, **limits | {"query_tokens": 512 - overhead})
+    assert raised.value.param == "query"
+
+
+def test_a_chat_template_keeps_its_end_since_only_the_document_is_cut():
+    assert worker_fields({}, **CHAT_TEMPLATE) == {"max_tokens_per_doc": 512 - 100 - 10}
+
+
+def test_a_length_the_client_chose_for_the_pair_becomes_the_documents_share():
+    fields = worker_fields({"truncate_prompt_tokens": 200}, **CHAT_TEMPLATE)
+    assert fields == {"max_tokens_per_doc": 90}
+
+
+def test_a_length_without_room_for_the_document_is_an_error():
+    with pytest.raises(BadInput, match="raise it"):
+        worker_fields({"truncate_prompt_tokens": 110}, **CHAT_TEMPLATE)
+
+
+def test_the_shorter_of_two_document_limits_wins():
+    assert worker_fields({"max_tokens_per_doc": 50}, **CHAT_TEMPLATE) == {"max_tokens_per_doc": 50}
+    assert worker_fields({"max_tokens_per_doc": 500}, **CHAT_TEMPLATE) == {"max_tokens_per_doc": 402}
+
+
+def test_a_chat_template_cant_be_cut_from_the_left():
+    with pytest.raises(BadInput, match="truncation_side"):
+        worker_fields({"truncation_side": "left"}, **CHAT_TEMPLATE)
+
+
+def test_a_pair_length_the_client_chose_is_left_to_vllm():
+    sent = {"truncate_prompt_tokens": 64, "truncation_side": "left"}
+    assert worker_fields(sent, **CROSS_ENCODER) == sent
+
+
+def test_in_error_mode_the_worker_is_left_to_refuse():
+    assert worker_fields({}, **CROSS_ENCODER | {"long_documents": "error"}) == {}
+
+
+def test_in_error_mode_a_client_may_still_ask_for_a_cut():
+    sent = {"truncate_prompt_tokens": -1}
+    assert worker_fields(sent, **CROSS_ENCODER | {"long_documents": "error"}) == sent
+
+
+def test_a_length_beyond_the_model_is_an_error():
+    with pytest.raises(BadInput, match="513") as raised:
+        worker_fields({"truncate_prompt_tokens": 513}, **CROSS_ENCODER)
+    assert raised.value.param == "truncate_prompt_tokens"
+
+
+@pytest.mark.parametrize("name", ["max_tokens_per_doc", "max_tokens_per_query"])
+def test_limits_that_limit_nothing_are_not_sent(name):
+    assert name not in worker_fields({name: 4096}, **CROSS_ENCODER)
+    assert name not in worker_fields({name: 512}, **CROSS_ENCODER)
+    assert name not in worker_fields({name: 0}, **CROSS_ENCODER)
+    assert worker_fields({name: 511}, **CROSS_ENCODER)[name] == 511
+
+
+def test_tokens_are_counted_only_when_the_query_may_fill_half_of_the_model():
+    assert not needs_count("x" * (256 - SPECIAL_TOKENS), 512)
+    assert needs_count("x" * (257 - SPECIAL_TOKENS), 512)
+    assert needs_count("é" * 150, 512)

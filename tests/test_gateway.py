@@ -1,0 +1,176 @@
+"""One request over scripted workers: whatever happens inside, the scores are those of one unsplit call."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.errors import BadGateway, BadInput, Misconfigured, NoWorker, OutOfTime, Refused, UnknownModel, Unreachable
+from app.work import Pairs, RerankRequest, Tally
+from tests.fake_vllm import score_of
+from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores, score
+
+DOWN = Unreachable("w refused the connection")
+DOCUMENTS = [f"document {number}" for number in range(100)]
+
+
+@given(
+    documents=st.lists(st.text(max_size=3), min_size=1, max_size=60),
+    workers=st.integers(1, 4),
+    max_batch=st.integers(1, 20),
+    max_batch_tokens=st.integers(1, 200),
+    delays=st.lists(st.floats(0, 1), min_size=4, max_size=4),
+    seed=st.integers(0, 100),
+)
+@settings(max_examples=60, deadline=None)
+def test_scores_are_the_same_for_every_split_worker_count_and_order_of_arrival(
+    documents, workers, max_batch, max_batch_tokens, delays, seed
+):
+    @on_virtual_clock
+    async def run() -> None:
+        links = [ScriptedLink(f"w{i}", takes_s=delays[i], per_document_s=delays[-1 - i] / 10) for i in range(workers)]
+        limits = {"max_batch": max_batch, "max_batch_tokens": max_batch_tokens, "min_batch": 1}
+        async with engine(links, seed=seed, **limits) as made:
+            assert (await score(made, documents)).scores == right_scores(documents)
+
+    run()
+
+
+@on_virtual_clock
+async def test_duplicate_documents_are_scored_once():
+    link = ScriptedLink("w")
+    async with engine([link]) as made:
+        scored = await score(made, ["a", "b", "a", "a"])
+    assert link.calls[0].pairs.documents == ["a", "b"]
+    assert scored.scores == right_scores(["a", "b", "a", "a"])
+
+
+@on_virtual_clock
+async def test_a_listwise_model_gets_its_list_whole_with_its_duplicates():
+    link = ScriptedLink("w")
+    async with engine([link], models={"m": {"listwise": True}}, max_batch=16) as made:
+        await score(made, [*DOCUMENTS, *DOCUMENTS])
+    assert [call.pairs.documents for call in link.calls] == [[*DOCUMENTS, *DOCUMENTS]]
+
+
+@on_virtual_clock
+async def test_pairs_with_queries_of_their_own_keep_them_through_split_and_fold():
+    queries = [f"query {number % 3}" for number in range(50)]
+    documents = [f"document {number % 7}" for number in range(50)]
+    async with engine([ScriptedLink("a"), ScriptedLink("b")], max_batch=4, min_batch=1) as made:
+        scored = await made.gateway.score(
+            RerankRequest(pairs=Pairs(queries, documents)), request_id="r", deadline=2000, tally=Tally()
+        )
+    assert scored.scores == [score_of(query, document) for query, document in zip(queries, documents, strict=True)]
+
+
+@on_virtual_clock
+async def test_pieces_run_in_parallel_over_all_workers():
+    links = [ScriptedLink(f"w{number}", takes_s=1) for number in range(4)]
+    async with engine(links) as made:
+        began = asyncio.get_running_loop().time()
+        await score(made, DOCUMENTS[:64])
+        assert asyncio.get_running_loop().time() - began == pytest.approx(1, abs=0.01)
+    assert [len(link.calls) for link in links] == [1, 1, 1, 1]
+
+
+@on_virtual_clock
+async def test_a_request_is_answered_by_workers_of_one_fingerprint_only():
+    links = [ScriptedLink("old", version="1"), ScriptedLink("new", version="2"), ScriptedLink("newer", version="2")]
+    async with engine(links, max_batch=4, min_batch=1) as made:
+        await score(made, DOCUMENTS)
+    assert not links[0].calls
+
+
+@on_virtual_clock
+async def test_a_request_starts_again_whole_on_another_fingerprint_when_its_own_is_gone():
+    old, new = ScriptedLink("old", version="1", takes_s=1), ScriptedLink("new", version="2")
+    new.trouble = DOWN
+    async with engine([old, new], max_batch=10, min_batch=1) as made:
+        asked = asyncio.create_task(score(made, DOCUMENTS))
+        await asyncio.sleep(1.5)
+        new.trouble, old.trouble = None, DOWN
+        await asyncio.sleep(1.5)
+        assert (await asked).scores == right_scores(DOCUMENTS)
+    assert sum(len(call.pairs) for call in new.calls) == len(DOCUMENTS)
+
+
+@on_virtual_clock
+async def test_a_worker_that_comes_back_the_same_keeps_what_was_scored():
+    link = ScriptedLink("w", takes_s=0.5)
+    async with engine([link], max_batch=10, min_batch=1) as made:
+        asked = asyncio.create_task(score(made, DOCUMENTS))
+        await asyncio.sleep(0.75)
+        link.trouble = DOWN
+        await asyncio.sleep(2)
+        link.trouble = None
+        assert (await asked).scores == right_scores(DOCUMENTS)
+    done_before = 4
+    assert len(link.calls) < 10 + done_before + 4
+
+
+@on_virtual_clock
+async def test_without_a_worker_a_request_waits_and_then_says_so():
+    link = ScriptedLink("w", trouble=DOWN)
+    async with engine([link], no_worker_wait_s=5) as made:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(NoWorker, match="w refused the connection") as raised:
+            await score(made, DOCUMENTS)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(5, abs=0.01)
+    assert raised.value.retry_after_s
+
+
+@on_virtual_clock
+async def test_a_request_is_served_as_soon_as_a_worker_comes():
+    link = ScriptedLink("w", trouble=DOWN)
+    async with engine([link]) as made:
+        asked = asyncio.create_task(score(made, DOCUMENTS))
+        await asyncio.sleep(2)
+        link.trouble = None
+        assert (await asked).scores == right_scores(DOCUMENTS)
+
+
+@on_virtual_clock
+async def test_misconfigured_workers_alone_are_told_at_once():
+    link = ScriptedLink("w", trouble=Misconfigured("w answered 401; check RERANK_WORKER_API_KEY"))
+    async with engine([link]) as made:
+        with pytest.raises(BadGateway, match="RERANK_WORKER_API_KEY"):
+            await score(made, DOCUMENTS)
+
+
+@on_virtual_clock
+async def test_time_that_runs_out_while_a_worker_works_is_told_as_such():
+    link = ScriptedLink("w", takes_s=60)
+    async with engine([link]) as made:
+        with pytest.raises(OutOfTime, match="Time ran out while w worked"):
+            await score(made, DOCUMENTS, within_s=3)
+    assert link.cancelled == link.most_in_flight == 2
+
+
+@on_virtual_clock
+async def test_the_first_refusal_ends_the_request_and_its_other_chunks():
+    links = [ScriptedLink("a", always=Refused("too long")), ScriptedLink("b", takes_s=9)]
+    async with engine(links, max_batch=10, min_batch=1) as made:
+        with pytest.raises(BadInput, match="too long"):
+            await score(made, DOCUMENTS)
+    assert links[1].cancelled == links[1].most_in_flight
+
+
+@on_virtual_clock
+async def test_an_unknown_model_is_told_with_those_there_are():
+    async with engine([ScriptedLink("w")]) as made:
+        with pytest.raises(UnknownModel, match="there is m"):
+            await score(made, DOCUMENTS, model="other")
+
+
+@on_virtual_clock
+async def test_several_models_need_a_name_an_alias_or_a_default():
+    links = [ScriptedLink("a", model="small"), ScriptedLink("b", model="big")]
+    async with engine(links, models={"big": {"aliases": ["best"]}}) as made:
+        with pytest.raises(BadInput, match=r"\?model="):
+            await score(made, DOCUMENTS)
+        assert (await score(made, DOCUMENTS, model="best")).model == "best"
+    assert not links[0].calls
+    async with engine(links, default_model="small") as made:
+        assert (await score(made, DOCUMENTS)).model == "small"

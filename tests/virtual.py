@@ -1,0 +1,167 @@
+"""A clock that jumps to the next timer, and workers that do as they are told: hours of trouble in milliseconds."""
+
+import asyncio
+import functools
+import selectors
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from app.errors import WorkerError
+from app.fleet.link import Identity, ServedModel
+from app.main import Engine, assemble
+from app.settings import Settings
+from app.work import Answer, Chunk, Pairs, RerankRequest, Scored, Tally
+from tests.fake_vllm import score_of
+
+Script = Callable[[Chunk], Awaitable[Answer]]
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Where a real loop would sleep, this one sets its clock forward."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        super().__init__(_JumpingSelector(self))
+
+    def time(self) -> float:
+        return self.now
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise AssertionError("everybody waits and no timer is set: a deadlock")
+        self._loop.now += max(0.0, timeout)
+        return super().select(0)
+
+
+def on_virtual_clock(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test on a virtual clock; it fails when it leaves tasks behind."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(_without_leftovers(test(*args, **kwargs)))
+
+    return run
+
+
+async def _without_leftovers(test: Coroutine[Any, Any, None]) -> None:
+    await test
+    await asyncio.sleep(0)
+    leftovers = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not leftovers, f"left behind: {leftovers}"
+
+
+@dataclass
+class ScriptedLink:
+    """A worker in memory. While it has `trouble` every call ends in it.
+
+    `script` says how coming calls go, after it `always`; without both it scores after `takes_s`.
+    """
+
+    name: str
+    model: str = "m"
+    version: str = "1"
+    max_model_len: int = 512
+    takes_s: float = 0.01
+    per_document_s: float = 0.0
+    script: deque[Script | WorkerError] = field(default_factory=deque)
+    always: Script | WorkerError | None = None
+    trouble: WorkerError | None = None
+    calls: list[Chunk] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+    cancelled: int = 0
+
+    async def identify(self) -> Identity:
+        if self.trouble:
+            raise self.trouble
+        return Identity(self.version, [ServedModel(self.model, "/models/m", self.max_model_len)])
+
+    async def count_tokens(self, model: str, text: str) -> int:
+        return len(text.split())
+
+    async def score(self, chunk: Chunk) -> Answer:
+        self.calls.append(chunk)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            if self.trouble:
+                raise self.trouble
+            step = self.script.popleft() if self.script else self.always
+            if isinstance(step, WorkerError):
+                raise step
+            if step:
+                return await step(chunk)
+            return await self.answer(chunk)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.in_flight -= 1
+
+    async def answer(self, chunk: Chunk) -> Answer:
+        await asyncio.sleep(self.takes_s + self.per_document_s * len(chunk.pairs))
+        queries = list(chunk.pairs.queries) * (len(chunk.pairs) if len(chunk.pairs.queries) == 1 else 1)
+        scores = [score_of(query, document) for query, document in zip(queries, chunk.pairs.documents, strict=True)]
+        return Answer(scores, len(scores))
+
+    async def close(self) -> None:
+        assert self.in_flight == 0, f"{self.name} was closed with calls in flight"
+
+
+def after(seconds: float, error: WorkerError | None = None) -> Script:
+    """A step that takes `seconds` and then fails, or never ends without an error."""
+
+    async def step(_: Chunk) -> Answer:
+        await asyncio.sleep(seconds)
+        if error:
+            raise error
+        raise AssertionError("this step was meant to be left before it ends")
+
+    return step
+
+
+@asynccontextmanager
+async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, **settings: Any) -> Any:
+    """An engine over scripted workers, all of which have been asked once who they are."""
+    by_url = {f"http://{link.name}": link for link in links}
+    chosen: dict[str, Any] = {"workers": tuple(by_url)} | settings
+    made = assemble(Settings(**chosen), link_factory=lambda url, _: by_url[url], rng=Random(seed))
+    async with made.running():
+        await asyncio.sleep(0.001)
+        yield made
+        for worker in made.fleet.workers:
+            assert (worker.calls, worker.tokens) == (0, 0), f"{worker} kept a slot"
+        assert made.schedule.waiting == 0
+
+
+async def score(
+    made: Engine,
+    documents: Sequence[str],
+    *,
+    within_s: float = 25.0,
+    query: str = "q",
+    tally: Tally | None = None,
+    **more: Any,
+) -> Scored:
+    """One request to the engine."""
+    return await made.gateway.score(
+        RerankRequest(pairs=Pairs([query], documents), **more),
+        request_id="r",
+        deadline=asyncio.get_running_loop().time() + within_s,
+        tally=tally or Tally(),
+    )
+
+
+def right_scores(documents: Sequence[str], query: str = "q") -> list[float]:
+    return [score_of(query, document) for document in documents]
