@@ -47,9 +47,7 @@ def check_config(config: Config = None) -> None:
     settings = _load(config)
     for warning in warnings_about(settings):
         typer.echo(f"warning: {warning}", err=True)
-    shown = settings.model_dump(mode="json")
-    shown["api_keys"] = dict.fromkeys(settings.keys, "**********")
-    typer.echo(yaml.safe_dump(shown, sort_keys=False), nl=False)
+    typer.echo(yaml.safe_dump(settings.shown(), sort_keys=False), nl=False)
 
 
 @cli.command()
@@ -71,7 +69,6 @@ def _serve(settings: Settings) -> None:
     for warning in warnings_about(settings):
         structlog.get_logger().warning("settings", warning=warning)
     drain = Drain()
-    structlog.get_logger().info("serving", host=settings.host, port=settings.port, version=__version__)
     serve(create_app(settings, drain=drain), settings, drain=drain)
 
 
@@ -86,7 +83,7 @@ def _load(config: Path | None) -> Settings:
 def _show_ranking(settings: Settings) -> None:
     """Send the documentation's example to the gateway that is starting, and print what a user would want to see."""
     console = Console()
-    url = f"http://{settings.host}:{settings.port}"
+    url = _own_url(settings)
     secret = next(iter(settings.keys.values()), None)
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     results = _first_ranking(url, headers)
@@ -115,11 +112,22 @@ def _show_ranking(settings: Settings) -> None:
     )
 
 
+def _own_url(settings: Settings) -> str:
+    """Where this machine finds the gateway: an address that stands for all of them is no destination."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - nothing is bound here
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
 def _first_ranking(url: str, headers: dict[str, str]) -> list[dict[str, Any]] | None:
     for _ in range(300):
         try:
+            # A proxy of the environment has no way to this machine.
             response = httpx.post(
-                f"{url}/v1/rerank", json={"query": _QUERY, "documents": _DOCUMENTS}, headers=headers, timeout=30
+                f"{url}/v1/rerank",
+                json={"query": _QUERY, "documents": _DOCUMENTS},
+                headers=headers,
+                timeout=30,
+                trust_env=False,
             )
             response.raise_for_status()
         except httpx.HTTPError:

@@ -15,7 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # A `_created` series for every counter would double what a scrape costs, and nobody reads them.
-        disable_created_metrics()  # type: ignore[no-untyped-call] - the library leaves it untyped
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped in the library
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "rerank_requests_total", "Requests answered.", ["route", "dialect", "status"], registry=self.registry

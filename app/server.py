@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import ceil
 
 import structlog
@@ -11,6 +12,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from app import __version__
 from app.settings import Settings
 
 # What is in flight ends at its own deadline; this is for the answer to get out.
@@ -34,6 +36,20 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._drain = drain
         self._drain_s = drain_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so: only now is it true.
+
+        Raises:
+            SystemExit: with 1 when it can't start; uvicorn has logged the reason, but not what to do about it.
+        """
+        log = structlog.get_logger().bind(host=self.config.host, port=self.config.port)
+        with suppress(SystemExit):
+            await super().startup(sockets)
+        if not self.started:
+            log.error("not_serving", advice="free the address, or choose another with RERANK_HOST and RERANK_PORT")
+            raise SystemExit(1)
+        log.info("serving", version=__version__)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -60,7 +76,7 @@ def serve(app: FastAPI, settings: Settings, *, drain: Drain) -> None:
     """Serve until a signal comes; returns when everything in flight has been answered.
 
     Raises:
-        SystemExit: with 1 when the address is taken, or start-up failed.
+        SystemExit: with 1 when the address can't be listened on.
     """
     config = uvicorn.Config(
         app,
@@ -77,5 +93,3 @@ def serve(app: FastAPI, settings: Settings, *, drain: Drain) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve())
     structlog.get_logger().info("stopped")
-    if not server.started:
-        raise SystemExit(1)

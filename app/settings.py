@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from app.policy.truncate import Truncation
 from app.work import LongDocuments
@@ -17,6 +18,15 @@ from app.work import LongDocuments
 PREFIX = "RERANK_"
 # Milvus gives one batch 30 s, its three tries included.
 _MILVUS_PATIENCE_S = 30
+# Pydantic's words for these are for programmers.
+_PLAIN_WORDS = {
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "too_short": "is empty",
+}
+# A client that could set these would change which documents a worker scores, or how many scores it returns.
+_NEVER_FORWARDED = frozenset({"model", "query", "documents", "text_1", "text_2", "top_n"})
 
 
 class SettingsError(Exception):
@@ -32,7 +42,9 @@ def _keys_by_name(value: object) -> object:
 
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-ApiKeys = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_keys_by_name)]
+# An empty secret would let everybody in: it is what a request without a key has.
+Secret = Annotated[SecretStr, Field(min_length=1)]
+ApiKeys = Annotated[dict[str, Secret], NoDecode, BeforeValidator(_keys_by_name)]
 
 
 class ModelSettings(BaseModel):
@@ -59,18 +71,27 @@ class ModelSettings(BaseModel):
 class Settings(BaseSettings):
     """The gateway's settings. Sizes are bytes, times seconds, as the names say."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
 
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for all")
-    port: int = Field(default=8080, ge=0, le=65535, description="port to listen on")
+    port: int = Field(default=8080, ge=1, le=65535, description="port to listen on")
     keep_alive_s: int = Field(
         default=120, ge=1, description="how long an idle client connection is kept; Milvus reuses one for up to 90 s"
     )
 
     workers: CommaSeparated = Field(
-        default=(), description="comma-separated URLs of vLLM servers; none means the embedded lexical:// worker"
+        default=(),
+        repr=False,  # a URL may carry a password
+        description="comma-separated URLs of vLLM servers; none means the embedded lexical:// worker",
     )
-    worker_api_key: SecretStr | None = Field(default=None, description="the workers' --api-key")
+    worker_api_key: Secret | None = Field(default=None, description="the workers' --api-key")
     worker_max_calls: int = Field(default=4, ge=1, le=1024, description="calls in flight per worker")
     worker_connect_timeout_s: float = Field(default=2.0, gt=0, description="time for a connection to a worker")
     identify_interval_s: float = Field(
@@ -139,15 +160,26 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        for problem in _contradictions(self):
-            raise ValueError(problem)
+        if problems := list(_contradictions(self)):
+            raise ValueError("; ".join(problems))
         return self
 
     @property
     def keys(self) -> Mapping[str, str]:
-        """Secrets by key name, from the setting and the file. Empty means open."""
-        from_file = parse_keys(_lines(self.api_keys_file)) if self.api_keys_file else {}
+        """Secrets by key name, from the setting and the file. Empty means open.
+
+        Raises:
+            SettingsError: the file can't be read, or not as keys.
+        """
+        from_file = _read_keys(self.api_keys_file) if self.api_keys_file else {}
         return {name: secret.get_secret_value() for name, secret in self.api_keys.items()} | from_file
+
+    def shown(self) -> dict[str, Any]:
+        """The settings as they can be shown: plain values, secrets as stars."""
+        values = self.model_dump(mode="json")
+        values["workers"] = [_without_password(url) for url in self.workers]
+        values["api_keys"] = dict.fromkeys(self.keys, "**********")
+        return values
 
     def for_model(self, name: str) -> ModelSettings:
         """The settings of the model that workers serve as `name`; defaults when none are written down."""
@@ -163,22 +195,20 @@ def load(config: Path | None = None) -> Settings:
     written = _read_yaml(config) if config else {}
     try:
         settings = Settings(**written)
-        settings.keys  # noqa: B018 - reads the key file now rather than at the first request
     except ValidationError as exc:
-        raise SettingsError("\n".join(_explain(error, config) for error in exc.errors())) from exc
-    except (OSError, ValueError) as exc:
-        raise SettingsError(f"{PREFIX}API_KEYS_FILE: {exc}") from exc
+        raise SettingsError("\n".join(_explain(error, config) for error in exc.errors())) from None
+    except UnreadableVariable as exc:
+        # `models` is the only setting that is read as JSON; what can't be read may not be shown.
+        raise SettingsError(f"{PREFIX}MODELS is not JSON. It takes: {_description_of('models')}") from exc
+    settings.keys  # noqa: B018 - reads the key file now rather than at the first request
     return settings
 
 
 def warnings_about(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[str]:
     """What is legal but probably not meant: unknown `RERANK_` variables, time limits that Milvus can't wait for."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG"}
-    found = []
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            found.append(f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else ""))
+    unknown = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in known]
+    found = [f"{name} is no setting{_nearest(name, known)}" for name in unknown]
     if settings.deadline_s >= _MILVUS_PATIENCE_S:
         found.append(f"{PREFIX}DEADLINE_S is {settings.deadline_s:g}, but Milvus gives up after {_MILVUS_PATIENCE_S} s")
     return found
@@ -201,6 +231,18 @@ def parse_keys(lines: object) -> dict[str, str]:
     return keys
 
 
+def _read_keys(path: Path) -> dict[str, str]:
+    try:
+        keys = parse_keys(_lines(path))
+    except OSError as exc:
+        raise SettingsError(f"{PREFIX}API_KEYS_FILE: {path}: {exc.strerror}: name a file that can be read") from exc
+    except ValueError as exc:
+        raise SettingsError(f"{PREFIX}API_KEYS_FILE: {path}: {exc}: write one name:secret per line") from exc
+    if not keys:
+        raise SettingsError(f"{PREFIX}API_KEYS_FILE: {path} holds no key: write one name:secret per line")
+    return keys
+
+
 def _lines(path: Path) -> list[str]:
     stripped = (line.strip() for line in path.read_text().splitlines())
     return [line for line in stripped if line and not line.startswith("#")]
@@ -211,16 +253,34 @@ def _contradictions(settings: Settings) -> Iterable[str]:
     if settings.min_batch > settings.max_batch:
         yield f"min_batch is {settings.min_batch}, above max_batch {settings.max_batch}: lower min_batch"
     if settings.max_body_bytes > settings.max_bytes_in_flight:
-        yield "max_body_bytes is above max_bytes_in_flight: no body of that size could ever be read"
+        yield "max_body_bytes is above max_bytes_in_flight, so no body of that size could be read: lower max_body_bytes"
     if settings.no_worker_wait_s >= settings.deadline_s:
-        yield "no_worker_wait_s must be below deadline_s, or a request without a worker ends as a time-out"
-    for url in settings.workers:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https", "lexical"} or (parts.scheme != "lexical" and not parts.hostname):
-            yield f"workers: {parts.hostname or url!r} is no URL like http://gpu-1:8000"
+        yield "no_worker_wait_s is not below deadline_s, so waiting for a worker ends as a time-out: lower it"
+    for number, url in enumerate(settings.workers, start=1):
+        if not _is_worker_url(url):
+            yield f"workers: number {number} ({_without_password(url)}) is no URL like http://gpu-1:8000"
+    for name in sorted(_NEVER_FORWARDED.intersection(settings.forward_fields)):
+        yield f"forward_fields: {name} is what the gateway writes itself: leave it out"
     names = [name for model, own in settings.models.items() for name in (model, *own.aliases)]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"models: the name {name} stands for two models"
+        yield f"models: the name {name} stands twice: give it to one model, as its name or as an alias"
+
+
+def _is_worker_url(url: str) -> bool:
+    if url.startswith("lexical://"):
+        return True
+    try:
+        parts = urlsplit(url)
+        # Reading the port raises when it is no port.
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _without_password(url: str) -> str:
+    """The URL as it can be shown: nothing that stands before an @, not even where it is no URL at all."""
+    before, at, host = url.rpartition("@")
+    return f"{before[: before.find('://') + 3] if '://' in before else ''}**********@{host}" if at else url
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -228,8 +288,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         written = yaml.safe_load(path.read_text())
     except OSError as exc:
         raise SettingsError(f"{path}: {exc.strerror}: give --config a file that can be read") from exc
-    except yaml.YAMLError as exc:
-        raise SettingsError(f"{path} is not YAML: {exc}") from exc
+    except yaml.MarkedYAMLError as exc:
+        # The parser's own text quotes the line, and a secret may stand there.
+        line = exc.problem_mark.line + 1 if exc.problem_mark else 1
+        raise SettingsError(f"{path} is not YAML in line {line}: quote values with special characters") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{path} is not YAML: it must be text in UTF-8") from exc
     if written is None:
         return {}
     if not isinstance(written, dict) or not all(isinstance(key, str) for key in written):
@@ -239,19 +303,29 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _explain(error: Any, config: Path | None) -> str:
     """One line a person can act on: which key, what is wrong with it, what it takes."""
-    key = ".".join(str(part) for part in error["loc"])
-    top = str(error["loc"][0]) if error["loc"] else ""
-    problem = error["msg"].removeprefix("Value error, ")
-    if not top:
+    steps = [str(step) for step in error["loc"]]
+    problem = _PLAIN_WORDS.get(error["type"], error["msg"].removeprefix("Value error, "))
+    if not steps:
         return f"settings don't fit together: {problem}"
-    name = f"{PREFIX}{key.upper()}" + (f" (or {key} in {config})" if config else "")
+    key, variable = ".".join(steps), PREFIX + steps[0].upper()
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, Settings.model_fields, n=1)
-        return f"{key} in {config} is no setting" + (f"; did you mean {near[0]}?" if near else "")
+        known = ModelSettings.model_fields if len(steps) > 1 else Settings.model_fields
+        return f"{key} in {config or variable} is no setting{_nearest(steps[-1], known)}"
+    name = variable + (f" (or {key} in {config})" if config else f" ({key})" if len(steps) > 1 else "")
     if str(error["input"]).startswith("tcp://"):
         return (
             f"{name} was set by Kubernetes for a Service called rerank: set enableServiceLinks: false in the pod, "
             "or give the Service another name"
         )
-    known = Settings.model_fields.get(top)
-    return f"{name}: {problem}" + (f". It takes: {known.description}" if known else "")
+    return f"{name}: {problem}. It takes: {_description_of(*steps)}"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _description_of(top: str, *below: str) -> str:
+    """What a setting takes, or the part of it that stands two steps below: `models.<name>.<key>`."""
+    part = ModelSettings.model_fields.get(below[1]) if len(below) > 1 else None
+    return (part or Settings.model_fields[top]).description or ""

@@ -137,7 +137,7 @@ class FakeVllm:
         """Whether the caller closed its connection while it waited."""
         try:
             async with asyncio.timeout(seconds):
-                while not reader.at_eof():
+                while not reader.at_eof():  # noqa: ASYNC110 - a StreamReader tells of its end only when asked
                     await asyncio.sleep(0.005)
                 return True
         except TimeoutError:

@@ -32,6 +32,8 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
         await loop
         server.force_exit = True
         await server.shutdown()
+        # Left out by a forced exit, but the application has links to close.
+        await server.lifespan.shutdown()
 
 
 @asynccontextmanager

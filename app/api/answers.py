@@ -3,6 +3,7 @@
 from math import ceil
 
 import orjson
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from app.api.dialects.base import Dialect
@@ -15,7 +16,12 @@ class InternalError(RerankError):
 
 def answer(content: object) -> Response:
     """A 200 with `content` as JSON."""
-    return Response(orjson.dumps(content), media_type="application/json")
+    try:
+        body = orjson.dumps(content)
+    except orjson.JSONEncodeError:
+        # A document that is returned may hold an integer beyond 64 bits, which orjson doesn't write.
+        body = to_json(content, inf_nan_mode="null")
+    return Response(body, media_type="application/json")
 
 
 def error_answer(error: RerankError, dialect: Dialect, path: str) -> Response:

@@ -139,6 +139,15 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "tei": {"summary": "TEI", "value": {"query": _QUERY, "texts": _DOCUMENTS, "return_text": True}},
     "voyage": {"summary": "Voyage", "value": {"query": _QUERY, "documents": _DOCUMENTS, "top_k": 2}},
 }
+# Query parameters: what they do, and their schemas.
+_MODEL: dict[str, tuple[str, dict[str, Any]]] = {"model": ("Default for the body's `model`.", {"type": "string"})}
+_SHAPE: dict[str, tuple[str, dict[str, Any]]] = {
+    "dialect": (
+        "Told from the body if absent.",
+        {"type": "string", "enum": ["vllm", "cohere1", "cohere2", "tei", "voyage", "sglang"]},
+    ),
+    "return_documents": ("Default for the body's `return_documents`.", {"type": "boolean"}),
+}
 _RERANK_BODIES: tuple[type[Wire], ...] = (VllmBody, Cohere1Body, TeiBody, VoyageBody)
 
 
@@ -151,10 +160,16 @@ def describe(path: str) -> dict[str, Any]:
         examples = {"cohere2": _EXAMPLES["milvus"] | {"summary": "Cohere v2, Milvus 2.6.0"}}
         return _route("Rerank documents (Cohere v2)", (Cohere2Body,), examples, RerankResponse)
     answer = RerankResponse | VoyageResponse | list[Row]
-    return _route("Rerank documents", _RERANK_BODIES, _EXAMPLES, answer)
+    return _route("Rerank documents", _RERANK_BODIES, _EXAMPLES, answer, _MODEL | _SHAPE)
 
 
-def _route(summary: str, bodies: tuple[type[Wire], ...], examples: dict[str, Any], answer: Any) -> dict[str, Any]:
+def _route(
+    summary: str,
+    bodies: tuple[type[Wire], ...],
+    examples: dict[str, Any],
+    answer: Any,
+    parameters: dict[str, tuple[str, dict[str, Any]]] = _MODEL,
+) -> dict[str, Any]:
     schemas = [body.model_json_schema() for body in bodies]
     content = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}, "examples": examples}
     return {
@@ -166,13 +181,10 @@ def _route(summary: str, bodies: tuple[type[Wire], ...], examples: dict[str, Any
         },
         "openapi_extra": {
             "requestBody": {"required": True, "content": {"application/json": content}},
-            "parameters": [
-                _parameter("dialect", "vllm, cohere1, cohere2, tei, voyage or sglang; else told from the body")
-            ]
-            + [_parameter(name, f"Default for the body's `{name}`.") for name in ("model", "return_documents")],
+            "parameters": [_parameter(name, *told) for name, told in parameters.items()],
         },
     }
 
 
-def _parameter(name: str, description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "description": description, "schema": {"type": "string"}}
+def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}

@@ -1,10 +1,12 @@
 """The routes that score: bytes -> request -> scores -> bytes."""
 
 import asyncio
+import re
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
+import orjson
 import structlog
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
@@ -26,6 +28,8 @@ ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
 # Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
 _QUERY_DEFAULTS = ("model", "return_documents", "truncate_prompt_tokens", "max_tokens_per_doc", "timeout_ms")
 _CLIENT_LEFT = 499
+# Up to what a 64-bit integer holds, which some clients write for "no limit".
+_MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,18}")
 
 
 @dataclass(slots=True)
@@ -101,35 +105,46 @@ class RerankApi:
             return answer(visit.dialect.render(parsed, scored, visit.request_id))
 
     def _parse(self, request: Request, body: dict[str, Any], visit: _Visit) -> RerankRequest:
+        visit.dialect = dialects.detect(visit.path, request.query_params.get("dialect"), body)
         if "top_n" in request.query_params:
             # It would shift the scores of Milvus, which goes by position.
             raise BadInput("top_n can't be set in the query string: send it in the body", param="top_n")
         for name in _QUERY_DEFAULTS:
-            if name in request.query_params and body.get(name) is None:
+            # vLLM takes an empty model for none.
+            if name in request.query_params and body.get(name) in (None, ""):
                 body[name] = request.query_params[name]
-        visit.dialect = dialects.detect(visit.path, request.query_params.get("dialect"), body)
         parsed = visit.dialect.parse(body)
         visit.tally.documents = len(parsed.pairs)
         _check_sizes(parsed.pairs, self._settings)
         if not self._settings.forward_fields:
             return parsed
-        forwarded = {name: body[name] for name in self._settings.forward_fields if body.get(name) is not None}
-        return replace(parsed, fields=forwarded | dict(parsed.fields))
+        return replace(parsed, fields=self._forwarded(body) | dict(parsed.fields))
+
+    def _forwarded(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The fields that the settings list, as far as the client sent them."""
+        fields = {name: body[name] for name in self._settings.forward_fields if body.get(name) is not None}
+        for name, value in fields.items():
+            try:
+                orjson.dumps(value)
+            except orjson.JSONEncodeError:
+                raise BadInput(f"{name} has an integer beyond 64 bits: send a smaller one", param=name) from None
+        return fields
 
     def _time_limit_s(self, request: Request, parsed: RerankRequest) -> float:
         """The shortest of all limits: the client's can't lengthen ours."""
-        limits = [self._settings.deadline_s]
+        limits_ms = [self._settings.deadline_s * 1000]
         if parsed.timeout_ms is not None:
-            limits.append(parsed.timeout_ms / 1000)
+            limits_ms.append(parsed.timeout_ms)
         for name, given in (
             ("X-Request-Timeout-Ms", request.headers.get("x-request-timeout-ms")),
             ("timeout_ms", request.query_params.get("timeout_ms")),
         ):
             if given is not None:
-                if not (given.isascii() and given.isdigit() and int(given) > 0):
+                if not _MILLISECONDS.fullmatch(given):
                     raise BadInput(f"{name} must be a whole number of milliseconds above 0", param=name)
-                limits.append(int(given) / 1000)
-        return min(limits)
+                limits_ms.append(int(given))
+        # The body's number may have more digits than a float can take, unless it is compared first.
+        return min(limits_ms) / 1000
 
     def _record(self, visit: _Visit, status: int, **more: str) -> None:
         seconds = perf_counter() - visit.started

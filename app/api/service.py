@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from app import __version__
 from app.api import dialects
@@ -21,7 +22,11 @@ def service_router(*, fleet: Fleet, keys: Keys, metrics: Metrics, is_draining: C
     """Models (with a key, where keys are set), liveness, readiness, version and metrics."""
     router = APIRouter(tags=["service"])
 
-    @router.get("/v1/models", summary="The models that workers serve, aliases included")
+    @router.get(
+        "/v1/models",
+        summary="The models that workers serve, aliases included",
+        responses={401: {"description": "No API key, or an unknown one"}},
+    )
     async def models(request: Request) -> Response:
         try:
             keys.name_of(request.headers.get("authorization"))
@@ -58,7 +63,7 @@ def service_router(*, fleet: Fleet, keys: Keys, metrics: Metrics, is_draining: C
     async def version() -> Response:
         return answer({"version": __version__})
 
-    @router.get("/metrics", summary="Prometheus metrics")
+    @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         return Response(metrics.render(), media_type=metrics.content_type)
 

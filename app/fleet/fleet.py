@@ -71,11 +71,12 @@ class Fleet:
         if name is None:
             message = f"model is missing and there are several ({_listed(known)}): name one in the body or as ?model="
             raise BadInput(message, param="model")
-        if name not in known and name not in self._settings.models:
+        own_name = self._aliases.get(name, name)
+        if own_name not in known and own_name not in self._settings.models:
             raise UnknownModel(
                 f"The model `{name[:100]}` does not exist here; there is {_listed(known)}.", param="model"
             )
-        return self._aliases.get(name, name)
+        return own_name
 
     async def pin(self, model: str, *, until: float) -> Fingerprint:
         """The fingerprint a request is bound to: the one most usable workers have.

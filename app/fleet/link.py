@@ -1,9 +1,9 @@
 """The port through which a worker is reached, and its HTTP form for vLLM."""
 
 import base64
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from math import isfinite
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -19,8 +19,12 @@ _IDLE_CONNECTION_S = 2.5
 _IDENTIFY_TIMEOUT_S = 5.0
 # 65 bytes per score in vLLM's answers, 20,000 documents at most by default, and room for a rerank answer's echo.
 _MAX_ANSWER_BYTES = 64 * 2**20
-_REASON_CHARS = 300
+_REASON_BYTES = 300
+# A larger one is no float32: Milvus fails a search over it.
+_LARGEST_SCORE = 3.4028234663852886e38
 _REDIRECT = 3
+# A word of its own: a model may be called nanbeige.
+_TELLS_OF_NAN = re.compile(rb"Out of range float values|\bnan\b", re.IGNORECASE)
 
 
 class ServedModel(NamedTuple):
@@ -153,7 +157,10 @@ class HttpLink:
         if self._rare is None:
             timeout = httpx.Timeout(_IDENTIFY_TIMEOUT_S, connect=self._connect_timeout_s)
             limits = httpx.Limits(keepalive_expiry=_IDLE_CONNECTION_S)
-            self._rare = httpx.AsyncClient(base_url=self.url, headers=self._headers, timeout=timeout, limits=limits)
+            # Like the scoring calls, these don't go through a proxy of the environment.
+            self._rare = httpx.AsyncClient(
+                base_url=self.url, headers=self._headers, timeout=timeout, limits=limits, trust_env=False
+            )
         try:
             response = await self._rare.request(method, path, content=content)
         except httpx.TransportError as exc:
@@ -180,7 +187,7 @@ class HttpLink:
         told = f"{self.name} answered {status}: {_message_of(body)}"
         if status in {400, 413, 422}:
             # vLLM answers a NaN score with a 400 too: that is the worker's fault, not the client's.
-            if b"Out of range float values" in body or b"nan" in body.lower():
+            if _TELLS_OF_NAN.search(body):
                 raise BadAnswer(told)
             raise Refused(_message_of(body))
         if status in {401, 403}:
@@ -200,7 +207,8 @@ class HttpLink:
             raise BadAnswer(f"{self.name} gave an answer without {rows}[].{score}") from exc
         if len(scores) != documents:
             raise BadAnswer(f"{self.name} returned {len(scores)} scores for {documents} documents")
-        if not all(type(value) is float or type(value) is int for value in scores) or not all(map(isfinite, scores)):
+        are_numbers = all(type(value) is float or type(value) is int for value in scores)
+        if not are_numbers or not -_LARGEST_SCORE <= min(scores) <= max(scores) <= _LARGEST_SCORE:
             raise BadAnswer(f"{self.name} returned a score that is no finite number")
         if indices != list(range(documents)):
             scores = self._in_order(indices, scores)
@@ -245,7 +253,10 @@ def _message_of(body: bytes) -> str:
         return f"{len(body)} bytes that are not JSON"
     error = answer.get("error", answer.get("detail")) if isinstance(answer, dict) else None
     message = error.get("message") if isinstance(error, dict) else error
-    return message[:_REASON_CHARS] if isinstance(message, str) else "no message"
+    if not isinstance(message, str):
+        return "no message"
+    # Cut by bytes: 300 Chinese characters would be 900 of them.
+    return message.encode()[:_REASON_BYTES].decode(errors="ignore")
 
 
 def _seconds(retry_after: str | None) -> float | None:

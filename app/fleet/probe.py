@@ -61,16 +61,21 @@ class Probe:
 
     async def ask(self, worker: Worker) -> None:
         """Ask once, and take what it says as true."""
-        before = (worker.is_usable, worker.serves)
+        before = _seen(worker)
         try:
             identity = await worker.link.identify()
         except WorkerError as exc:
             worker.suspect(exc)
         else:
             worker.identified(identity, self._revisions)
-        if (worker.is_usable, worker.serves) != before:
+        if _seen(worker) != before:
             reason = {"reason": worker.trouble.reason} if worker.trouble else {}
             self._log.info(
                 "worker_changed", worker=worker.name, usable=worker.is_usable, models=sorted(worker.serves), **reason
             )
             self._changed()
+
+
+def _seen(worker: Worker) -> tuple[object, ...]:
+    """What those who wait for the worker go by; the kind of its trouble counts, since some don't pass by themselves."""
+    return worker.serves, type(worker.trouble)

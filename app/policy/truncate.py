@@ -57,7 +57,8 @@ def worker_fields(
     if mode == "pair" and asked is not None and asked != -1:
         # The client wants the pair cut at a length of its own; vLLM's way of doing so is what it asked for.
         return fields
-    overhead = query_tokens + (SPECIAL_TOKENS if mode == "pair" else template_tokens)
+    kept_tokens = min(query_tokens, fields.get("max_tokens_per_query", query_tokens))
+    overhead = kept_tokens + (SPECIAL_TOKENS if mode == "pair" else template_tokens)
     if overhead >= max_model_len:
         message = f"query has {query_tokens} tokens and the model takes {max_model_len}: shorten the query"
         raise BadInput(message, param="query")

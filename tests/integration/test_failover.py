@@ -55,12 +55,11 @@ async def test_a_failing_worker_costs_no_request(fault: Fault):
 
 async def test_a_killed_worker_in_the_middle_costs_no_request():
     dying, good = FakeVllm(delay_s=0.05), FakeVllm(delay_s=0.05)
-    async with good.running():
-        async with dying.running(), gateway(dying, good, max_batch=4, min_batch=1) as client:
-            asked = [asyncio.create_task(rerank(client, DOCUMENTS)) for _ in range(4)]
-            await asyncio.sleep(0.08)
-            dying.always = reset
-            answers = await asyncio.gather(*asked)
+    async with gateway(dying, good, max_batch=4, min_batch=1) as client:
+        asked = [asyncio.create_task(rerank(client, DOCUMENTS)) for _ in range(4)]
+        await asyncio.sleep(0.08)
+        dying.always = reset
+        answers = await asyncio.gather(*asked)
     assert [answer.status_code for answer in answers] == [200] * 4
     assert all(_is_right(answer.json()["results"], DOCUMENTS) for answer in answers)
     assert dying.scored

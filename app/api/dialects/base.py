@@ -12,6 +12,8 @@ from app.work import RerankRequest, Scored
 
 # Cohere counts a search of up to 100 documents as one unit.
 _DOCUMENTS_PER_SEARCH_UNIT = 100
+# No model takes as many; a longer number would only make a longer error.
+_MOST_TOKENS = 2**31 - 1
 
 
 class Dialect(Protocol):
@@ -91,7 +93,7 @@ class Wire(BaseModel):
     not_scoring: ClassVar[frozenset[str]] = frozenset()
 
     model: str | None = Field(default=None, description="May be left out when there is one model, or a default.")
-    truncate_prompt_tokens: Annotated[int, Field(ge=-1), AfterValidator(_limit)] | None = Field(
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1, le=_MOST_TOKENS), AfterValidator(_limit)] | None = Field(
         default=None, description="Cut query and document together at this many tokens; -1 is the model's length."
     )
     truncation_side: Literal["left", "right"] | None = None

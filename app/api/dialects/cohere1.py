@@ -1,20 +1,27 @@
 """Cohere's v1 shape: documents may be objects whose fields are ranked together."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from app.api.dialects import base
 from app.errors import BadInput, RerankError
 from app.work import Pairs, RerankRequest, Scored
 
 
+def _text_or_object(document: object) -> object:
+    # Said here once: the union's own errors name each of its branches.
+    if not isinstance(document, str | dict):
+        raise ValueError("send a string or an object")  # noqa: TRY004 - pydantic takes no TypeError here
+    return document
+
+
 class Cohere1Body(base.Wire):
     """A rerank request as Cohere's v1 clients write it. `max_chunks_per_doc` is taken and ignored."""
 
     query: str
-    documents: list[str | dict[str, Any]] = Field(min_length=1)
+    documents: list[Annotated[str | dict[str, Any], BeforeValidator(_text_or_object)]] = Field(min_length=1)
     top_n: int | None = Field(default=None, ge=0)
     rank_fields: list[str] | None = Field(default=None, description="Fields of document objects to rank by, in order.")
     return_documents: bool = False

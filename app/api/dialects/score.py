@@ -4,13 +4,26 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from app.api.dialects import base
 from app.errors import BadInput, RerankError
 from app.work import Pairs, RerankRequest, Scored
 
-Texts = str | Annotated[list[str], Field(min_length=1)]
+
+def _as_list(texts: object) -> object:
+    if not isinstance(texts, str | list):
+        raise ValueError("send a string or a list of strings")  # noqa: TRY004 - pydantic takes no TypeError here
+    return [texts] if isinstance(texts, str) else texts
+
+
+# No union of str and list: its errors name a branch of the union where a client looks for an index.
+Texts = Annotated[
+    list[str],
+    Field(min_length=1),
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [{"type": "array", "minItems": 1, "items": {"type": "string"}}, {"type": "string"}]}),
+]
 # The four names vLLM knows for the two sides of the pairs.
 _SIDES = (("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), ("queries", "items"))
 
@@ -36,9 +49,7 @@ class ScoreBody(base.Wire):
         for one, other in _SIDES:
             queries, documents = getattr(self, one), getattr(self, other)
             if queries is not None and documents is not None:
-                return [queries] if isinstance(queries, str) else queries, (
-                    [documents] if isinstance(documents, str) else documents
-                )
+                return queries, documents
         raise BadInput("send text_1 and text_2, or queries and documents", param="text_1")
 
 
