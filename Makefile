@@ -23,7 +23,11 @@ demo: install  ## serve over the embedded worker and show a first ranking
 
 .PHONY: test
 test: install  ## all tests that need no vLLM
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/live
+
+.PHONY: live
+live: install  ## tests against two real vLLM workers on CPU; installs vLLM (2.4 GB) when it is missing
+	tests/live/run.sh
 
 .PHONY: check
 check: install  ## formatting, lint and types
@@ -35,6 +39,10 @@ check: install  ## formatting, lint and types
 format: install  ## rewrite the code in the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: docs
+docs: install  ## write docs/configuration.md anew
+	$(BIN)/python docs/generate.py
 
 .PHONY: lock
 lock: install  ## pin requirements anew, with hashes

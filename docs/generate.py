@@ -1,0 +1,135 @@
+"""Writes docs/configuration.md from the settings themselves: `make docs`."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.settings import PREFIX, ModelSettings, Settings
+
+TARGET = Path(__file__).with_name("configuration.md")
+# A section begins with the setting that is named here, in the order of app/settings.py.
+_SECTIONS = {
+    "host": "Listening",
+    "workers": "Workers",
+    "models": "Models",
+    "max_batch": "Splitting and long texts",
+    "deadline_s": "Time and tries",
+    "max_body_bytes": "Request bodies",
+    "api_keys": "API keys",
+    "drain_s": "Stopping and logs",
+}
+_KINDS = {
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "`true` or `false`",
+    "array": "list",
+    "object": "mapping",
+    "password": "secret",
+    "string": "text",
+    "path": "file",
+}
+_INTRODUCTION = """\
+# Configuration
+
+<!-- Written by docs/generate.py from app/settings.py. Change the descriptions there, then run `make docs`. -->
+
+Every setting has a default: a gateway without any listens on 127.0.0.1:8080 and scores with the embedded lexical
+worker.
+
+- In the environment a setting is called `RERANK_` and its name in capitals: `RERANK_MAX_BATCH=64`.
+- In a YAML file it has its plain name: `max_batch: 64`. Name the file with `--config FILE` or `RERANK_CONFIG=FILE`.
+- The environment wins over the file, the file over the default. An empty variable counts as absent.
+- A list is comma-separated in the environment and may be a list in the file. `models` is JSON in the environment.
+- Names carry their unit: `_s` is seconds, `_bytes` bytes, `_chars` characters, `_tokens` tokens.
+
+`rerank-gateway check-config` prints what is in force, with secrets as stars, and ends with 0; or it prints one line
+per mistake and ends with 2. A key of the file that is no setting is a mistake; a `RERANK_` variable that is none is a
+warning. Settings are read once, at the start.
+"""
+_MODELS = """
+What a worker doesn't tell about a model stands under `models`, by the name workers serve it under (their
+`--served-model-name`):
+
+```yaml
+models:
+  bge-reranker-v2-m3:
+    aliases: [default, rerank-english-v3.0]
+  qwen3-reranker:
+    truncation: document
+    template_tokens: 160
+```
+
+| key | default | takes | what it does |
+|---|---|---|---|
+"""
+_CONTRADICTIONS = """
+## What doesn't go together
+
+These are refused at the start, with a message that names the settings:
+
+- `min_batch` above `max_batch`;
+- `max_body_bytes` above `max_bytes_in_flight`;
+- `no_worker_wait_s` not below `deadline_s`;
+- one name for two models, as a name or an alias;
+- a worker that is no `http://` or `https://` URL (nor `lexical://`);
+- in `forward_fields`, a field that the gateway writes itself, such as `model` or `documents`;
+- a key file without a key, or a key with an empty secret.
+
+A `deadline_s` of 30 or more is only warned about: Milvus has given up by then.
+
+In Kubernetes, a Service called `rerank` makes the pods beside it see `RERANK_PORT=tcp://...`. The gateway refuses to
+start and says so: set `enableServiceLinks: false` in the pod, or give the Service another name.
+"""
+
+
+def configuration() -> str:
+    """The whole page."""
+    return _INTRODUCTION + "".join(_sections()) + _CONTRADICTIONS
+
+
+def _sections() -> Iterator[str]:
+    for name, row in _rows(Settings, PREFIX):
+        if name in _SECTIONS:
+            yield f"\n## {_SECTIONS[name]}\n\n| variable | default | takes | what it does |\n|---|---|---|---|\n"
+        yield row
+        if name == "forward_fields":
+            yield _MODELS + "".join(row for _, row in _rows(ModelSettings, ""))
+
+
+def _rows(settings: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
+    schema = settings.model_json_schema()["properties"]
+    for name, field in settings.model_fields.items():
+        shown = f"{prefix}{name.upper()}" if prefix else name
+        yield name, f"| `{shown}` | {_default(name, field.default)} | {_takes(schema[name])} | {field.description} |\n"
+
+
+def _default(name: str, value: Any) -> str:
+    if value in (None, "", (), {}):
+        return "none"
+    if isinstance(value, bool):
+        return f"`{value}`".lower()
+    mebibytes = f" ({value // 2**20} MiB)" if "_bytes" in name else ""
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`{mebibytes}"
+
+
+def _takes(schema: Mapping[str, Any]) -> str:
+    """The values of a setting, in words."""
+    if "anyOf" in schema:
+        return _takes(next(one for one in schema["anyOf"] if one.get("type") != "null"))
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    return _KINDS[schema.get("format", schema["type"])] + _range(schema)
+
+
+def _range(schema: Mapping[str, Any]) -> str:
+    if "maximum" in schema:
+        return f", {schema['minimum']} to {schema['maximum']}"
+    if "exclusiveMinimum" in schema:
+        return f" above {schema['exclusiveMinimum']:g}"
+    return f" from {schema['minimum']:g}" if "minimum" in schema else ""
+
+
+if __name__ == "__main__":
+    TARGET.write_text(configuration())

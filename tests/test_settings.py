@@ -1,0 +1,316 @@
+"""Settings: where they come from, and what is said when they are wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from app.settings import Settings, SettingsError, load, parse_keys, warnings_about
+
+Env = pytest.MonkeyPatch
+
+
+def _written(tmp_path: Path, content: str) -> Path:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(content)
+    return file
+
+
+def _refused(config: Path | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(config)
+    return str(caught.value)
+
+
+def test_the_defaults_need_nothing():
+    settings = load()
+    assert (settings.host, settings.port, settings.workers, dict(settings.keys)) == ("127.0.0.1", 8080, (), {})
+    assert warnings_about(settings, {}) == []
+
+
+def test_the_defaults_suit_milvus():
+    settings = load()
+    assert settings.keep_alive_s > 90, "Milvus reuses a connection that was idle for up to 90 s"
+    assert settings.deadline_s < 30, "Milvus gives up after 30 s"
+    assert settings.max_documents >= 16384, "the largest limit of a Milvus search"
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(tmp_path: Path, monkeypatch: Env):
+    config = _written(tmp_path, "max_batch: 32\nmin_batch: 8\nworkers: [http://from-file:8000]\n")
+    monkeypatch.setenv("RERANK_MAX_BATCH", "99")
+    settings = load(config)
+    assert (settings.max_batch, settings.min_batch, settings.max_attempts) == (99, 8, 4)
+    assert settings.workers == ("http://from-file:8000",)
+
+
+def test_an_empty_variable_counts_as_absent(tmp_path: Path, monkeypatch: Env):
+    monkeypatch.setenv("RERANK_MAX_BATCH", "")
+    monkeypatch.setenv("RERANK_WORKERS", "")
+    settings = load(_written(tmp_path, "max_batch: 32\nworkers: http://gpu-1:8000\n"))
+    assert (settings.max_batch, settings.workers) == (32, ("http://gpu-1:8000",))
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path):
+    assert load(_written(tmp_path, "# nothing yet\n")) == load()
+
+
+def test_lists_are_separated_by_commas_in_the_environment_and_may_be_lists_in_the_file(
+    tmp_path: Path, monkeypatch: Env
+):
+    monkeypatch.setenv("RERANK_WORKERS", " http://gpu-1:8000, http://gpu-2:8000 ,")
+    settings = load(_written(tmp_path, "forward_fields: [priority, chat_template_kwargs]\n"))
+    assert settings.workers == ("http://gpu-1:8000", "http://gpu-2:8000")
+    assert settings.forward_fields == ("priority", "chat_template_kwargs")
+
+
+def test_models_are_json_in_the_environment_and_a_mapping_in_the_file(tmp_path: Path, monkeypatch: Env):
+    models = {"qwen": {"aliases": ["default"], "truncation": "document", "template_tokens": 40}}
+    from_file = load(_written(tmp_path, yaml.safe_dump({"models": models})))
+    monkeypatch.setenv("RERANK_MODELS", json.dumps(models))
+    assert load().models == from_file.models
+    assert load().for_model("qwen").template_tokens == 40
+    assert load().for_model("other").truncation == "pair"
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError):
+        load().port = 1  # type: ignore[misc]  # it is what must fail
+
+
+WRONG = {
+    "no number": ("RERANK_MAX_BATCH", "many", ["RERANK_MAX_BATCH", "integer", "documents per worker call"]),
+    "too small": ("RERANK_MAX_ATTEMPTS", "0", ["RERANK_MAX_ATTEMPTS", "greater than or equal to 1"]),
+    "too large": ("RERANK_PORT", "70000", ["RERANK_PORT", "65535", "port to listen on"]),
+    "no port": ("RERANK_PORT", "0", ["RERANK_PORT", "greater than or equal to 1"]),
+    "not a number": ("RERANK_DEADLINE_S", "nan", ["RERANK_DEADLINE_S", "number"]),
+    "endless": ("RERANK_DEADLINE_S", "inf", ["RERANK_DEADLINE_S", "finite number"]),
+    "no choice": ("RERANK_LONG_DOCUMENTS", "cut", ["RERANK_LONG_DOCUMENTS", "'truncate' or 'error'"]),
+    "models not JSON": ("RERANK_MODELS", "qwen", ["RERANK_MODELS", "not JSON"]),
+    "a model's setting": (
+        "RERANK_MODELS",
+        '{"qwen": {"truncation": "left"}}',
+        ["RERANK_MODELS", "models.qwen.truncation", "'pair' or 'document'"],
+    ),
+    "a model's unknown setting": (
+        "RERANK_MODELS",
+        '{"qwen": {"alias": ["q"]}}',
+        ["models.qwen.alias", "RERANK_MODELS", "did you mean aliases?"],
+    ),
+    "a model's setting no list": (
+        "RERANK_MODELS",
+        '{"qwen": {"aliases": "q"}}',
+        ["models.qwen.aliases", "must be a list", "other names"],
+    ),
+    "a key without a secret": ("RERANK_API_KEYS", "milvus:", ["RERANK_API_KEYS", "key 1", "name:secret"]),
+    "a key twice": ("RERANK_API_KEYS", "milvus:a,milvus:b", ["RERANK_API_KEYS", "the name milvus stands twice"]),
+    "no key file": (
+        "RERANK_API_KEYS_FILE",
+        "/nowhere/keys",
+        ["RERANK_API_KEYS_FILE", "/nowhere/keys", "No such file", "name a file"],
+    ),
+    "a Service called rerank": (
+        "RERANK_PORT",
+        "tcp://10.96.0.1:8080",
+        ["RERANK_PORT", "Kubernetes", "enableServiceLinks: false"],
+    ),
+    "min above max": ("RERANK_MIN_BATCH", "100", ["min_batch is 100", "max_batch 64", "lower min_batch"]),
+    "body above all bodies": (
+        "RERANK_MAX_BYTES_IN_FLIGHT",
+        "1000",
+        ["max_body_bytes", "max_bytes_in_flight", "lower max_body_bytes"],
+    ),
+    "waits past the deadline": ("RERANK_NO_WORKER_WAIT_S", "25", ["no_worker_wait_s", "deadline_s", "lower it"]),
+    "forwards a field of ours": (
+        "RERANK_FORWARD_FIELDS",
+        "priority,top_n",
+        ["forward_fields", "top_n", "leave it out"],
+    ),
+    "one name for two models": (
+        "RERANK_MODELS",
+        '{"a": {"aliases": ["c"]}, "b": {"aliases": ["c"]}}',
+        ["models", "the name c stands twice", "give it to one"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("variable", "value", "words"), WRONG.values(), ids=WRONG.keys())
+def test_an_error_is_one_line_that_names_the_key_and_what_it_takes(
+    monkeypatch: Env, variable: str, value: str, words: list[str]
+):
+    monkeypatch.setenv(variable, value)
+    told = _refused()
+    assert "\n" not in told
+    assert all(word in told for word in words), told
+
+
+@pytest.mark.parametrize(
+    "url", ["gpu-1:8000", "ftp://gpu-1", "http://", "http://[gpu-1", "http://gpu-1:99999", "http://gpu-1:0", "lexical:"]
+)
+def test_a_worker_that_is_no_url_is_named_with_its_place(monkeypatch: Env, url: str):
+    monkeypatch.setenv("RERANK_WORKERS", f"http://gpu-0:8000,{url}")
+    told = _refused()
+    assert f"workers: number 2 ({url}) is no URL like http://gpu-1:8000" in told
+    assert "number 1" not in told
+
+
+@pytest.mark.parametrize("url", ["http://gpu-1", "HTTPS://gpu-1:8000/v1", "http://[::1]:8000", "lexical://"])
+def test_a_worker_may_be_any_http_url_or_the_embedded_one(monkeypatch: Env, url: str):
+    monkeypatch.setenv("RERANK_WORKERS", url)
+    assert load().workers == (url,)
+
+
+def test_all_errors_are_told_at_once(monkeypatch: Env):
+    monkeypatch.setenv("RERANK_MAX_BATCH", "many")
+    monkeypatch.setenv("RERANK_PORT", "http")
+    assert [line.split(":")[0] for line in _refused().splitlines()] == ["RERANK_PORT", "RERANK_MAX_BATCH"]
+
+
+def test_all_contradictions_are_told_at_once(monkeypatch: Env):
+    monkeypatch.setenv("RERANK_MIN_BATCH", "100")
+    monkeypatch.setenv("RERANK_DEADLINE_S", "3")
+    told = _refused()
+    assert "min_batch" in told
+    assert "no_worker_wait_s" in told
+
+
+def test_an_unknown_key_of_the_file_is_refused_with_the_nearest_one(tmp_path: Path):
+    told = _refused(_written(tmp_path, "max_bach: 3\nmodels:\n  qwen:\n    revison: a\nzzz: 1\n"))
+    assert "max_bach in" in told
+    assert "did you mean max_batch?" in told
+    assert "models.qwen.revison in" in told
+    assert "did you mean revision?" in told
+    assert next(line for line in told.splitlines() if line.startswith("zzz")).endswith("is no setting")
+
+
+def test_an_error_names_the_variable_and_the_place_in_the_file(tmp_path: Path):
+    config = _written(tmp_path, "max_batch: many\n")
+    assert _refused(config).startswith(f"RERANK_MAX_BATCH (or max_batch in {config}): ")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("- a\n- b\n", "must hold settings as `key: value` lines"),
+        ("1: 2\n", "must hold settings as `key: value` lines"),
+        ("max_batch: 1: 2\n", "is not YAML in line 1"),
+        ("max_batch: 1\nhost: *nowhere\n", "is not YAML in line 2"),
+        ("host: \x00\n", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, content: str, words: str):
+    config = _written(tmp_path, content)
+    told = _refused(config)
+    assert told.startswith(str(config))
+    assert words in told
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
+    assert _refused(tmp_path / "none.yaml").startswith(f"{tmp_path / 'none.yaml'}: No such file")
+    assert "give --config a file" in _refused(tmp_path)
+
+
+def test_unknown_variables_are_warned_about_with_the_nearest_one():
+    environ = {"RERANK_MAX_BACH": "3", "RERANK_ZZZZZZ": "1", "RERANK_CONFIG": "a.yaml", "RERANK_PORT": "1", "PATH": ""}
+    assert warnings_about(Settings(), environ) == [
+        "RERANK_MAX_BACH is no setting; did you mean RERANK_MAX_BATCH?",
+        "RERANK_ZZZZZZ is no setting",
+    ]
+
+
+@pytest.mark.parametrize(("deadline_s", "warned"), [(29.9, False), (30, True), (120, True)])
+def test_a_deadline_milvus_does_not_wait_for_is_warned_about(deadline_s: float, *, warned: bool):
+    found = warnings_about(Settings(deadline_s=deadline_s), {})
+    assert bool(found) == warned
+    assert all("RERANK_DEADLINE_S" in warning and "30 s" in warning for warning in found)
+
+
+def test_keys_come_from_the_setting_and_the_file(tmp_path: Path, monkeypatch: Env):
+    keys = tmp_path / "keys"
+    keys.write_text("# who may call\n\n search-team : s3:cret \nmilvus:other\n")
+    monkeypatch.setenv("RERANK_API_KEYS", "milvus:first,ops:third")
+    monkeypatch.setenv("RERANK_API_KEYS_FILE", str(keys))
+    assert load().keys == {"milvus": "other", "ops": "third", "search-team": "s3:cret"}
+
+
+def test_keys_may_be_a_mapping_in_the_file(tmp_path: Path):
+    assert load(_written(tmp_path, "api_keys:\n  milvus: s3cret\n")).keys == {"milvus": "s3cret"}
+
+
+@pytest.mark.parametrize("content", ["", "# only a comment\n", "milvus\n", "milvus:\n", ":secret\n", "a:b\na:c\n"])
+def test_a_key_file_that_would_leave_the_gateway_open_or_a_key_out_is_refused(
+    tmp_path: Path, monkeypatch: Env, content: str
+):
+    keys = tmp_path / "keys"
+    keys.write_text(content)
+    monkeypatch.setenv("RERANK_API_KEYS_FILE", str(keys))
+    told = _refused()
+    assert told.startswith(f"RERANK_API_KEYS_FILE: {keys}")
+    assert "name:secret" in told
+
+
+@pytest.mark.parametrize("written", ['api_keys: {milvus: ""}', 'worker_api_key: ""'])
+def test_an_empty_secret_is_refused(tmp_path: Path, written: str):
+    told = _refused(_written(tmp_path, written))
+    assert "is empty" in told
+
+
+def test_parsing_keys_never_shows_a_secret():
+    for lines in (["milvus:hush", "hush-alone"], ["a:hush", "a:hush"], [":hush"]):
+        with pytest.raises(ValueError, match=r"key|name") as caught:
+            parse_keys(lines)
+        assert "hush" not in str(caught.value)
+
+
+HUSH: list[dict[str, Any]] = [
+    {"api_keys": {"a": "hush"}, "worker_api_key": "hush"},
+    {"api_keys": "a:hush"},
+    {"workers": ["http://user:hush@gpu-1:8000", "http://user:hush@gpu-2:8000/v1"]},
+]
+
+
+@pytest.mark.parametrize("written", HUSH)
+def test_no_secret_is_ever_shown(tmp_path: Path, written: dict[str, Any]):
+    settings = load(_written(tmp_path, yaml.safe_dump(written)))
+    shown = [repr(settings), str(settings), json.dumps(settings.shown())]
+    assert not any("hush" in text for text in shown)
+
+
+WRONG_HUSH: list[str] = [
+    "api_keys: {a: hush, b: [hush]}",
+    "api_keys: [hush]",
+    "api_keys: hush",
+    "api_keys: 'a:hush,b:hush,a:hush'",
+    "worker_api_key: [hush]",
+    "workers: ['user:hush@gpu-1:8000', 'http://user:hush@[gpu-1', 'ftp://user:hush@gpu-1', 'http://u:hu@hush@:1']",
+    "max_batch: many\nworker_api_key: hush\nworkers: ['http://user:hush@gpu-1']",
+    "worker_api_key: hush\nworkers: ['http://user:hush@gpu-1']\nmin_batch: 1000",
+    "worker_api_key: *hush",
+    "worker_api_key: !hush hush",
+    "worker_api_key: 'hush",
+    "worker_api_key: hush: hush",
+]
+
+
+@pytest.mark.parametrize("written", WRONG_HUSH)
+def test_no_error_shows_a_secret(tmp_path: Path, written: str):
+    config = _written(tmp_path, written)
+    with pytest.raises(SettingsError) as caught:
+        load(config)
+    told: BaseException | None = caught.value
+    while told:
+        assert "hush" not in str(told)
+        told = told.__cause__
+
+
+def test_shown_settings_are_plain_values(tmp_path: Path):
+    settings = load(_written(tmp_path, "workers: http://gpu-1:8000\nmodels: {qwen: {}}\n"))
+    assert yaml.safe_load(yaml.safe_dump(settings.shown()))["models"]["qwen"]["truncation"] == "pair"
+    assert settings.shown().keys() == Settings.model_fields.keys()
+
+
+def test_every_setting_says_what_it_takes():
+    for name, known in Settings.model_fields.items():
+        assert known.description, name
