@@ -305,6 +305,12 @@ def test_no_error_shows_a_secret(tmp_path: Path, written: str):
         told = told.__cause__
 
 
+def test_settings_made_in_code_show_no_secret_when_they_are_wrong():
+    with pytest.raises(ValidationError) as caught:
+        Settings(api_keys={"a": ["hush"]}, workers={"http://user:hush@gpu-1": 1})  # type: ignore[arg-type]  # it must fail
+    assert "hush" not in str(caught.value)
+
+
 def test_shown_settings_are_plain_values(tmp_path: Path):
     settings = load(_written(tmp_path, "workers: http://gpu-1:8000\nmodels: {qwen: {}}\n"))
     assert yaml.safe_load(yaml.safe_dump(settings.shown()))["models"]["qwen"]["truncation"] == "pair"

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from app.api import dialects
 from app.api.rerank import ROUTES
-from app.errors import BadInput
+from app.errors import BadInput, RerankError
 from tests.contract.gateways import shared_gateway
 from tests.fake_vllm import FakeVllm
 from tests.running import gateway
@@ -80,6 +80,14 @@ def test_every_route_that_scores_is_described_with_an_example_that_works(url: st
         for example in described[path]["post"]["requestBody"]["content"]["application/json"]["examples"].values():
             response = httpx.post(url + path, json=example["value"])
             assert response.status_code == 200, (path, example["value"], response.text)
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_every_error_a_client_can_be_told_is_described(path: str, url: str):
+    described = httpx.get(f"{url}/openapi.json").json()["paths"][path]["post"]["responses"]
+    # A wrong method is no answer of this operation, and a bug of ours is no answer to plan for.
+    told = {str(error.status) for error in RerankError.__subclasses__()} - {"405", "500"}
+    assert described.keys() == told | {"200"}
 
 
 def test_the_dialects_that_are_described_are_those_there_are(url: str):

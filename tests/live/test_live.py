@@ -94,8 +94,10 @@ async def test_a_thousand_documents_are_scored_as_by_one_direct_call(
     workers: tuple[str, str], max_batch: int, fleet: int
 ):
     texts = documents(1000)
+    probabilities: dict[str, Any] = {}
+    logits: dict[str, Any] = {"use_activation": False}
     async with gateway(workers=workers[:fleet], max_batch=max_batch, min_batch=1) as client:
-        for fields in ({}, {"use_activation": False}):
+        for fields in (probabilities, logits):
             answer = await rerank(client, QUERY, texts, **fields)
             right = await direct(workers[0], QUERY, texts, **fields)
             assert scores_of(answer) == same(right)
@@ -213,7 +215,7 @@ async def test_the_workers_own_cut_would_shorten_a_long_query(workers: tuple[str
 
 async def test_a_long_query_may_be_cut_by_who_sent_it(workers: tuple[str, str]):
     query, texts = text(600, 600), [text(700, 1), text(5, 2)]
-    fields = {"max_tokens_per_query": 50, "use_activation": False}
+    fields: dict[str, Any] = {"max_tokens_per_query": 50, "use_activation": False}
     async with gateway(workers=workers) as client:
         answer = await rerank(client, query, texts, **fields)
     assert scores_of(answer) == same(await direct(workers[0], query, texts, truncate_prompt_tokens=-1, **fields))
@@ -245,7 +247,7 @@ async def test_a_document_too_long_is_an_error_when_settings_say_so(workers: tup
 
 
 async def test_a_wrong_worker_key_is_told_at_once_with_the_setting_to_mend(own_worker: OwnWorker):
-    await asyncio.to_thread(own_worker.start)
+    await own_worker.start()
     app = create_app(Settings(workers=(own_worker.url,), worker_api_key="wrong"))
     async with serving(app) as url, httpx.AsyncClient(base_url=url) as client, asyncio.timeout(3):
         response = await client.post("/rerank", json={"query": QUERY, "documents": ["a"]})
@@ -255,7 +257,7 @@ async def test_a_wrong_worker_key_is_told_at_once_with_the_setting_to_mend(own_w
 
 
 async def test_a_worker_with_the_right_key_scores(workers: tuple[str, str], own_worker: OwnWorker):
-    await asyncio.to_thread(own_worker.start)
+    await own_worker.start()
     texts = documents(100)
     async with gateway(workers=(own_worker.url,), worker_api_key=own_worker.api_key) as client:
         # Long enough that its tokens are counted, by a route of the worker's that needs no key.
@@ -265,7 +267,7 @@ async def test_a_worker_with_the_right_key_scores(workers: tuple[str, str], own_
 
 
 async def test_a_worker_that_refuses_the_key_costs_no_request(workers: tuple[str, str], own_worker: OwnWorker):
-    await asyncio.to_thread(own_worker.start)
+    await own_worker.start()
     texts = documents(100)
     async with gateway(workers=(own_worker.url, workers[0]), worker_api_key="wrong") as client:
         answer = await rerank(client, QUERY, texts)
@@ -319,7 +321,7 @@ async def until_used(client: httpx.AsyncClient, worker: str, *, calls: int, with
 async def test_a_killed_worker_costs_no_request_and_is_used_again_when_it_is_back(
     workers: tuple[str, str], own_worker: OwnWorker
 ):
-    await asyncio.to_thread(own_worker.start)
+    await own_worker.start()
     texts = documents(200)
     right = await direct(workers[0], QUERY, texts)
     fleet = (workers[0], own_worker.url)
@@ -327,21 +329,21 @@ async def test_a_killed_worker_costs_no_request_and_is_used_again_when_it_is_bac
 
         async def kill_in_the_middle() -> None:
             await until_used(client, own_worker.name, calls=10)
-            await asyncio.to_thread(own_worker.kill)
+            own_worker.kill()
 
         seen = await under_load(client, texts, kill_in_the_middle)
         ended = await attempts(client, own_worker.name)
         assert all(scores == same(right) for scores in seen)
         assert ended.get("unreachable", 0) + ended.get("dropped", 0) > 0, ended
 
-        await asyncio.to_thread(own_worker.start)
+        await own_worker.start()
         seen = await under_load(client, texts, lambda: until_used(client, own_worker.name, calls=10))
         assert all(scores == same(right) for scores in seen)
 
 
 @pytest.mark.timeout(300)
 async def test_a_worker_told_to_stop_costs_no_request(workers: tuple[str, str], own_worker: OwnWorker):
-    await asyncio.to_thread(own_worker.start)
+    await own_worker.start()
     texts = documents(200)
     right = await direct(workers[0], QUERY, texts)
     fleet = (workers[0], own_worker.url)
@@ -349,7 +351,7 @@ async def test_a_worker_told_to_stop_costs_no_request(workers: tuple[str, str], 
 
         async def stop_in_the_middle() -> None:
             await until_used(client, own_worker.name, calls=10)
-            await asyncio.to_thread(own_worker.terminate)
+            await own_worker.stop()
 
         seen = await under_load(client, texts, stop_in_the_middle)
     assert all(scores == same(right) for scores in seen)

@@ -1,10 +1,10 @@
 """A real vLLM server that a test may kill."""
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import httpx
@@ -31,24 +31,23 @@ class OwnWorker:
         self.name = f"127.0.0.1:{port}"
         self.url = f"http://{self.name}"
         self.api_key = api_key
-        self._command = [_HERE / "run_worker.sh", venv, MODEL, str(port), "--api-key", api_key]
+        self._command: list[str | Path] = [_HERE / "run_worker.sh", venv, MODEL, str(port), "--api-key", api_key]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Start it if it doesn't run; returns as soon as it is ready."""
         if self._process is not None:
             return
-        with self._log.open("ab") as log:
-            # A session of its own, so that its engine can be killed with it.
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        until = time.monotonic() + _START_S
-        while not self._is_ready():
-            if time.monotonic() > until or self._process.poll() is not None:
-                raise TimeoutError(f"no worker at {self.url}; its last words:\n{self._log.read_text()[-3000:]}")
-            time.sleep(0.5)
+        self._process = self._spawn()
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            for _ in range(_START_S * 2):
+                if await _is_ready(client):
+                    return
+                if self._process.poll() is not None:
+                    break
+                await asyncio.sleep(0.5)
+        raise TimeoutError(f"no worker at {self.url}; its last words:\n{self._log.read_text()[-3000:]}")
 
     def kill(self) -> None:
         """What a power cut does: all its processes are gone at once."""
@@ -58,16 +57,24 @@ class OwnWorker:
         self._process.wait(_STOP_S)
         self._process = None
 
-    def terminate(self) -> None:
+    async def stop(self) -> None:
         """What a rolling update does; returns when it has ended."""
         if self._process is None:
             return
         self._process.terminate()
-        self._process.wait(_STOP_S)
+        await asyncio.to_thread(self._process.wait, _STOP_S)
         self._process = None
 
-    def _is_ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health").is_success
-        except httpx.TransportError:
-            return False
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        # A process group of its own, so that its engine can be killed with it: alone, vLLM leaves that behind.
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health")).is_success
+    except httpx.TransportError:
+        return False
