@@ -1,7 +1,6 @@
 """What holds for every test."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +16,5 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _quiet_logs() -> Iterator[None]:
+def _quiet_logs() -> None:
     log.configure(style="json", level="error")
-    return

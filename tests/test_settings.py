@@ -307,7 +307,7 @@ def test_no_error_shows_a_secret(tmp_path: Path, written: str):
 
 def test_settings_made_in_code_show_no_secret_when_they_are_wrong():
     with pytest.raises(ValidationError) as caught:
-        Settings(api_keys={"a": ["hush"]}, workers={"http://user:hush@gpu-1": 1})  # type: ignore[arg-type]  # it must fail
+        Settings(api_keys={"a": ["hush"]}, workers={"http://user:hush@gpu-1": 1})
     assert "hush" not in str(caught.value)
 
 
