@@ -6,6 +6,9 @@ from typing import TypeVar
 
 W = TypeVar("W")
 
+# Below it a difference in speed may be noise; to act on that would send all calls of all gateways to one worker.
+_MARKEDLY_SLOWER = 2.0
+
 
 def pick(candidates: Sequence[W], *, load: Callable[[W], float], rng: Random) -> W:
     """The least loaded candidate; among equals one drawn by chance.
@@ -15,9 +18,21 @@ def pick(candidates: Sequence[W], *, load: Callable[[W], float], rng: Random) ->
 
     Args:
         candidates: At least one.
-        load: Estimated work in flight.
+        load: Work in flight.
         rng: Breaks ties.
     """
     loads = [load(candidate) for candidate in candidates]
     least = min(loads)
     return rng.choice([candidate for candidate, one in zip(candidates, loads, strict=True) if one == least])
+
+
+def slowness(own: float | None, fastest: float | None) -> float:
+    """By which factor a worker's tokens weigh more than those of the fastest; 1 where the difference may be noise.
+
+    Args:
+        own: By which factor its calls take longer than is usual for their size; None when unknown.
+        fastest: The same of the fastest worker.
+    """
+    if own is None or not fastest or own < _MARKEDLY_SLOWER * fastest:
+        return 1.0
+    return own / fastest

@@ -2,26 +2,44 @@
 
 from random import Random
 
-from app.errors import Refused, Unreachable, WorkerError
+from app.errors import BadAnswer, Refused, Unreachable, Vanished, WorkerError
 
+# One worker may be wrong about a document; two that agree are believed.
+_OBJECTIONS = 2
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
 
 def is_free(error: WorkerError) -> bool:
-    """Whether the attempt cost no worker any work, so that it doesn't count as a try."""
+    """Whether the attempt cost no worker any work, so that it doesn't count against the budget."""
     return isinstance(error, Unreachable)
 
 
-def allows(error: WorkerError, *, tries: int, max_attempts: int) -> bool:
+def is_try(error: WorkerError) -> bool:
+    """Whether the attempt counts as a try: a document that kills the worker it reaches may not reach all of them."""
+    return not is_free(error) or isinstance(error, Vanished)
+
+
+def objects_to_content(error: WorkerError) -> bool:
+    """Whether the documents themselves may be the reason, so that the same chunk will hardly fare better."""
+    return isinstance(error, Refused | BadAnswer)
+
+
+def allows(error: WorkerError, *, tries: int, objections: int, another_worker: bool, max_attempts: int) -> bool:
     """Whether another attempt can succeed elsewhere or later.
 
     Args:
         error: How the last attempt ended.
-        tries: Attempts so far that weren't free.
+        tries: Attempts so far that count as tries.
+        objections: Attempts so far that ended with an objection to the content.
+        another_worker: Whether a worker not yet tried is usable.
         max_attempts: Tries per chunk.
     """
-    return not isinstance(error, Refused) and tries < max_attempts
+    if tries >= max_attempts:
+        return False
+    if isinstance(error, Refused):
+        return another_worker and objections < _OBJECTIONS
+    return another_worker or objections < _OBJECTIONS
 
 
 def pause_s(*, tries: int, another_worker: bool, rng: Random) -> float:

@@ -1,7 +1,7 @@
 from collections import Counter
 from random import Random
 
-from app.policy.balance import pick
+from app.policy.balance import pick, slowness
 
 LOADS = {"a": 3.0, "b": 1.0, "c": 2.0}
 
@@ -14,3 +14,10 @@ def test_equal_loads_are_spread_evenly():
     rng = Random(1)
     picked = Counter(pick("abcd", load=lambda _: 1.0, rng=rng) for _ in range(4000))
     assert all(900 < count < 1100 for count in picked.values())
+
+
+def test_only_a_marked_difference_in_speed_weighs():
+    assert slowness(None, 1.0) == 1.0
+    assert slowness(3.0, None) == 1.0
+    assert slowness(1.9, 1.0) == 1.0
+    assert slowness(3.0, 1.0) == 3.0

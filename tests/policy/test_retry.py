@@ -1,27 +1,52 @@
 from random import Random
+from typing import Any
 
 import pytest
 
-from app.errors import BadAnswer, Dropped, Misconfigured, Refused, Unavailable, Unreachable
-from app.policy.retry import allows, is_free, pause_s
+from app.errors import BadAnswer, Busy, Dropped, Misconfigured, Refused, Stalled, Unavailable, Unreachable, Vanished
+from app.policy.retry import allows, is_free, is_try, objects_to_content, pause_s
+
+FIRST: dict[str, Any] = {"tries": 1, "objections": 0, "another_worker": True, "max_attempts": 4}
 
 
-@pytest.mark.parametrize("kind", [Unreachable, Dropped, Unavailable, BadAnswer, Misconfigured])
-def test_what_another_worker_may_do_better_is_tried_again(kind):
-    assert allows(kind("w"), tries=1, max_attempts=4)
+@pytest.mark.parametrize("kind", [Unreachable, Vanished, Dropped, Stalled, Unavailable, Busy, Misconfigured])
+def test_what_can_succeed_later_is_tried_again_even_on_the_same_worker(kind):
+    assert allows(kind("w"), **FIRST | {"another_worker": False})
 
 
-def test_what_is_refused_for_its_content_is_not_tried_again():
-    assert not allows(Refused("w"), tries=1, max_attempts=4)
+def test_a_refusal_is_taken_to_a_second_worker_and_then_believed():
+    assert allows(Refused("w"), **FIRST | {"objections": 1})
+    assert not allows(Refused("w"), **FIRST | {"objections": 1, "another_worker": False})
+    assert not allows(Refused("w"), **FIRST | {"objections": 2})
 
 
-def test_tries_are_limited():
-    assert not allows(Dropped("w"), tries=4, max_attempts=4)
+def test_a_bad_answer_is_taken_to_every_other_worker_and_once_back_to_the_same():
+    assert allows(BadAnswer("w"), **FIRST | {"objections": 3})
+    assert allows(BadAnswer("w"), **FIRST | {"objections": 1, "another_worker": False})
+    assert not allows(BadAnswer("w"), **FIRST | {"objections": 2, "another_worker": False})
+
+
+@pytest.mark.parametrize("kind", [Dropped, Refused, BadAnswer])
+def test_tries_are_limited(kind):
+    assert not allows(kind("w"), **FIRST | {"tries": 4})
 
 
 def test_only_what_cost_no_worker_any_work_is_free():
     assert is_free(Unreachable("w"))
-    assert not any(is_free(kind("w")) for kind in (Dropped, Unavailable, BadAnswer, Misconfigured, Refused))
+    assert is_free(Vanished("w"))
+    assert not any(is_free(kind("w")) for kind in (Dropped, Unavailable, Busy, Stalled, BadAnswer, Refused))
+
+
+def test_a_refused_connection_is_no_try_but_one_that_died_under_the_call_is():
+    assert not is_try(Unreachable("w"))
+    assert is_try(Vanished("w"))
+    assert is_try(Dropped("w"))
+
+
+def test_refusals_and_bad_answers_may_be_the_documents_fault():
+    assert objects_to_content(Refused("w"))
+    assert objects_to_content(BadAnswer("w"))
+    assert not objects_to_content(Unavailable("w"))
 
 
 def test_another_worker_is_tried_at_once():

@@ -1,0 +1,81 @@
+"""Whether a request is let in, or refused at once.
+
+A queue that only grows turns every answer into a late one. So what can't be done in time is refused when it comes, with
+the time after which it could be: that costs nothing, and what was let in keeps its latency.
+"""
+
+_INTERVAL_S = 2.0
+# A burst that takes the five seconds it may, beside half of the usual load, gets shorter by a fifth in that time.
+_HARDLY_SHORTER = 0.95
+_OVERLOAD_WAIT_SHARE = 0.05
+_OVERLOAD_WAIT_TIMES_OWN = 4
+
+
+class Load:
+    """Tells overload from a burst: a burst is over after its first moment, and what it left waiting gets less.
+
+    A queue that at the end of two seconds is about as long as it ever was in them gets no shorter. That is overload,
+    and it lasts until the queue has been empty.
+    """
+
+    def __init__(self) -> None:
+        self.is_overload = False
+        self._since: float | None = None
+        self._longest = 0
+
+    def observe(self, waiting: int, now: float) -> None:
+        """`waiting` documents wait now."""
+        if not waiting:
+            self.is_overload = False
+            self._since, self._longest = None, 0
+            return
+        self._longest = max(self._longest, waiting)
+        if self._since is None:
+            self._since = now
+        elif now - self._since >= _INTERVAL_S:
+            self.is_overload = self.is_overload or waiting > _HARDLY_SHORTER * self._longest
+            self._since, self._longest = now, waiting
+
+
+def shed_for_s(
+    *,
+    documents: int,
+    before: int,
+    per_s: float | None,
+    left_s: float,
+    is_overload: bool,
+    burst_s: float,
+) -> float | None:
+    """Seconds after which the request could be let in; None lets it in now.
+
+    Args:
+        documents: Of the request, cached ones left out.
+        before: Waiting documents that will be served before the request is done, under fair shares.
+        per_s: Documents per second that the workers get through; None when that isn't known yet.
+        left_s: Until the request's deadline.
+        is_overload: As `Load` tells.
+        burst_s: How long a request may wait for its turn after a burst.
+    """
+    if before == 0 or per_s is None:
+        return None
+    wait_s, own_s = before / per_s, documents / per_s
+    too_long_s = wait_s - allowed_wait_s(is_overload=is_overload, burst_s=burst_s, own_s=own_s)
+    too_late_s = wait_s + own_s - left_s
+    return max(too_long_s, too_late_s) if max(too_long_s, too_late_s) > 0 else None
+
+
+def allowed_wait_s(*, is_overload: bool, burst_s: float, own_s: float) -> float:
+    """How long a request may wait for its turn.
+
+    After a burst it may wait long: it will be over. In overload every answer would be late by the queue's length, so
+    the queue is kept short: a request may wait a small part of that, or a few times as long as it takes itself.
+    Source: Maurer, "Fail at Scale" (ACM Queue 2015), after CoDel (Nichols and Jacobson 2012).
+
+    Args:
+        is_overload: As `Load` tells.
+        burst_s: How long a request may wait after a burst.
+        own_s: How long the workers take for the request alone.
+    """
+    if not is_overload:
+        return burst_s
+    return min(burst_s, max(burst_s * _OVERLOAD_WAIT_SHARE, own_s * _OVERLOAD_WAIT_TIMES_OWN))

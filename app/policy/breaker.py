@@ -1,0 +1,77 @@
+"""Whether a worker may be given work.
+
+    CLOSED     it works; results are counted
+      -> OPEN        3 failures in a row, or 10 among the last 20 results, or one that leaves no doubt (`trip`)
+    OPEN       nobody calls it
+      -> HALF_OPEN   the pause is over: a probe is under way
+    HALF_OPEN  only the probe calls it
+      -> CLOSED      the probe succeeded
+      -> OPEN        the probe failed
+
+No client's request is risked on a worker in doubt. A result that set out before the last change of state says nothing
+about the worker as it is now, and is discarded.
+"""
+
+from collections import deque
+from enum import Enum
+
+_FAILURES_IN_A_ROW = 3
+_RESULTS = 20
+_FAILURES_AMONG_RESULTS = 10
+_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 4.0
+# Opening again within this time is flapping: each pause is then twice the one before.
+_FLAPPING_S = 30.0
+
+
+class State(Enum):
+    """Of a breaker; the value is what metrics and logs show."""
+
+    CLOSED = "closed"
+    HALF_OPEN = "half_open"
+    OPEN = "open"
+
+
+class Breaker:
+    """The breaker of one worker. It starts OPEN, with a probe due at once: a worker has to show itself first."""
+
+    def __init__(self) -> None:
+        self.state = State.OPEN
+        self.probe_at = float("-inf")
+        self.generation = 0
+        self._failed: deque[bool] = deque(maxlen=_RESULTS)
+        self._pause_s = _PAUSE_S
+        self._tripped_at = float("-inf")
+
+    def report(self, *, failed: bool, generation: int) -> bool:
+        """Count a result that set out in `generation`; True when it was one failure too many: time to `trip`."""
+        if generation != self.generation or self.state is not State.CLOSED:
+            return False
+        self._failed.append(failed)
+        last = list(self._failed)[-_FAILURES_IN_A_ROW:]
+        in_a_row = len(last) == _FAILURES_IN_A_ROW and all(last)
+        return failed and (in_a_row or sum(self._failed) >= _FAILURES_AMONG_RESULTS)
+
+    def trip(self, now: float) -> None:
+        """Open, whatever the state: this failure leaves no doubt."""
+        if self.state is State.CLOSED:
+            is_flapping = now - self._tripped_at < _FLAPPING_S
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S) if is_flapping else _PAUSE_S
+            self._tripped_at = now
+        self._become(State.OPEN)
+        self.probe_at = now + self._pause_s
+
+    def begin_probe(self) -> None:
+        """An OPEN breaker lets one probe through; a CLOSED one stays as it is."""
+        if self.state is State.OPEN:
+            self._become(State.HALF_OPEN)
+
+    def close(self) -> None:
+        """The probe succeeded."""
+        if self.state is not State.CLOSED:
+            self._become(State.CLOSED)
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        self.generation += 1
+        self._failed.clear()

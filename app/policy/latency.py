@@ -1,0 +1,71 @@
+"""How long calls of a size usually take."""
+
+from collections import deque
+from math import ceil
+
+_SAMPLES = 200
+_FEWEST = 20
+# The quantiles move slowly; sorting at every call would cost more than it tells.
+_SAMPLES_PER_SORT = 10
+# Before it is known what is usual. A client in a hurry ends many calls earlier, and that is no worker's fault.
+_PATIENCE_S = 5.0
+
+
+class Latencies:
+    """Recent latencies of calls, by size. Sizes are grouped by powers of two: within one group they at most double."""
+
+    def __init__(self) -> None:
+        self._groups: dict[int, _Group] = {}
+
+    def record(self, tokens: int, seconds: float) -> None:
+        """A call of `tokens` took `seconds`."""
+        self._groups.setdefault(tokens.bit_length(), _Group()).add(seconds)
+
+    def quantile(self, share: float, tokens: int) -> float | None:
+        """Seconds within which `share` of the calls of about this size ended; None before enough were seen.
+
+        A size that wasn't seen often enough takes no longer than the next bigger one; one beyond all that were seen
+        takes in proportion longer at most, since the fixed part of a call doesn't grow.
+        """
+        size = tokens.bit_length()
+        known = [other for other, group in self._groups.items() if len(group.samples) >= _FEWEST]
+        if not known:
+            return None
+        nearest = min((other for other in known if other >= size), default=max(known))
+        ordered = self._groups[nearest].ordered
+        seconds = ordered[min(len(ordered), ceil(share * len(ordered))) - 1]
+        return float(seconds * 2 ** max(0, size - nearest))
+
+
+class _Group:
+    def __init__(self) -> None:
+        self.samples: deque[float] = deque(maxlen=_SAMPLES)
+        self.ordered: list[float] = []
+        self._unsorted = 0
+
+    def add(self, seconds: float) -> None:
+        self.samples.append(seconds)
+        self._unsorted += 1
+        if self._unsorted >= _SAMPLES_PER_SORT or len(self.samples) <= _FEWEST:
+            self.ordered = sorted(self.samples)
+            self._unsorted = 0
+
+
+def patience_s(p99_s: float | None) -> float:
+    """After how long without an answer a worker counts as hung, if nothing else ends the attempt before.
+
+    Args:
+        p99_s: What 99 % of calls of this size stay below, if that is known.
+    """
+    return _PATIENCE_S if p99_s is None else max(1.0, 5 * p99_s)
+
+
+def attempt_limit_s(*, left_s: float, p99_s: float | None) -> float:
+    """How long one attempt may take before another worker is tried; half of what remains always stays for that.
+
+    Args:
+        left_s: Seconds until the request's deadline.
+        p99_s: As for `patience_s`.
+    """
+    half = left_s / 2
+    return half if p99_s is None else min(half, patience_s(p99_s))

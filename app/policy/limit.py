@@ -1,0 +1,61 @@
+"""How many documents a worker may hold at once.
+
+TCP Vegas's rule (Brakmo and Peterson 1995), as Netflix's concurrency-limits applies it to servers: compare a call's
+latency with the shortest that calls of its size ever took. What the worker holds beyond that ratio is standing in its
+queue. A short queue keeps it busy; a long one only makes everybody wait. So the limit grows while less than one chunk
+queues, and shrinks when more than two do: a GPU that scores many chunks at once ends up with many, a CPU with two.
+"""
+
+_DECREASE = 0.9
+# A base latency measured under load would never be undercut again: it is forgotten and measured anew.
+_BASE_LIFETIME = 500
+
+
+class Limit:
+    """The documents one worker may hold, learned from its latency.
+
+    Args:
+        least: Lower bound, and where it starts.
+        most: Upper bound.
+        chunk: Documents of a full chunk, the unit in which queues are judged.
+    """
+
+    def __init__(self, *, least: int, most: int, chunk: int) -> None:
+        self._least = least
+        self._most = most
+        self._chunk = chunk
+        self._limit = float(least)
+        self._base: dict[int, float] = {}
+        self._results = 0
+
+    @property
+    def documents(self) -> int:
+        """Documents the worker may hold now."""
+        return int(self._limit)
+
+    def allows(self, held: int) -> bool:
+        """Whether a worker that holds `held` documents may get another chunk, whatever its size.
+
+        The last chunk may pass the limit: were its size to count, small chunks would slip past a big one for ever.
+        """
+        return held < self.documents
+
+    def observe(self, *, documents: int, held: int, seconds: float) -> None:
+        """A call ended well.
+
+        Args:
+            documents: Of this call.
+            held: Documents the worker held when it began, this call's included.
+            seconds: Its latency.
+        """
+        size = documents.bit_length()
+        base = self._base[size] = min(self._base.get(size, seconds), seconds)
+        queued = held * (1 - base / seconds) if seconds > 0 else 0.0
+        is_binding = held + self._chunk > self._limit
+        if queued < self._chunk and is_binding:
+            self._limit = min(self._most, self._limit + max(1, documents / 2))
+        elif queued > 2 * self._chunk:
+            self._limit = max(self._least, self._limit * _DECREASE)
+        self._results += 1
+        if self._results % _BASE_LIFETIME == 0:
+            self._base.clear()

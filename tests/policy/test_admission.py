@@ -1,0 +1,67 @@
+from typing import Any
+
+import pytest
+
+from app.policy.admission import Load, allowed_wait_s, shed_for_s
+
+USUAL: dict[str, Any] = {
+    "documents": 100,
+    "before": 500,
+    "per_s": 1000.0,
+    "left_s": 25.0,
+    "is_overload": False,
+    "burst_s": 5.0,
+}
+
+
+def test_a_request_that_can_be_done_in_time_is_let_in():
+    assert shed_for_s(**USUAL) is None
+
+
+def test_in_overload_the_queue_is_kept_shorter_than_after_a_burst():
+    assert allowed_wait_s(is_overload=False, burst_s=5, own_s=0.01) == 5
+    assert allowed_wait_s(is_overload=True, burst_s=5, own_s=0.01) == 0.25
+
+
+def test_who_takes_long_may_wait_longer_but_never_longer_than_in_a_burst():
+    assert allowed_wait_s(is_overload=True, burst_s=5, own_s=0.5) == 2
+    assert allowed_wait_s(is_overload=True, burst_s=5, own_s=60) == 5
+
+
+def test_nobody_is_shed_before_anybody_waits():
+    assert shed_for_s(**USUAL | {"before": 0, "documents": 10**6}) is None
+
+
+def test_nobody_is_shed_before_the_workers_speed_is_known():
+    assert shed_for_s(**USUAL | {"before": 10**6, "per_s": None}) is None
+
+
+def test_too_long_a_wait_is_refused_until_the_queue_is_short_enough():
+    assert shed_for_s(**USUAL | {"before": 7000}) == pytest.approx(2)
+
+
+def test_what_would_end_after_its_deadline_is_refused_until_it_would_not():
+    assert shed_for_s(**USUAL | {"before": 3000, "documents": 1000, "left_s": 1.5}) == pytest.approx(2.5)
+
+
+def _overload_of(waiting: list[int]) -> bool:
+    """What is told of a queue observed every 0.2 s."""
+    load = Load()
+    for tick, documents in enumerate(waiting):
+        load.observe(documents, now=tick / 5)
+    return load.is_overload
+
+
+def test_a_queue_that_only_grows_is_overload():
+    assert _overload_of(list(range(1, 12)))
+    assert not _overload_of(list(range(1, 9)))
+
+
+def test_a_burst_is_none_however_long_it_takes_to_be_served():
+    assert not _overload_of([100, 5000, *range(4990, 3000, -60)])
+
+
+def test_overload_lasts_until_the_queue_has_been_empty():
+    growing = list(range(1, 12))
+    assert _overload_of([*growing, *range(9, 0, -1), 1, 1])
+    assert not _overload_of([*growing, 0, 5])

@@ -1,0 +1,126 @@
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.policy.share import FairQueue
+
+
+def _always(_: object) -> bool:
+    return True
+
+
+def _drained(queue: FairQueue[str]) -> list[str]:
+    taken = []
+    while (item := queue.take(_always)) is not None:
+        taken.append(item)
+    return taken
+
+
+def _fill(queue: FairQueue[str], key: str, request: str, chunks: int, documents: int = 10, priority: int = 0) -> None:
+    for number in range(chunks):
+        queue.push(f"{request}{number}", key=key, request=request, documents=documents, priority=priority)
+
+
+def test_one_requests_chunks_keep_their_order():
+    queue = FairQueue[str]()
+    _fill(queue, "k", "a", 5)
+    assert _drained(queue) == ["a0", "a1", "a2", "a3", "a4"]
+
+
+def test_requests_of_a_key_take_turns():
+    queue = FairQueue[str]()
+    _fill(queue, "k", "a", 3)
+    _fill(queue, "k", "b", 3)
+    assert _drained(queue) == ["a0", "b0", "a1", "b1", "a2", "b2"]
+
+
+def test_turns_are_counted_in_documents():
+    queue = FairQueue[str]()
+    _fill(queue, "k", "big", 4, documents=100)
+    _fill(queue, "k", "small", 4, documents=10)
+    assert _drained(queue)[:6] == ["big0", "small0", "small1", "small2", "small3", "big1"]
+
+
+def test_keys_share_evenly_however_many_requests_each_has():
+    queue = FairQueue[str]()
+    for number in range(9):
+        _fill(queue, "greedy", f"g{number}-", 10)
+    _fill(queue, "modest", "m", 10)
+    taken = Counter(item[0] for item in _drained(queue)[:20])
+    assert taken["m"] == 10
+
+
+def test_a_newcomer_is_next_but_saved_up_nothing():
+    queue = FairQueue[str]()
+    _fill(queue, "k", "a", 100)
+    for _ in range(50):
+        queue.take(_always)
+    _fill(queue, "k", "b", 100)
+    taken = Counter(item[0] for item in [queue.take(_always) or "" for _ in range(40)])
+    assert 19 <= taken["b"] <= 21
+    _fill(queue, "new", "c", 100)
+    taken = Counter(item[0] for item in [queue.take(_always) or "" for _ in range(40)])
+    assert 19 <= taken["c"] <= 21
+
+
+def test_priority_orders_only_within_its_key():
+    queue = FairQueue[str]()
+    _fill(queue, "k", "late", 3, priority=5)
+    _fill(queue, "k", "soon", 3, priority=-5)
+    _fill(queue, "other", "x", 3)
+    taken = _drained(queue)
+    assert [item for item in taken if item[0] != "x"] == ["soon0", "soon1", "soon2", "late0", "late1", "late2"]
+    assert [index for index, item in enumerate(taken) if item[0] == "x"] == [1, 3, 5]
+
+
+def test_what_does_not_fit_keeps_its_place():
+    queue = FairQueue[str]()
+    _fill(queue, "k", "a", 2)
+    _fill(queue, "k", "b", 2)
+    assert queue.take(lambda item: item.startswith("b")) == "b0"
+    assert queue.take(lambda _: False) is None
+    assert sorted(_drained(queue)) == ["a0", "a1", "b1"]
+
+
+def test_documents_before_a_newcomer_are_those_that_fair_shares_put_there():
+    queue = FairQueue[str]()
+    _fill(queue, "k", "big", 100)
+    _fill(queue, "k", "small", 1, documents=4)
+    assert queue.documents_before(key="k", documents=10) == 10 + 4
+    assert queue.documents_before(key="other", documents=10) == 10
+    assert queue.documents_before(key="other", documents=10**6) == 1004
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("KLM"),
+            st.sampled_from("abc"),
+            st.integers(1, 50),
+            st.sampled_from(["push", "take", "remove"]),
+        ),
+        max_size=80,
+    )
+)
+def test_nothing_is_lost_doubled_or_left_behind(steps):
+    queue = FairQueue[int]()
+    waiting: dict[int, tuple[str, str, int]] = {}
+    for number, (key, request, documents, step) in enumerate(steps):
+        if step == "push":
+            queue.push(number, key=key, request=request, documents=documents)
+            waiting[number] = (key, request, documents)
+        elif step == "take":
+            item = queue.take(_always)
+            assert (item is None) == (not waiting)
+            waiting.pop(item if item is not None else -1, None)
+        elif waiting:
+            item, (owner, claim, _) = next(iter(waiting.items()))
+            assert queue.remove(item, key=owner, request=claim)
+            assert not queue.remove(item, key=owner, request=claim)
+            del waiting[item]
+        assert len(queue) == len(waiting)
+        assert queue.documents_before(key="none", documents=10**9) == sum(
+            documents for _, _, documents in waiting.values()
+        )
+    assert sorted(iter(lambda: queue.take(_always), None)) == sorted(waiting)
