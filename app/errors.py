@@ -10,14 +10,18 @@
     |- TooLarge            413
     |- WrongMediaType      415
     |- Overloaded          429  shed; come back after `retry_after_s`
-    |- BadGateway          502  workers answered badly, or are misconfigured
+    |- BadGateway          502  workers answered badly
+    |  `- AllMisconfigured      or can't serve us as they are set up
     |- NoWorker            503  no usable worker; come back after `retry_after_s`
     `- OutOfTime           504  time ran out while a worker worked
 
     WorkerError            what went wrong with one attempt on one worker
-    |- Unreachable         refused, or gone before the first byte of an answer: nothing was spent
+    |- Unreachable         the connection was refused: nothing was spent
+    |  `- Vanished         gone before the first byte of an answer: hardly anything was spent
     |- Dropped             broke off in the middle of an answer
-    |- Unavailable         429, 500, 502, 503 or 504
+    |- Stalled             no answer within the attempt's limit
+    |- Unavailable         500, 502 or 504
+    |  `- Busy             429 or 503: it has enough work
     |- BadAnswer           an answer that is no list of n finite scores
     |- Refused             400, 413 or 422: it objects to the content
     `- Misconfigured       401, 403, 404, 405 or a redirect: it can't serve us as it is set up
@@ -117,6 +121,10 @@ class BadGateway(RerankError):
     type = "BadGatewayError"
 
 
+class AllMisconfigured(BadGateway):
+    """Every worker there is can't serve us as it is set up."""
+
+
 class NoWorker(RerankError):
     """No worker that serves the model can be used now."""
 
@@ -148,9 +156,15 @@ class WorkerError(Exception):
 
 
 class Unreachable(WorkerError):
-    """The connection was refused, or died before the first byte of an answer."""
+    """The connection was refused, or didn't come about."""
 
     outcome = "unreachable"
+
+
+class Vanished(Unreachable):
+    """The connection died before the first byte of an answer, as an idle one may do in the moment it is used again."""
+
+    outcome = "vanished"
 
 
 class Dropped(WorkerError):
@@ -159,10 +173,22 @@ class Dropped(WorkerError):
     outcome = "dropped"
 
 
+class Stalled(WorkerError):
+    """The worker didn't answer within the attempt's limit."""
+
+    outcome = "stalled"
+
+
 class Unavailable(WorkerError):
-    """The worker says that it can't serve now: 429 or a 5xx."""
+    """The worker says that it can't serve now: a 5xx."""
 
     outcome = "unavailable"
+
+
+class Busy(Unavailable):
+    """The worker has enough work: 429 or 503. It is well; it only needs a rest from us."""
+
+    outcome = "busy"
 
 
 class BadAnswer(WorkerError):
@@ -183,6 +209,10 @@ class Misconfigured(WorkerError):
     outcome = "misconfigured"
 
 
+class ChunkTooBig(Exception):
+    """No usable worker takes this many documents in one call."""
+
+
 class FingerprintGone(Exception):
     """The last usable worker of the fingerprint a request was pinned to has gone."""
 
@@ -192,6 +222,8 @@ def told_to_client(error: WorkerError) -> RerankError:
     match error:
         case Refused():
             return BadInput(error.reason)
+        case Stalled():
+            return OutOfTime(f"Time ran out: {error.reason}.")
         case Unavailable() | Unreachable():
             return NoWorker(f"No worker can serve now: {error.reason}.", retry_after_s=error.retry_after_s or 1.0)
         case _:

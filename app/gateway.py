@@ -1,82 +1,114 @@
-"""One request -> scores: fold, split, score the chunks in parallel, merge."""
+"""One request -> scores: fold, admit, split, score the chunks in parallel, merge."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.admission import Admission
 from app.dispatch import Dispatch
-from app.errors import FingerprintGone, NoWorker, WorkerError, told_to_client
+from app.errors import (
+    AllMisconfigured,
+    BadGateway,
+    BadInput,
+    FingerprintGone,
+    NoWorker,
+    Refused,
+    WorkerError,
+    told_to_client,
+)
+from app.fallback import Fallback
 from app.fleet.fleet import Fleet
 from app.metrics import Metrics
+from app.parallel import in_parallel
 from app.policy import truncate
 from app.policy.estimate import SPECIAL_TOKENS, likely_tokens, most_tokens
 from app.policy.fold import fold
 from app.policy.split import split
 from app.settings import ModelSettings, Settings
-from app.work import Answer, Chunk, Fingerprint, Pairs, RerankRequest, Scored, Tally
+from app.work import Answer, Caller, Chunk, Fingerprint, Pairs, RerankRequest, Scored, Tally
+
+_NAMED_DOCUMENTS = 5
 
 
 class Gateway:
     """Scores a request as one unsplit call to a worker would, faster and more dependably."""
 
-    def __init__(self, *, fleet: Fleet, dispatch: Dispatch, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        admission: Admission,
+        dispatch: Dispatch,
+        fallback: Fallback | None,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
         self._fleet = fleet
+        self._admission = admission
         self._dispatch = dispatch
+        self._fallback = fallback
         self._settings = settings
         self._metrics = metrics
 
-    async def score(self, request: RerankRequest, *, request_id: str, deadline: float, tally: Tally) -> Scored:
+    async def score(self, request: RerankRequest, caller: Caller, tally: Tally) -> Scored:
         """One finite score per document of the request.
 
         Args:
             request: Freed from its dialect.
-            request_id: Goes on to the workers.
-            deadline: On the loop's clock, in seconds.
+            caller: Who asks, and until when.
             tally: Counts on as the work goes on.
 
         Raises:
             RerankError: what the client is to be told.
         """
-        until = min(deadline, asyncio.get_running_loop().time() + self._settings.no_worker_wait_s)
-        model = await self._fleet.resolve(request.model, until=until)
-        tally.model = model
+        fallback = self._fallback if caller.takes_degraded else None
+        if fallback and fallback.holds(request.model):
+            return await fallback.score(request, tally)
+        try:
+            return await self._score_by_workers(request, caller, tally)
+        except (NoWorker, AllMisconfigured) as error:
+            if fallback is None:
+                raise
+            fallback.enter(request.model, error)
+            return await fallback.score(request, tally)
+
+    async def _score_by_workers(self, request: RerankRequest, caller: Caller, tally: Tally) -> Scored:
+        until = min(caller.deadline, asyncio.get_running_loop().time() + self._settings.no_worker_wait_s)
+        tally.model = model = await self._fleet.resolve(request.model, until=until)
         try:
             try:
                 fingerprint = await self._fleet.pin(model, until=until)
-                answer = await self._score_on(fingerprint, request, request_id, deadline, tally)
+                answer = await self._score_on(fingerprint, request, caller, tally)
             except FingerprintGone:
                 # Scores of two fingerprints don't mix: the request starts again, whole, on another.
-                fingerprint = await self._fleet.pin(model, until=deadline)
-                answer = await self._score_on(fingerprint, request, request_id, deadline, tally)
+                fingerprint = await self._fleet.pin(model, until=caller.deadline)
+                answer = await self._score_on(fingerprint, request, caller, tally)
         except FingerprintGone:
             message = f"The workers of {model} changed twice while they worked on this request: try again."
             raise NoWorker(message, retry_after_s=1.0) from None
         except WorkerError as exc:
             raise told_to_client(exc) from exc
-        return Scored(model=request.model or model, scores=answer.scores, tokens=answer.tokens)
+        return self._complete(answer, request.model or model)
 
-    async def _score_on(
-        self, fingerprint: Fingerprint, request: RerankRequest, request_id: str, deadline: float, tally: Tally
-    ) -> Answer:
+    async def _score_on(self, fingerprint: Fingerprint, request: RerankRequest, caller: Caller, tally: Tally) -> Answer:
         """The request's scores, all from workers of one fingerprint."""
         own = self._settings.for_model(fingerprint.model)
         pairs, positions = (request.pairs, range(len(request.pairs))) if own.listwise else fold(request.pairs)
-        fields = await self._worker_fields(request, fingerprint, own, deadline)
-        tokens = _pair_tokens(pairs, fingerprint.max_model_len)
-        pieces = [range(len(pairs))] if own.listwise else self._split(tokens, fingerprint)
-        chunks = [
-            Chunk(
-                pairs=pairs if len(pieces) == 1 else pairs.take(piece),
+        now = asyncio.get_running_loop().time()
+        with self._admission.admitted(caller, len(pairs), fingerprint, now=now):
+            fields = await self._worker_fields(request, fingerprint, own, caller.deadline)
+            tokens = _pair_tokens(pairs, fingerprint.max_model_len)
+            whole = Chunk(
+                pairs=pairs,
                 fingerprint=fingerprint,
                 fields=fields,
-                tokens=sum(tokens[index] for index in piece),
-                request_id=request_id,
-                deadline=deadline,
+                pair_tokens=tokens,
+                caller=caller,
+                tokens=sum(tokens),
             )
-            for piece in pieces
-        ]
-        tally.chunks += len(chunks)
-        answers = await self._score_all(chunks, tally)
+            pieces = [range(len(pairs))] if own.listwise else self._split(tokens, fingerprint)
+            tally.chunks += len(pieces)
+            answers = await in_parallel([self._dispatch.score(whole.part(piece), tally) for piece in pieces])
         self._metrics.documents("worker", len(pairs))
         self._metrics.documents("duplicate", len(request.pairs) - len(pairs))
         return _merge(answers, pieces, positions)
@@ -106,17 +138,18 @@ class Gateway:
             min_batch=self._settings.min_batch,
         )
 
-    async def _score_all(self, chunks: Sequence[Chunk], tally: Tally) -> list[Answer]:
-        """The chunks' answers, in order. The first failure cancels the rest and is raised."""
-        if len(chunks) == 1:
-            return [await self._dispatch.score(chunks[0], tally)]
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._dispatch.score(chunk, tally)) for chunk in chunks]
-        except ExceptionGroup as failures:
-            gone, others = failures.split(FingerprintGone)
-            raise (gone or others or failures).exceptions[0] from None
-        return [task.result() for task in tasks]
+    def _complete(self, answer: Answer, model: str) -> Scored:
+        """The answer with a score for every document, as far as settings allow that where workers refused one."""
+        scored = [score for place, score in enumerate(answer.scores) if place not in answer.refused]
+        if answer.refused and (self._settings.document_errors == "error" or not scored):
+            raise _named(answer.refused)
+        self._metrics.documents("refused", len(answer.refused))
+        scores = answer.scores
+        if answer.refused:
+            lowest = min(scored)
+            scores = [lowest if place in answer.refused else score for place, score in enumerate(scores)]
+        unscored = {place: error.reason for place, error in answer.refused.items()}
+        return Scored(model=model, scores=scores, tokens=answer.tokens, unscored=unscored)
 
 
 def _pair_tokens(pairs: Pairs, max_model_len: int) -> list[int]:
@@ -133,7 +166,21 @@ def _pair_tokens(pairs: Pairs, max_model_len: int) -> list[int]:
 def _merge(answers: Sequence[Answer], pieces: Sequence[Sequence[int]], positions: Sequence[int]) -> Answer:
     """The chunks' scores put back to where their documents stood before the split and the fold."""
     distinct = [0.0] * sum(map(len, pieces))
+    refused: dict[int, WorkerError] = {}
     for answer, piece in zip(answers, pieces, strict=True):
         for index, score in zip(piece, answer.scores, strict=True):
             distinct[index] = score
-    return Answer([distinct[position] for position in positions], sum(answer.tokens for answer in answers))
+        refused |= {piece[place]: error for place, error in answer.refused.items()}
+    everywhere = {index: refused[position] for index, position in enumerate(positions) if position in refused}
+    return Answer([distinct[position] for position in positions], sum(answer.tokens for answer in answers), everywhere)
+
+
+def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:
+    """The error that names the documents no worker would score."""
+    places = [f"documents[{index}]" for index in sorted(refused)]
+    more = f" and {len(places) - _NAMED_DOCUMENTS} more" if len(places) > _NAMED_DOCUMENTS else ""
+    reason = refused[min(refused)].reason
+    message = f"{', '.join(places[:_NAMED_DOCUMENTS])}{more}: {reason}"
+    # A worker that can't score a text says nothing about whether the client wrote it wrongly.
+    is_input = any(isinstance(error, Refused) for error in refused.values())
+    return BadInput(message, param=places[0]) if is_input else BadGateway(message, param=places[0])

@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from app import __version__
+from app.admission import Admission
 from app.api import dialects
 from app.api.answers import error_answer
 from app.api.door import Door
@@ -21,6 +22,7 @@ from app.api.service import service_router
 from app.auth import Keys
 from app.dispatch import Dispatch
 from app.errors import RerankError, UnknownRoute, WrongMethod
+from app.fallback import Fallback
 from app.fleet.fleet import Fleet
 from app.fleet.lexical import LexicalLink
 from app.fleet.link import HttpLink, WorkerLink
@@ -28,6 +30,7 @@ from app.fleet.probe import Probe
 from app.fleet.worker import Worker
 from app.gateway import Gateway
 from app.metrics import Metrics
+from app.policy.limit import Limit
 from app.schedule import Schedule
 from app.server import Drain
 from app.settings import Settings
@@ -50,6 +53,7 @@ class Engine:
     fleet: Fleet
     probe: Probe
     schedule: Schedule
+    admission: Admission
     gateway: Gateway
     metrics: Metrics
 
@@ -77,19 +81,31 @@ def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Rand
     """
     rng = rng or Random()  # noqa: S311 - balancing and jitter, no secrets
     metrics = Metrics()
-    fleet = Fleet([Worker(link_factory(url, settings)) for url in settings.workers or ("lexical://",)], settings)
+    urls = settings.workers or ("lexical://",)
+    fleet = Fleet([_worker(link_factory(url, settings), settings) for url in urls], settings)
     probe = Probe(
         revisions={name: own.revision for name, own in settings.models.items()},
-        interval_s=settings.identify_interval_s,
+        interval_s=settings.probe_interval_s,
+        timeout_s=settings.probe_timeout_s,
         changed=fleet.change,
         rng=rng,
     )
-    schedule = Schedule(fleet, max_calls=settings.worker_max_calls, no_worker_wait_s=settings.no_worker_wait_s, rng=rng)
-    dispatch = Dispatch(
-        schedule=schedule, fleet=fleet, probe=probe, metrics=metrics, max_attempts=settings.max_attempts, rng=rng
+    schedule = Schedule(fleet, no_worker_wait_s=settings.no_worker_wait_s, rng=rng)
+    admission = Admission(schedule, settings)
+    dispatch = Dispatch(schedule=schedule, fleet=fleet, probe=probe, metrics=metrics, settings=settings, rng=rng)
+    fallback = (
+        Fallback(fleet, hold_s=settings.fallback_hold_s, metrics=metrics) if settings.fallback != "none" else None
     )
-    gateway = Gateway(fleet=fleet, dispatch=dispatch, settings=settings, metrics=metrics)
-    return Engine(fleet=fleet, probe=probe, schedule=schedule, gateway=gateway, metrics=metrics)
+    gateway = Gateway(
+        fleet=fleet, admission=admission, dispatch=dispatch, fallback=fallback, settings=settings, metrics=metrics
+    )
+    metrics.watch(fleet=fleet, schedule=schedule, admission=admission)
+    return Engine(fleet=fleet, probe=probe, schedule=schedule, admission=admission, gateway=gateway, metrics=metrics)
+
+
+def _worker(link: WorkerLink, settings: Settings) -> Worker:
+    limit = Limit(least=settings.worker_min_documents, most=settings.worker_max_documents, chunk=settings.max_batch)
+    return Worker(link, limit=limit, max_calls=settings.worker_max_calls)
 
 
 def create_app(

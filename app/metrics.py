@@ -1,9 +1,26 @@
 """Every metric, declared once. Label values come from closed sets, never from a client."""
 
-from functools import cache
+import asyncio
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+if TYPE_CHECKING:
+    from app.admission import Admission
+    from app.fleet.fleet import Fleet
+    from app.fleet.worker import Worker
+    from app.schedule import Schedule
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 
@@ -36,6 +53,7 @@ class Metrics:
         self._attempts = Counter(
             "rerank_attempts_total", "Calls to workers.", ["worker", "kind", "outcome"], registry=self.registry
         )
+        ProcessCollector(registry=self.registry)
         # Looking a child up by its labels costs four times what counting costs.
         self._child = cache(lambda metric, *labels: metric.labels(*labels))
 
@@ -51,6 +69,29 @@ class Metrics:
     def attempt(self, worker: str, kind: str, outcome: str) -> None:
         """A call to a worker ended. `kind`: first or retry; `outcome`: ok or the name of a `WorkerError`."""
         self._child(self._attempts, worker, kind, outcome).inc()
+
+    def watch(self, *, fleet: "Fleet", schedule: "Schedule", admission: "Admission") -> None:
+        """Read these states at every scrape; nobody has to keep gauges up to date."""
+        for name, text, read in (
+            (
+                "rerank_pending_documents",
+                "Documents let in that have no score yet.",
+                lambda: admission.pending_documents,
+            ),
+            ("rerank_queue_chunks", "Chunks waiting for a slot.", lambda: schedule.waiting),
+            ("rerank_tasks", "Tasks on the event loop.", lambda: len(asyncio.all_tasks())),
+        ):
+            Gauge(name, text, registry=self.registry).set_function(read)
+        per_worker: tuple[tuple[str, str, Callable[[Worker], float]], ...] = (
+            ("rerank_worker_calls", "Calls in flight.", lambda worker: worker.calls),
+            ("rerank_worker_documents", "Documents in flight.", lambda worker: worker.documents),
+            ("rerank_worker_limit_documents", "Documents it may hold.", lambda worker: worker.limit.documents),
+            ("rerank_worker_usable", "1 while its breaker is closed.", lambda worker: worker.is_usable),
+        )
+        for name, text, read_worker in per_worker:
+            gauge = Gauge(name, text, ["worker"], registry=self.registry)
+            for worker in fleet.workers:
+                gauge.labels(worker.name).set_function(partial(read_worker, worker))
 
     def render(self) -> bytes:
         """All metrics in Prometheus's text format."""

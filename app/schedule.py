@@ -1,49 +1,105 @@
 """Whose chunk is next, and on which worker: a slot is permission for one call in flight."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
 
-from app.errors import Overloaded
+from app.errors import ChunkTooBig, Overloaded
 from app.fleet.fleet import Fleet
 from app.fleet.worker import Worker
-from app.policy.balance import pick
+from app.policy.admission import Load
+from app.policy.balance import pick, slowness
+from app.policy.share import FairQueue
+from app.policy.throughput import Throughput
 from app.work import Chunk, Fingerprint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slot:
+    """A call's place on a worker.
+
+    Args:
+        worker: Where the call goes.
+        generation: Of the worker's breaker when the slot was granted; tells late results from others.
+        held_documents: What the worker held then, this call included.
+        held_tokens: The same in tokens.
+    """
+
+    worker: Worker
+    generation: int
+    held_documents: int
+    held_tokens: int
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """A chunk waiting for a slot. `granted` is its worker, or None when its last worker has gone."""
+    """A chunk waiting for a slot. `granted` becomes None when no worker is left."""
 
     chunk: Chunk
     avoid: AbstractSet[Worker]
-    granted: asyncio.Future[Worker | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    granted: "asyncio.Future[Slot | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Outlook(NamedTuple):
+    """What a new request would meet.
+
+    Args:
+        before: Waiting documents that will be served before it is done.
+        per_s: Documents per second that the workers get through; None when that isn't known.
+        is_overload: Whether the queue only grows.
+    """
+
+    before: int
+    per_s: float | None
+    is_overload: bool
+
+
+@dataclass(slots=True)
+class _Line:
+    """What waits for the workers of one fingerprint, and how fast they get through it."""
+
+    queue: FairQueue[_Waiter] = field(default_factory=FairQueue)
+    throughput: Throughput = field(default_factory=Throughput)
+    wake: asyncio.TimerHandle | None = None
+    load: Load = field(default_factory=Load)
 
 
 class Schedule:
-    """Grants slots in order of arrival, one queue per fingerprint.
+    """Grants slots by fair share, one line per fingerprint.
 
     Args:
         fleet: Whose workers have the slots.
-        max_calls: Slots per worker.
         no_worker_wait_s: How long a chunk waits for a usable worker.
-        rng: The two choices of balancing.
+        rng: Breaks ties between equally loaded workers.
     """
 
-    def __init__(self, fleet: Fleet, *, max_calls: int, no_worker_wait_s: float, rng: Random) -> None:
+    def __init__(self, fleet: Fleet, *, no_worker_wait_s: float, rng: Random) -> None:
         self._fleet = fleet
-        self._max_calls = max_calls
         self._no_worker_wait_s = no_worker_wait_s
         self._rng = rng
-        self._queues: dict[Fingerprint, deque[_Waiter]] = {}
+        self._lines: dict[Fingerprint, _Line] = {}
         fleet.on_change(self._serve_all)
 
+    @property
+    def waiting(self) -> int:
+        """Chunks that wait for a slot."""
+        return sum(len(line.queue) for line in self._lines.values())
+
+    def outlook(self, key: str, documents: int, fingerprint: Fingerprint) -> Outlook:
+        """What a new request of `documents` would meet."""
+        line = self._lines.get(fingerprint)
+        if line is None:
+            return Outlook(0, None, is_overload=False)
+        before = line.queue.documents_before(key=key, documents=documents)
+        per_s = line.throughput.per_s(len(self._fleet.usable(fingerprint)))
+        return Outlook(before, per_s, line.load.is_overload)
+
     @asynccontextmanager
-    async def slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> AsyncIterator[Worker]:
+    async def slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> AsyncIterator[Slot]:
         """A worker for one call with this chunk; the slot is free again at the end of the block.
 
         Args:
@@ -52,33 +108,58 @@ class Schedule:
 
         Raises:
             Overloaded: no slot came free before the chunk's deadline.
+            ChunkTooBig: no worker takes so many documents in one call.
             FingerprintGone: see `Fleet.reach`, as for NoWorker and BadGateway.
         """
-        worker = await self._acquire(chunk, avoid)
+        slot = await self._acquire(chunk, avoid)
         try:
-            yield worker
+            yield slot
         finally:
-            self._release(worker, chunk)
+            self._release(slot, chunk)
 
-    @property
-    def waiting(self) -> int:
-        """Chunks that wait for a slot."""
-        return sum(map(len, self._queues.values()))
-
-    async def _acquire(self, chunk: Chunk, avoid: AbstractSet[Worker]) -> Worker:
-        loop = asyncio.get_running_loop()
-        worker = None
-        while worker is None:
-            await self._fleet.reach(chunk.fingerprint, until=min(chunk.deadline, loop.time() + self._no_worker_wait_s))
-            waiter = _Waiter(chunk, avoid)
-            self._queues.setdefault(chunk.fingerprint, deque()).append(waiter)
-            self._serve(chunk.fingerprint)
-            worker = waiter.granted.result() if waiter.granted.done() else await self._wait(waiter)
-        return worker
-
-    async def _wait(self, waiter: _Waiter) -> Worker | None:
+    @contextmanager
+    def spare_slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Iterator[Slot | None]:
+        """A slot on a worker not in `avoid` that is free now and that nobody waits for; None when there is none."""
+        now = asyncio.get_running_loop().time()
+        free = [w for w in self._fleet.usable(chunk.fingerprint) if w not in avoid and w.has_room(now)]
+        slot = self._grant(chunk, free, now) if free and not len(self._line(chunk.fingerprint).queue) else None
         try:
-            async with asyncio.timeout_at(waiter.chunk.deadline):
+            yield slot
+        finally:
+            if slot:
+                self._release(slot, chunk)
+
+    def scored(self, chunk: Chunk) -> None:
+        """Count a chunk that was scored towards its line's throughput."""
+        line = self._line(chunk.fingerprint)
+        usable, now = self._fleet.usable(chunk.fingerprint), asyncio.get_running_loop().time()
+        # A retry may wait for one worker while others are idle: that is no saturation.
+        is_saturated = len(line.queue) > 0 and not any(worker.has_room(now) for worker in usable)
+        line.throughput.record(documents=len(chunk.pairs), workers=len(usable), is_saturated=is_saturated, now=now)
+
+    async def _acquire(self, chunk: Chunk, avoid: AbstractSet[Worker]) -> Slot:
+        loop = asyncio.get_running_loop()
+        slot = None
+        while slot is None:
+            until = min(chunk.caller.deadline, loop.time() + self._no_worker_wait_s)
+            await self._fleet.reach(chunk.fingerprint, until=until)
+            if not _that_take(self._fleet.usable(chunk.fingerprint), chunk, loop.time()):
+                raise ChunkTooBig
+            waiter = _Waiter(chunk, avoid)
+            self._line(chunk.fingerprint).queue.push(
+                waiter,
+                key=chunk.caller.key,
+                request=chunk.caller,
+                documents=len(chunk.pairs),
+                priority=chunk.caller.priority,
+            )
+            self._serve(chunk.fingerprint)
+            slot = waiter.granted.result() if waiter.granted.done() else await self._wait(waiter)
+        return slot
+
+    async def _wait(self, waiter: _Waiter) -> Slot | None:
+        try:
+            async with asyncio.timeout_at(waiter.chunk.caller.deadline):
                 return await waiter.granted
         except BaseException as exc:
             self._forget(waiter)
@@ -89,56 +170,79 @@ class Schedule:
 
     def _forget(self, waiter: _Waiter) -> None:
         """Whoever waited has left: nothing stays queued, and a slot granted in the same moment goes on to the next."""
-        queue = self._queues.get(waiter.chunk.fingerprint, ())
-        if waiter in queue:
-            self._queues[waiter.chunk.fingerprint].remove(waiter)
-        elif waiter.granted.done() and not waiter.granted.cancelled() and (worker := waiter.granted.result()):
-            self._release(worker, waiter.chunk)
+        chunk = waiter.chunk
+        if self._line(chunk.fingerprint).queue.remove(waiter, key=chunk.caller.key, request=chunk.caller):
+            return
+        if waiter.granted.done() and not waiter.granted.cancelled() and (slot := waiter.granted.result()):
+            self._release(slot, chunk)
 
-    def _release(self, worker: Worker, chunk: Chunk) -> None:
-        worker.give_back(chunk.tokens)
+    def _release(self, slot: Slot, chunk: Chunk) -> None:
+        slot.worker.give_back(documents=len(chunk.pairs), tokens=chunk.tokens)
         # The slot may go to a chunk of any model the worker serves; the chunk's own goes first.
         self._serve(chunk.fingerprint)
-        for fingerprint in worker.serves.values():
+        for fingerprint in slot.worker.serves.values():
             self._serve(fingerprint)
 
     def _serve_all(self) -> None:
-        for fingerprint in list(self._queues):
+        for fingerprint, line in list(self._lines.items()):
+            if not self._fleet.usable(fingerprint):
+                line.throughput.interrupt()
             self._serve(fingerprint)
 
     def _serve(self, fingerprint: Fingerprint) -> None:
-        """Grant free slots to those who wait, in order; send everybody away when no worker is left."""
-        queue = self._queues.get(fingerprint)
-        if queue is None:
-            return
-        usable = self._fleet.usable(fingerprint)
-        while queue and (grant := self._next_grant(queue, usable)):
-            waiter, worker = grant
-            queue.remove(waiter)
-            if worker:
-                worker.take(waiter.chunk.tokens)
-            waiter.granted.set_result(worker)
-        if not queue:
-            del self._queues[fingerprint]
+        """Grant free slots to those who wait, in fair order; send everybody away when no worker is left."""
+        line = self._line(fingerprint)
+        now = asyncio.get_running_loop().time()
+        self._grant_free_slots(line, fingerprint, now)
+        line.load.observe(line.queue.documents, now)
 
-    def _next_grant(self, queue: deque[_Waiter], usable: list[Worker]) -> tuple[_Waiter, Worker | None] | None:
-        """Who is next and where to, or None when nobody can be served now."""
-        free = [worker for worker in usable if worker.calls < self._max_calls]
-        for waiter in queue:
+    def _grant_free_slots(self, line: _Line, fingerprint: Fingerprint, now: float) -> None:
+        while len(line.queue):
+            usable = self._fleet.usable(fingerprint)
+            free = [worker for worker in usable if worker.has_room(now)]
             if usable and not free:
-                return None
-            # A waiter whose task was just cancelled is still queued until that task runs.
-            if waiter.granted.done():
-                continue
-            if not usable:
-                return waiter, None
-            if candidates := _candidates(waiter, usable, free):
-                return waiter, pick(candidates, load=lambda worker: worker.tokens, rng=self._rng)
-        return None
+                self._wake_after_rest(line, fingerprint, usable, now)
+                return
+            waiter = line.queue.take(lambda one: not usable or bool(_candidates(one, usable, free, now)))  # noqa: B023 - it is called within this round
+            if waiter is None:
+                self._wake_after_rest(line, fingerprint, usable, now)
+                return
+            # The task of a waiter that was cancelled just now hasn't run yet to take it out of the queue.
+            if not waiter.granted.done():
+                candidates = _candidates(waiter, usable, free, now)
+                waiter.granted.set_result(self._grant(waiter.chunk, candidates, now) if usable else None)
+
+    def _grant(self, chunk: Chunk, candidates: Sequence[Worker], now: float) -> Slot:
+        found = {worker: worker.slowness(now) for worker in candidates}
+        fastest = min((one for one in found.values() if one is not None), default=None)
+        worker = pick(
+            candidates,
+            load=lambda worker: (worker.tokens + chunk.tokens) * slowness(found[worker], fastest),
+            rng=self._rng,
+        )
+        worker.take(documents=len(chunk.pairs), tokens=chunk.tokens)
+        return Slot(worker, worker.breaker.generation, worker.documents, worker.tokens)
+
+    def _wake_after_rest(self, line: _Line, fingerprint: Fingerprint, usable: Sequence[Worker], now: float) -> None:
+        """A worker that rests comes free without anybody's doing."""
+        rests = [worker.rests_until for worker in usable if worker.rests_until > now]
+        if rests:
+            if line.wake:
+                line.wake.cancel()
+            line.wake = asyncio.get_running_loop().call_at(min(rests), self._serve, fingerprint)
+
+    def _line(self, fingerprint: Fingerprint) -> _Line:
+        return self._lines.setdefault(fingerprint, _Line())
 
 
-def _candidates(waiter: _Waiter, usable: list[Worker], free: list[Worker]) -> list[Worker]:
+def _candidates(waiter: _Waiter, usable: Sequence[Worker], free: Sequence[Worker], now: float) -> Sequence[Worker]:
     """The free workers this chunk should go to; none when an untried one is usable but busy."""
-    if all(worker in waiter.avoid for worker in usable):
-        return free
-    return [worker for worker in free if worker not in waiter.avoid]
+    if all(worker in waiter.avoid or worker.rests_long(now) for worker in usable):
+        return _that_take(free, waiter.chunk, now) or free
+    untried = [worker for worker in free if worker not in waiter.avoid]
+    return _that_take(untried, waiter.chunk, now) or untried
+
+
+def _that_take(workers: Sequence[Worker], chunk: Chunk, now: float) -> list[Worker]:
+    """The workers that take so many documents in one call."""
+    return [worker for worker in workers if (worker.ceiling(now) or len(chunk.pairs)) >= len(chunk.pairs)]

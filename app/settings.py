@@ -26,7 +26,9 @@ _PLAIN_WORDS = {
     "too_short": "is empty",
 }
 # A client that could set these would change which documents a worker scores, or how many scores it returns.
-_NEVER_FORWARDED = frozenset({"model", "query", "documents", "text_1", "text_2", "top_n"})
+_NEVER_FORWARDED = frozenset(
+    {"model", "query", "queries", "documents", "items", "text_1", "text_2", "data_1", "data_2", "top_n"}
+)
 
 
 class SettingsError(Exception):
@@ -92,11 +94,19 @@ class Settings(BaseSettings):
         description="comma-separated URLs of vLLM servers; none means the embedded lexical:// worker",
     )
     worker_api_key: Secret | None = Field(default=None, description="the workers' --api-key")
-    worker_max_calls: int = Field(default=4, ge=1, le=1024, description="calls in flight per worker")
-    worker_connect_timeout_s: float = Field(default=2.0, gt=0, description="time for a connection to a worker")
-    identify_interval_s: float = Field(
-        default=10.0, gt=0, description="how often a usable worker is asked for its models and version"
+    worker_max_calls: int = Field(default=64, ge=1, le=1024, description="calls in flight per worker at most")
+    worker_min_documents: int = Field(
+        default=64, ge=1, description="documents in flight per worker where its adaptive limit starts; never below it"
     )
+    worker_max_documents: int = Field(default=2048, ge=1, description="documents in flight per worker at most")
+    worker_connect_timeout_s: float = Field(default=2.0, gt=0, description="time for a connection to a worker")
+    probe_interval_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="how often a usable worker is asked what it serves, and an idle one whether it scores",
+    )
+
+    probe_timeout_s: float = Field(default=5.0, gt=0, description="time for a worker to answer a probe")
 
     models: dict[str, ModelSettings] = Field(
         default={}, description="per-model settings, by the name workers serve it under"
@@ -126,6 +136,32 @@ class Settings(BaseSettings):
         default=5.0, ge=0, description="how long a request waits for a usable worker before a 503"
     )
     max_attempts: int = Field(default=4, ge=1, le=100, description="tries per chunk at most")
+
+    retry_ratio: float = Field(default=0.2, ge=0, le=1, description="retries per first attempt that the budget allows")
+    retry_reserve: float = Field(default=50.0, ge=0, description="retries the budget allows beside that, every 10 s")
+    hedge: bool = Field(
+        default=False, description="on sends a second attempt elsewhere when the first takes unusually long"
+    )
+    document_errors: Literal["error", "lowest"] = Field(
+        default="error", description="documents no worker scores: an error that names them, or the lowest score"
+    )
+    fallback: Literal["none", "lexical"] = Field(
+        default="none", description="lexical scores whole lists by words in common while no worker of a model is usable"
+    )
+    fallback_hold_s: float = Field(default=10.0, ge=0, description="how long a model stays on the fallback at least")
+
+    max_pending_documents: int = Field(default=200_000, ge=1, description="documents in flight and queued at most")
+    max_pending_documents_per_key: int | None = Field(
+        default=None, ge=1, description="the same per API key; none leaves only the common limit"
+    )
+    key_max_pending_documents: dict[str, int] = Field(
+        default={}, description="the same for single keys, as JSON by key name"
+    )
+    max_queue_wait_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="how long a request may wait for its turn after a burst; far less while it gets no shorter",
+    )
 
     max_body_bytes: int = Field(default=32 * 2**20, ge=1, description="bytes per request body at most")
     max_bytes_in_flight: int = Field(
@@ -252,6 +288,8 @@ def _contradictions(settings: Settings) -> Iterable[str]:
     """What each setting allows by itself, but not together."""
     if settings.min_batch > settings.max_batch:
         yield f"min_batch is {settings.min_batch}, above max_batch {settings.max_batch}: lower min_batch"
+    if settings.worker_min_documents > settings.worker_max_documents:
+        yield "worker_min_documents is above worker_max_documents: lower it"
     if settings.max_body_bytes > settings.max_bytes_in_flight:
         yield "max_body_bytes is above max_bytes_in_flight, so no body of that size could be read: lower max_body_bytes"
     if settings.no_worker_wait_s >= settings.deadline_s:

@@ -1,8 +1,11 @@
 """The nouns that travel through the pipeline: a request comes in, is cut into chunks, and leaves as scores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
+
+from app.errors import WorkerError
 
 LongDocuments = Literal["truncate", "error"]
 
@@ -10,7 +13,8 @@ LongDocuments = Literal["truncate", "error"]
 class Fingerprint(NamedTuple):
     """Workers with equal fingerprints give equal scores; a request never mixes two.
 
-    Source: `/v1/models` and `/version` of the worker, `revision` from our settings.
+    Source: `/v1/models` and `/version` of the worker, `revision` from our settings; `weights` stands for the scores of
+    the probe's fixed pairs, and tells apart workers whose scores differ by more than precision explains.
     """
 
     model: str
@@ -18,6 +22,7 @@ class Fingerprint(NamedTuple):
     max_model_len: int
     version: str
     revision: str
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,27 @@ class RerankRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Caller:
+    """Who asks, and until when: what of a request concerns its treatment, not its content.
+
+    Two requests are never equal, however alike they are: each has a share of its own.
+
+    Args:
+        key: The name of the API key.
+        request_id: Sent to the workers as `X-Request-Id`.
+        deadline: On the loop's clock, in seconds.
+        priority: Lower goes first among the key's own requests.
+        takes_degraded: Whether scores of the fallback are better than none.
+    """
+
+    key: str
+    request_id: str
+    deadline: float
+    priority: int = 0
+    takes_degraded: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chunk:
     """A slice of one request's pairs, sent to a worker in one call.
 
@@ -74,27 +100,38 @@ class Chunk:
         pairs: The slice.
         fingerprint: Only workers of this fingerprint may score it.
         fields: Fields that go to the worker beside the texts.
-        tokens: Estimated tokens, the unit in which work is balanced.
-        request_id: Sent to the worker as `X-Request-Id`.
-        deadline: On the loop's clock, in seconds.
+        pair_tokens: Estimated tokens of each pair.
+        caller: Whose chunk it is.
+        tokens: Their sum, the unit in which work is balanced.
     """
 
     pairs: Pairs
     fingerprint: Fingerprint
     fields: Mapping[str, Any]
+    pair_tokens: Sequence[int]
+    caller: Caller
     tokens: int
-    request_id: str
-    deadline: float
+
+    def part(self, indices: Sequence[int]) -> "Chunk":
+        """The chunk of the pairs at `indices`; itself when these are all."""
+        if len(indices) == len(self.pairs):
+            return self
+        tokens = [self.pair_tokens[index] for index in indices]
+        return replace(self, pairs=self.pairs.take(indices), pair_tokens=tokens, tokens=sum(tokens))
 
 
 class Answer(NamedTuple):
-    """A worker's answer to one chunk.
+    """The scores of some pairs.
 
-    `scores` are finite and in the chunk's order; `tokens` is what the worker says it processed.
+    Args:
+        scores: In the order of the pairs; finite, but for those in `refused`, which are NaN.
+        tokens: What the workers say they processed.
+        refused: Why a pair has no score, by its place.
     """
 
     scores: list[float]
     tokens: int
+    refused: Mapping[int, WorkerError] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -115,8 +152,12 @@ class Scored:
         model: The name the client asked for, or the one the gateway chose.
         scores: Finite, one per document.
         tokens: Tokens that workers processed for this request.
+        unscored: Documents no worker would score, by index, with the reason; they have the lowest score of all.
+        degraded: The fallback that scored them, when no worker of the model could.
     """
 
     model: str
     scores: Sequence[float]
     tokens: int
+    unscored: Mapping[int, str] = field(default_factory=dict)
+    degraded: str | None = None

@@ -4,10 +4,12 @@ import asyncio
 import hashlib
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableSequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from app.fleet.probe import PROBE_ID
 
 # What a fault does with a call instead of answering it: it gets the connection and the request.
 Fault = Callable[["Call", asyncio.StreamWriter], Awaitable[None]]
@@ -27,6 +29,10 @@ class Call:
     body: Any
 
     @property
+    def is_probe(self) -> bool:
+        return self.headers.get("x-request-id") == PROBE_ID
+
+    @property
     def documents(self) -> list[str]:
         texts = self.body.get("text_2", self.body.get("documents", []))
         return [texts] if isinstance(texts, str) else texts
@@ -41,7 +47,8 @@ class Call:
 class FakeVllm:
     """One worker.
 
-    `faults` are used up one per scoring call, before it answers normally again; `always` stays.
+    `faults` are used up one per scoring call, before it answers normally again; `always` stays. Scoring takes `fixed_s`
+    and `per_document_s`, times `slowness`, one call after another, as on one GPU.
     """
 
     model: str = "tiny-reranker"
@@ -51,18 +58,23 @@ class FakeVllm:
     api_key: str | None = None
     has_score_route: bool = True
     delay_s: float = 0.0
+    fixed_s: float = 0.0
+    per_document_s: float = 0.0
+    slowness: float = 1.0
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault | None = None
-    calls: list[Call] = field(default_factory=list)
+    fails_probes: bool = False
+    calls: MutableSequence[Call] = field(default_factory=list)
     connections: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
     abandoned: int = 0
     url: str = ""
+    _engine: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def scored(self) -> list[Call]:
-        return [call for call in self.calls if call.path in {"/v1/score", "/v1/rerank"}]
+        return [call for call in self.calls if call.path in {"/v1/score", "/v1/rerank"} and not call.is_probe]
 
     @asynccontextmanager
     async def running(self, port: int = 0) -> AsyncIterator["FakeVllm"]:
@@ -115,6 +127,9 @@ class FakeVllm:
             reply(writer, 404, {"detail": "Not Found"})
 
     async def _score(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if call.is_probe and not self.fails_probes:
+            reply(writer, 200, answer_to(call))
+            return
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -128,18 +143,25 @@ class FakeVllm:
                 message = f"The model `{call.body['model']}` does not exist."
                 reply(writer, 404, {"error": {"message": message, "type": "NotFoundError", "param": None, "code": 404}})
             else:
+                await self._work(call, reader)
                 reply(writer, 200, answer_to(call))
         finally:
             self.in_flight -= 1
+
+    async def _work(self, call: Call, reader: asyncio.StreamReader) -> None:
+        async with self._engine:
+            seconds = self.slowness * (self.fixed_s + self.per_document_s * len(call.documents))
+            if seconds and await self._left_within(seconds, reader):
+                self.abandoned += 1
+                raise ConnectionResetError
 
     @staticmethod
     async def _left_within(seconds: float, reader: asyncio.StreamReader) -> bool:
         """Whether the caller closed its connection while it waited."""
         try:
             async with asyncio.timeout(seconds):
-                while not reader.at_eof():  # noqa: ASYNC110 - a StreamReader tells of its end only when asked
-                    await asyncio.sleep(0.005)
-                return True
+                # Nobody sends a second call before the first is answered: all there can be is the end.
+                return not await reader.read(1)
         except TimeoutError:
             return False
 
@@ -191,6 +213,13 @@ def altered(alter: Callable[[dict[str, Any]], Any]) -> Fault:
 async def reset(_: Call, writer: asyncio.StreamWriter) -> None:
     """Close the connection before the first byte of an answer."""
     writer.transport.abort()
+
+
+async def begin(call: Call, writer: asyncio.StreamWriter) -> None:
+    """Send the headers and the first byte of the answer."""
+    payload = json.dumps(answer_to(call)).encode()
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n{" % len(payload))
+    await writer.drain()
 
 
 async def half(call: Call, writer: asyncio.StreamWriter) -> None:

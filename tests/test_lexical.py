@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.fleet.lexical import LEXICAL_MODEL, LexicalLink
-from app.work import Answer, Chunk, Fingerprint, Pairs
+from app.work import Answer, Caller, Chunk, Fingerprint, Pairs
 
+NOBODY = Caller(key="", request_id="", deadline=0)
 QUERY = "What is the capital of France?"
 # The aim is 5 ms; the rest is what a step of a million characters costs on a slow machine.
 LONGEST_SLICE_S = 0.025
@@ -21,7 +22,7 @@ TEXTS = st.text(st.sampled_from("ab cd,.éÉß首都法国カナ한국_0\u0301\U
 async def ask(link: LexicalLink, queries: list[str], documents: list[str]) -> Answer:
     fingerprint = Fingerprint(LEXICAL_MODEL, "", 1, "", "")
     chunk = Chunk(
-        pairs=Pairs(queries, documents), fingerprint=fingerprint, fields={}, tokens=1, request_id="", deadline=0
+        pairs=Pairs(queries, documents), fingerprint=fingerprint, fields={}, pair_tokens=(), caller=NOBODY, tokens=1
     )
     return await link.score(chunk)
 

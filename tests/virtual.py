@@ -12,9 +12,10 @@ from typing import Any
 
 from app.errors import WorkerError
 from app.fleet.link import Identity, ServedModel
+from app.fleet.probe import PROBE_ID
 from app.main import Engine, assemble
 from app.settings import Settings
-from app.work import Answer, Chunk, Pairs, RerankRequest, Scored, Tally
+from app.work import Answer, Caller, Chunk, Pairs, RerankRequest, Scored, Tally
 from tests.fake_vllm import score_of
 
 Script = Callable[[Chunk], Awaitable[Answer]]
@@ -77,6 +78,9 @@ class ScriptedLink:
     script: deque[Script | WorkerError] = field(default_factory=deque)
     always: Script | WorkerError | None = None
     trouble: WorkerError | None = None
+    hangs: bool = False
+    hangs_probes: bool = False
+    drift: float = 0.0
     calls: list[Chunk] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -91,12 +95,16 @@ class ScriptedLink:
         return len(text.split())
 
     async def score(self, chunk: Chunk) -> Answer:
+        if chunk.caller.request_id == PROBE_ID:
+            return await self._answer_probe(chunk)
         self.calls.append(chunk)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             if self.trouble:
                 raise self.trouble
+            if self.hangs:
+                await asyncio.sleep(3600)
             step = self.script.popleft() if self.script else self.always
             if isinstance(step, WorkerError):
                 raise step
@@ -108,6 +116,13 @@ class ScriptedLink:
             raise
         finally:
             self.in_flight -= 1
+
+    async def _answer_probe(self, chunk: Chunk) -> Answer:
+        if self.trouble:
+            raise self.trouble
+        if self.hangs or self.hangs_probes:
+            await asyncio.sleep(3600)
+        return Answer([score + self.drift for score in right_scores(chunk.pairs.documents)], 1)
 
     async def answer(self, chunk: Chunk) -> Answer:
         await asyncio.sleep(self.takes_s + self.per_document_s * len(chunk.pairs))
@@ -141,7 +156,8 @@ async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, **settings: An
         await asyncio.sleep(0.001)
         yield made
         for worker in made.fleet.workers:
-            assert (worker.calls, worker.tokens) == (0, 0), f"{worker} kept a slot"
+            assert (worker.calls, worker.documents, worker.tokens) == (0, 0, 0), f"{worker} kept a slot"
+        assert made.admission.pending_documents == 0
         assert made.schedule.waiting == 0
 
 
@@ -152,14 +168,22 @@ async def score(
     within_s: float = 25.0,
     query: str = "q",
     tally: Tally | None = None,
+    key: str = "anonymous",
+    priority: int = 0,
+    takes_degraded: bool = True,
     **more: Any,
 ) -> Scored:
     """One request to the engine."""
     return await made.gateway.score(
         RerankRequest(pairs=Pairs([query], documents), **more),
-        request_id="r",
-        deadline=asyncio.get_running_loop().time() + within_s,
-        tally=tally or Tally(),
+        Caller(
+            key=key,
+            request_id="r",
+            deadline=asyncio.get_running_loop().time() + within_s,
+            priority=priority,
+            takes_degraded=takes_degraded,
+        ),
+        tally or Tally(),
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -22,7 +23,7 @@ from app.errors import BadInput, RerankError
 from app.gateway import Gateway
 from app.metrics import Metrics
 from app.settings import Settings
-from app.work import Pairs, RerankRequest, Tally
+from app.work import Caller, Pairs, RerankRequest, Tally
 
 ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
 # Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
@@ -47,6 +48,7 @@ class _Visit:
     started: float
     dialect: Dialect
     key: str = ""
+    degraded: str = ""
     tally: Tally = field(default_factory=Tally)
 
 
@@ -99,10 +101,22 @@ class RerankApi:
             parsed = self._parse(request, body, visit)
             deadline = visit.arrived + self._time_limit_s(request, parsed)
             async with cancelled_when_client_leaves(request.receive):
-                scored = await self._gateway.score(
-                    parsed, request_id=visit.request_id, deadline=deadline, tally=visit.tally
-                )
-            return answer(visit.dialect.render(parsed, scored, visit.request_id))
+                scored = await self._gateway.score(parsed, self._caller(request, visit, deadline, body), visit.tally)
+            response = answer(visit.dialect.render(parsed, scored, visit.request_id))
+            if scored.degraded:
+                visit.degraded = response.headers["X-Rerank-Degraded"] = scored.degraded
+            return response
+
+    @staticmethod
+    def _caller(request: Request, visit: _Visit, deadline: float, body: Mapping[str, Any]) -> Caller:
+        priority = body.get("priority")
+        return Caller(
+            key=visit.key,
+            request_id=visit.request_id,
+            deadline=deadline,
+            priority=priority if type(priority) is int else 0,
+            takes_degraded=request.headers.get("x-rerank-degraded", "").lower() != "deny",
+        )
 
     def _parse(self, request: Request, body: dict[str, Any], visit: _Visit) -> RerankRequest:
         visit.dialect = dialects.detect(visit.path, request.query_params.get("dialect"), body)
@@ -161,6 +175,7 @@ class RerankApi:
             attempts=visit.tally.attempts,
             status=status,
             ms=round(seconds * 1000, 2),
+            **({"degraded": visit.degraded} if visit.degraded else {}),
             **more,
         )
 

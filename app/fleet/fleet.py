@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from app.errors import BadGateway, BadInput, FingerprintGone, Misconfigured, NoWorker, UnknownModel
+from app.errors import AllMisconfigured, BadInput, FingerprintGone, Misconfigured, NoWorker, UnknownModel
 from app.fleet.worker import Worker
 from app.settings import Settings
 from app.work import Fingerprint
@@ -50,6 +50,11 @@ class Fleet:
         """The workers that can take a chunk of this fingerprint now."""
         return [w for w in self.workers if w.is_usable and w.serves.get(fingerprint.model) == fingerprint]
 
+    def serves_now(self, asked: str | None) -> bool:
+        """Whether a usable worker serves the model that was asked for; any model, when none was."""
+        model = self._aliases.get(asked, asked) if asked else None
+        return any(w.is_usable and (model is None or model in w.serves) for w in self.workers)
+
     async def resolve(self, asked: str | None, *, until: float) -> str:
         """The name under which workers serve the model that was asked for.
 
@@ -83,7 +88,7 @@ class Fleet:
 
         Raises:
             NoWorker: no worker that serves the model became usable in time.
-            BadGateway: none can, since all are misconfigured.
+            AllMisconfigured: none can, since all are misconfigured.
         """
         while not (marks := self._usable_marks(model)):
             await self._wait_for_change(until)
@@ -95,7 +100,7 @@ class Fleet:
         Raises:
             FingerprintGone: there is none, but the model is served with another fingerprint.
             NoWorker: the model had no usable worker until then.
-            BadGateway: none can, since all are misconfigured.
+            AllMisconfigured: none can, since all are misconfigured.
         """
         while not self.usable(fingerprint):
             if self._usable_marks(fingerprint.model):
@@ -106,10 +111,10 @@ class Fleet:
         return [w.serves[model] for w in self.workers if w.is_usable and model in w.serves]
 
     async def _wait_for_change(self, until: float) -> None:
-        troubles = [worker.trouble for worker in self.workers if worker.trouble]
+        troubles = [worker.trouble for worker in self.workers if worker.trouble and not worker.is_usable]
         reasons = "; ".join(trouble.reason for trouble in troubles)[:_REASON_CHARS]
         if len(troubles) == len(self.workers) and all(isinstance(trouble, Misconfigured) for trouble in troubles):
-            raise BadGateway(f"No worker can be used: {reasons}.")
+            raise AllMisconfigured(f"No worker can be used: {reasons}.")
         try:
             async with asyncio.timeout_at(until):
                 await self._changed.wait()

@@ -11,7 +11,7 @@ import aiohttp
 import httpx
 import orjson
 
-from app.errors import BadAnswer, Dropped, Misconfigured, Refused, Unavailable, Unreachable
+from app.errors import BadAnswer, Busy, Dropped, Misconfigured, Refused, Unavailable, Unreachable, Vanished
 from app.work import Answer, Chunk
 
 # vLLM closes idle connections after 5 s; one that we let go first can't die under a call.
@@ -23,6 +23,8 @@ _REASON_BYTES = 300
 # A larger one is no float32: Milvus fails a search over it.
 _LARGEST_SCORE = 3.4028234663852886e38
 _REDIRECT = 3
+# A rate limit that doesn't say how long it lasts.
+_USUAL_REST_S = 1.0
 # A word of its own: a model may be called nanbeige.
 _TELLS_OF_NAN = re.compile(rb"Out of range float values|\bnan\b", re.IGNORECASE)
 
@@ -105,14 +107,14 @@ class HttpLink:
 
     async def score(self, chunk: Chunk) -> Answer:
         if self._has_score_route:
-            status, headers, body = await self._post("/v1/score", _score_call(chunk), chunk.request_id)
+            status, headers, body = await self._post("/v1/score", _score_call(chunk), chunk.caller.request_id)
             if not _is_missing_route(status, body):
                 self._check(status, headers, body)
                 return self._read(body, len(chunk.pairs), rows="data", score="score")
             self._has_score_route = False
         if len(chunk.pairs.queries) > 1:
             raise Misconfigured(f"{self.name} has no /v1/score, which pairs with different queries need: update vLLM")
-        status, headers, body = await self._post("/v1/rerank", _rerank_call(chunk), chunk.request_id)
+        status, headers, body = await self._post("/v1/rerank", _rerank_call(chunk), chunk.caller.request_id)
         self._check(status, headers, body)
         return self._read(body, len(chunk.pairs), rows="results", score="relevance_score")
 
@@ -139,7 +141,7 @@ class HttpLink:
         except (aiohttp.ClientError, OSError) as exc:
             if answered:
                 raise Dropped(f"{self.name} broke off in the middle of its answer") from exc
-            raise Unreachable(f"{self.name} closed the connection without an answer") from exc
+            raise Vanished(f"{self.name} closed the connection without an answer") from exc
 
     async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
         if (response.content_length or 0) > _MAX_ANSWER_BYTES:
@@ -194,7 +196,11 @@ class HttpLink:
             raise Misconfigured(f"{told}; check RERANK_WORKER_API_KEY")
         if status in {404, 405} or status // 100 == _REDIRECT:
             raise Misconfigured(f"{told}; check its address in RERANK_WORKERS and the model it serves")
-        raise Unavailable(told, retry_after_s=_seconds(headers.get("Retry-After")))
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise Busy(told, retry_after_s=_seconds(headers.get("Retry-After")) or _USUAL_REST_S)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            raise Busy(told, retry_after_s=_seconds(headers.get("Retry-After")))
+        raise Unavailable(told)
 
     def _read(self, body: bytes, documents: int, *, rows: str, score: str) -> Answer:
         answer = self._decode(body)

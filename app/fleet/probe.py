@@ -1,4 +1,4 @@
-"""Keeps asking each worker what it is, so that the fleet's picture of it stays true."""
+"""Keeps asking each worker what it is and whether it scores, so that the fleet's picture of it stays true."""
 
 import asyncio
 from collections import defaultdict
@@ -7,67 +7,97 @@ from random import Random
 
 import structlog
 
-from app.errors import WorkerError
+from app.errors import Stalled, WorkerError
+from app.fleet.link import Identity
 from app.fleet.worker import Worker
+from app.policy.drift import same_weights
+from app.work import Caller, Chunk, Fingerprint, Pairs
 
-# A worker that came back is used within about this time.
-_UNUSABLE_PAUSE_S = 1.0
 _JITTER = 0.2
+PROBE_ID = "rerank-gateway-probe"
+# One query, as old workers need it, and texts that share more or less with it: their scores lie apart.
+_PAIRS = Pairs(
+    ["What is the capital of France?"],
+    [
+        "The capital of France is Paris.",
+        "The capital of Brazil is Brasilia.",
+        "France is known for its cheese.",
+        "Horses and cows are both animals.",
+    ],
+)
 
 
 class Probe:
     """One endless watch per worker.
 
+    A worker that may not be used, or that has done nothing for a while, is asked to score fixed pairs within a time
+    limit: `/health` answers 200 even while the engine hangs. A worker that is busy and answers is only asked what it
+    serves; its queue can't condemn it.
+
     Args:
         revisions: The configured revision by model, part of the fingerprint.
         interval_s: How often a usable worker is asked.
+        timeout_s: How long the fixed pairs may take.
         changed: Called after every change of a worker's state.
         rng: Spreads the questions of several gateways.
     """
 
     def __init__(
-        self, *, revisions: Mapping[str, str], interval_s: float, changed: Callable[[], None], rng: Random
+        self,
+        *,
+        revisions: Mapping[str, str],
+        interval_s: float,
+        timeout_s: float,
+        changed: Callable[[], None],
+        rng: Random,
     ) -> None:
         self._revisions = revisions
         self._interval_s = interval_s
+        self._timeout_s = timeout_s
         self._changed = changed
         self._rng = rng
         self._suspected: defaultdict[Worker, asyncio.Event] = defaultdict(asyncio.Event)
+        # The scores by which weights were first told apart, by what they are scores of.
+        self._known_scores: defaultdict[Fingerprint, list[list[float]]] = defaultdict(list)
         self._log = structlog.get_logger()
 
     def suspect(self, worker: Worker, trouble: WorkerError) -> None:
-        """Take the worker out of use and ask it again at once."""
-        if worker.is_usable:
-            worker.suspect(trouble)
-            self._log.warning("worker_suspected", worker=worker.name, reason=trouble.reason)
+        """Take the worker out of use; its watch asks it as soon as its breaker lets it."""
+        was_usable = worker.is_usable
+        worker.suspect(trouble, asyncio.get_running_loop().time())
+        if was_usable:
+            self._log.warning("breaker_opened", worker=worker.name, reason=trouble.reason)
+            self._suspected[worker].set()
             self._changed()
-        self._suspected[worker].set()
 
     async def watch(self, worker: Worker) -> None:
-        """Ask the worker what it is, for ever."""
-        suspected = self._suspected[worker]
+        """Ask the worker, for ever."""
         while True:
+            self._suspected[worker].clear()
             await self.ask(worker)
-            pause_s = self._interval_s if worker.is_usable else _UNUSABLE_PAUSE_S
-            if not worker.is_usable:
-                # Failing calls may not turn the pause into a busy loop.
-                suspected.clear()
-            try:
-                async with asyncio.timeout(pause_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)):
-                    await suspected.wait()
-            except TimeoutError:
-                continue
-            suspected.clear()
+            await self._until_due(worker)
 
     async def ask(self, worker: Worker) -> None:
         """Ask once, and take what it says as true."""
+        loop = asyncio.get_running_loop()
         before = _seen(worker)
+        must_score = not worker.is_usable or self._is_idle(worker, loop.time())
+        worker.breaker.begin_probe()
         try:
-            identity = await worker.link.identify()
+            async with asyncio.timeout(self._timeout_s):
+                serves = self._fingerprints(await worker.link.identify())
+                if must_score or serves.keys() != worker.serves.keys():
+                    serves = {model: await self._weighed(worker, mark) for model, mark in serves.items()}
+                else:
+                    serves = {
+                        model: mark._replace(weights=worker.serves[model].weights) for model, mark in serves.items()
+                    }
+        except TimeoutError:
+            worker.suspect(Stalled(f"{worker.name} didn't score a probe in {self._timeout_s:g} s"), loop.time())
         except WorkerError as exc:
-            worker.suspect(exc)
+            worker.suspect(exc, loop.time())
         else:
-            worker.identified(identity, self._revisions)
+            worker.shown(serves)
         if _seen(worker) != before:
             reason = {"reason": worker.trouble.reason} if worker.trouble else {}
             self._log.info(
@@ -75,7 +105,42 @@ class Probe:
             )
             self._changed()
 
+    async def _until_due(self, worker: Worker) -> None:
+        now = asyncio.get_running_loop().time()
+        if not worker.is_usable:
+            await asyncio.sleep(max(0.0, worker.breaker.probe_at - now) * self._rng.uniform(1, 1 + _JITTER))
+            return
+        try:
+            async with asyncio.timeout(self._interval_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)):
+                await self._suspected[worker].wait()
+        except TimeoutError:
+            return
+        await self._until_due(worker)
+
+    def _is_idle(self, worker: Worker, now: float) -> bool:
+        return worker.calls == 0 and now - worker.last_success_at >= self._interval_s
+
+    def _fingerprints(self, identity: Identity) -> dict[str, Fingerprint]:
+        return {
+            model.name: Fingerprint(
+                model.name, model.root, model.max_model_len, identity.version, self._revisions.get(model.name, "")
+            )
+            for model in identity.models
+        }
+
+    async def _weighed(self, worker: Worker, mark: Fingerprint) -> Fingerprint:
+        """The fingerprint with the scores of the fixed pairs in it, as they were when such scores were first seen."""
+        caller = Caller(key="", request_id=PROBE_ID, deadline=0)
+        chunk = Chunk(pairs=_PAIRS, fingerprint=mark, fields={}, pair_tokens=(), caller=caller, tokens=0)
+        scores = (await worker.link.score(chunk)).scores
+        known = self._known_scores[mark]
+        weights = next((earlier for earlier in known if same_weights(earlier, scores)), None)
+        if weights is None:
+            known.append(scores)
+            weights = scores
+        return mark._replace(weights=",".join(f"{score:.2f}" for score in weights))
+
 
 def _seen(worker: Worker) -> tuple[object, ...]:
     """What those who wait for the worker go by; the kind of its trouble counts, since some don't pass by themselves."""
-    return worker.serves, type(worker.trouble)
+    return worker.is_usable, worker.serves, type(worker.trouble)

@@ -3,54 +3,118 @@
 from collections.abc import Mapping
 
 from app.errors import Unreachable, WorkerError
-from app.fleet.link import Identity, WorkerLink
+from app.fleet.link import WorkerLink
+from app.policy.breaker import Breaker, State
+from app.policy.limit import Limit
 from app.work import Fingerprint
+
+_SHORTEST_REST_S = 0.25
+_LONGEST_REST_S = 5.0
+# As long as the longest pause before a retry: who rests longer isn't worth waiting for while others work.
+_SHORT_REST_S = 2.0
+_CEILING_LIFETIME_S = 60.0
+# What a worker's speed was long ago says nothing: after this long without a call it is tried as if it were new.
+_SPEED_LIFETIME_S = 5.0
+_SPEED_WEIGHT = 0.2
 
 
 class Worker:
     """A worker's state: what it serves, whether it can be used, and what it is doing for us.
 
-    A worker starts unusable and becomes usable once it has said what it serves. It is suspected when a connection
-    failed, and usable again once it has identified itself anew: it may have come back with another model.
+    It is usable while its breaker is closed, and a breaker closes when a probe has seen what the worker serves and
+    that it scores. Work in flight is counted in calls, documents and tokens.
     """
 
-    def __init__(self, link: WorkerLink) -> None:
+    def __init__(self, link: WorkerLink, *, limit: Limit, max_calls: int) -> None:
         self.link = link
         self.name = link.name
-        self.serves: dict[str, Fingerprint] = {}
+        self.breaker = Breaker()
+        self.limit = limit
+        self.serves: Mapping[str, Fingerprint] = {}
         self.trouble: WorkerError | None = Unreachable(f"{link.name} has not answered yet")
         self.calls = 0
+        self.documents = 0
         self.tokens = 0
+        self.rests_until = float("-inf")
+        self.last_success_at = float("-inf")
+        self._max_calls = max_calls
+        self._rest_s = 0.0
+        self._ceiling: int | None = None
+        self._ceiling_until = float("-inf")
+        self._slowness: float | None = None
+        self._measured_at = float("-inf")
 
     @property
     def is_usable(self) -> bool:
         """Whether it may be given work."""
-        return self.trouble is None
+        return self.breaker.state is State.CLOSED
 
-    def identified(self, identity: Identity, revisions: Mapping[str, str]) -> None:
-        """It answered: from now on it can be used for the models it named."""
-        self.serves = {
-            model.name: Fingerprint(
-                model.name, model.root, model.max_model_len, identity.version, revisions.get(model.name, "")
-            )
-            for model in identity.models
-        }
+    def has_room(self, now: float) -> bool:
+        """Whether it may be given another chunk right now."""
+        return self.rests_until <= now and self.calls < self._max_calls and self.limit.allows(self.documents)
+
+    def rests_long(self, now: float) -> bool:
+        """Whether it will be resting for so long that a chunk had better go elsewhere, even where it failed before."""
+        return self.rests_until > now + _SHORT_REST_S
+
+    def ceiling(self, now: float) -> int | None:
+        """The documents it takes in one call at most; None for any number."""
+        return self._ceiling if now < self._ceiling_until else None
+
+    def slowness(self, now: float) -> float | None:
+        """By which factor its calls take longer than is usual for their size; None when it hasn't shown that lately."""
+        return self._slowness if now - self._measured_at < _SPEED_LIFETIME_S else None
+
+    def shown(self, serves: Mapping[str, Fingerprint]) -> None:
+        """A probe saw what it serves, and that it scores."""
+        self.serves = serves
         self.trouble = None
+        self.breaker.close()
 
-    def suspect(self, trouble: WorkerError) -> None:
-        """It can't be used until it has identified itself again. What it served stays known."""
+    def suspect(self, trouble: WorkerError, now: float) -> None:
+        """It can't be used until a probe has seen it well. What it served stays known."""
         self.trouble = trouble
+        self.breaker.trip(now)
 
-    def take(self, tokens: int) -> None:
+    def rest(self, seconds: float | None, now: float) -> None:
+        """It asked for a rest: of `seconds`, or of ever longer ones when it doesn't say how long."""
+        self._rest_s = seconds or min(_LONGEST_REST_S, max(_SHORTEST_REST_S, 2 * self._rest_s))
+        self.rests_until = max(self.rests_until, now + self._rest_s)
+
+    def lower_ceiling(self, documents: int, now: float) -> None:
+        """It refused a call of `documents` while it held nothing else of ours: half of that may fit."""
+        self._ceiling = max(1, documents // 2)
+        self._ceiling_until = now + _CEILING_LIFETIME_S
+
+    def succeeded(self, now: float) -> None:
+        """A call ended well."""
+        self.last_success_at = now
+        self._rest_s = 0.0
+
+    def measure(self, *, seconds: float, usual_s: float | None, now: float) -> None:
+        """It took `seconds`, or more, for what usually takes `usual_s`, if that is known.
+
+        Seconds per token would make whoever got small calls look slow: every call has a part that doesn't grow with it.
+        """
+        if not usual_s:
+            return
+        measured = seconds / usual_s
+        known = self.slowness(now)
+        self._measured_at = now
+        self._slowness = measured if known is None else known + _SPEED_WEIGHT * (measured - known)
+
+    def take(self, *, documents: int, tokens: int) -> None:
         """One call more in flight."""
         self.calls += 1
+        self.documents += documents
         self.tokens += tokens
 
-    def give_back(self, tokens: int) -> None:
+    def give_back(self, *, documents: int, tokens: int) -> None:
         """One call less in flight."""
         self.calls -= 1
+        self.documents -= documents
         self.tokens -= tokens
 
     def __repr__(self) -> str:
-        state = "usable" if self.trouble is None else f"unusable: {self.trouble.reason}"
-        return f"<Worker {self.name} {state}, {self.calls} calls, {self.tokens} tokens in flight>"
+        state = self.breaker.state.value + (f" ({self.trouble.reason})" if self.trouble else "")
+        return f"<Worker {self.name} {state}, {self.calls} calls, {self.documents} documents in flight>"

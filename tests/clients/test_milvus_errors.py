@@ -53,13 +53,12 @@ async def test_a_bad_answer_of_the_only_worker_is_an_error_not_a_score():
 
 
 async def test_a_bad_answer_of_one_worker_costs_no_search():
-    broken, params = FakeVllm(), {"max_client_batch_size": "4"}
-    async with gateway(broken, FakeVllm()) as client, over(client, params=params) as proxy:
-        for name, broken.always in ANSWERS.items():
-            broken.calls.clear()
+    for name, always in ANSWERS.items():
+        broken, params = FakeVllm(always=always), {"max_client_batch_size": "4"}
+        async with gateway(broken, FakeVllm()) as client, over(client, params=params) as proxy:
             assert await proxy.search([QUERY], [HITS]) == [RIGHT], name
             assert broken.scored, name
-    assert {exchange.code for exchange in proxy.http.exchanges} == {200}
+            assert {exchange.code for exchange in proxy.http.exchanges} == {200}
 
 
 async def test_usage_is_a_whole_number_whatever_the_worker_says():
@@ -197,8 +196,7 @@ async def test_what_fails_twice_is_right_the_third_time():
 
 
 async def test_one_batch_that_fails_for_good_fails_the_search():
-    worker = FakeVllm()
-    worker.faults.extend([status(400, "no")] * 3)
+    worker = FakeVllm(always=status(400, "no"))
     async with gateway(worker) as client, over(client) as proxy:
         with pytest.raises(MilvusError, match="400 Bad Request"):
             await proxy.search([QUERY], [HITS])

@@ -44,7 +44,7 @@ async def test_each_path_has_the_error_where_its_clients_look(
             {"texts": ["a"], "model": "nope"},
             404,
             "The model `nope` does not exist here; there is tiny-reranker.",
-            "Backend",
+            "Validation",
         ),
     ],
 )

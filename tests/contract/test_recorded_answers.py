@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.errors import BadAnswer, Misconfigured, Refused, Unavailable, WorkerError
+from app.errors import BadAnswer, Busy, Misconfigured, Refused, WorkerError
 from app.fleet.link import HttpLink, Identity, ServedModel
-from app.work import Chunk, Fingerprint, Pairs
+from app.work import Caller, Chunk, Fingerprint, Pairs
 from tests.contract.recordings import RECORDINGS, Recording, each
 from tests.fake_vllm import Call, FakeVllm, Fault, reply, score_of, status
 from tests.running import gateway
@@ -27,7 +27,7 @@ MEANINGS: dict[int, type[WorkerError]] = {
     401: Misconfigured,
     404: Misconfigured,
     405: Misconfigured,
-    503: Unavailable,
+    503: Busy,
 }
 
 
@@ -55,7 +55,8 @@ async def link_to(recording: Recording) -> AsyncIterator[tuple[HttpLink, FakeVll
 def chunk_of(queries: list[str], documents: list[str], **fields: Any) -> Chunk:
     fingerprint = Fingerprint(TINY, "/models/tiny-reranker", 512, "0.32.0", "")
     pairs = Pairs(queries, documents)
-    return Chunk(pairs=pairs, fingerprint=fingerprint, fields=fields, tokens=1, request_id="id-1", deadline=0)
+    caller = Caller(key="", request_id="id-1", deadline=0)
+    return Chunk(pairs=pairs, fingerprint=fingerprint, fields=fields, pair_tokens=(), caller=caller, tokens=1)
 
 
 def rows_of(recording: Recording) -> list[dict[str, Any]]:
@@ -191,9 +192,9 @@ async def test_vllms_own_words_reach_the_client_when_a_document_is_too_long_and_
     async with gateway(worker, long_documents="error") as client:
         response = await client.post(path, json={"query": "q", texts: ["short", "long"]})
     assert response.status_code == 400
-    assert all(text == message_of(recording)[:300] for text in shown(response.json()))
+    named = f"documents[0], documents[1]: {message_of(recording)[:300]}"
+    assert all(text == named for text in shown(response.json()))
     assert "truncate_prompt_tokens" not in worker.scored[0].body
-    assert len(worker.scored) == 1, "content that one worker refuses is refused by all"
 
 
 @pytest.mark.parametrize(

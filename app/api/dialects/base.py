@@ -141,8 +141,21 @@ def render_results(request: RerankRequest, scored: Scored, request_id: str, api_
         "model": scored.model,
         "usage": {"prompt_tokens": scored.tokens, "total_tokens": scored.tokens},
         "results": rows(request, scored, score="relevance_score", document="document"),
-        "meta": {"api_version": {"version": api_version}, "billed_units": {"search_units": units}},
+        "meta": {"api_version": {"version": api_version}, "billed_units": {"search_units": units}} | _remarks(scored),
     }
+
+
+def _remarks(scored: Scored) -> dict[str, object]:
+    """What a client should know about scores that are not what it asked for."""
+    remarks: dict[str, object] = {}
+    if scored.degraded:
+        remarks["degraded"] = scored.degraded
+    if scored.unscored:
+        remarks["warnings"] = [
+            f"documents[{index}] has the lowest score, since no worker would score it: {reason}"
+            for index, reason in sorted(scored.unscored.items())
+        ]
+    return remarks
 
 
 def rows(request: RerankRequest, scored: Scored, *, score: str, document: str) -> list[dict[str, object]]:

@@ -1,12 +1,13 @@
 """The shape of Hugging Face's text-embeddings-inference."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from app.api.dialects import base
-from app.errors import RerankError
+from app.errors import Overloaded, RerankError
 from app.work import Pairs, RerankRequest, Scored
 
 
@@ -46,5 +47,6 @@ class Tei:
         return base.rows(request, scored, score="score", document="text")
 
     def render_error(self, error: RerankError, path: str) -> object:
-        kinds = {429: "Overloaded", 413: "Validation", 400: "Validation", 415: "Validation"}
-        return {"error": error.message, "error_type": kinds.get(error.status, "Backend")}
+        is_clients = error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        kind = "Overloaded" if isinstance(error, Overloaded) else "Validation" if is_clients else "Backend"
+        return {"error": error.message, "error_type": kind}

@@ -1,0 +1,76 @@
+"""Who is let in: what is pending stays bounded, in all and per API key."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.errors import Overloaded
+from app.policy.admission import shed_for_s
+from app.schedule import Schedule
+from app.settings import Settings
+from app.work import Caller, Fingerprint
+
+
+class Admission:
+    """Lets requests in, or refuses them at once.
+
+    Args:
+        schedule: Knows what waits, and how fast it gets done.
+        settings: Limits of what may be pending.
+    """
+
+    def __init__(self, schedule: Schedule, settings: Settings) -> None:
+        self._schedule = schedule
+        self._settings = settings
+        self._pending: Counter[str] = Counter()
+
+    @property
+    def pending_documents(self) -> int:
+        """Documents that were let in and have no score yet."""
+        return self._pending.total()
+
+    @contextmanager
+    def admitted(self, caller: Caller, documents: int, fingerprint: Fingerprint, *, now: float) -> Iterator[None]:
+        """Let a request in for the time of the block.
+
+        Args:
+            caller: Whose request it is.
+            documents: That have no score yet.
+            fingerprint: Whose workers will score them.
+            now: On the loop's clock.
+
+        Raises:
+            Overloaded: it can't be done in time, or there is more pending than the settings allow.
+        """
+        self._check_limits(caller.key, documents)
+        outlook = self._schedule.outlook(caller.key, documents, fingerprint)
+        seconds = shed_for_s(
+            documents=documents,
+            before=outlook.before,
+            per_s=outlook.per_s,
+            left_s=caller.deadline - now,
+            is_overload=outlook.is_overload,
+            burst_s=self._settings.max_queue_wait_s,
+        )
+        if seconds is not None:
+            message = f"{outlook.before} documents wait before these {documents}: too many."
+            raise Overloaded(message, retry_after_s=seconds)
+        self._pending[caller.key] += documents
+        try:
+            yield
+        finally:
+            self._pending[caller.key] -= documents
+            if not self._pending[caller.key]:
+                del self._pending[caller.key]
+
+    def _check_limits(self, key: str, documents: int) -> None:
+        limits = self._settings
+        own, everybody = self._pending[key], self._pending.total()
+        most_per_key = limits.key_max_pending_documents.get(key, limits.max_pending_documents_per_key)
+        # A request that is alone is let in whatever its size: it would never get in otherwise.
+        if most_per_key and own and own + documents > most_per_key:
+            message = f"The key {key} has {own} documents pending; {documents} more pass its limit of {most_per_key}."
+            raise Overloaded(message, retry_after_s=1.0)
+        if everybody and everybody + documents > limits.max_pending_documents:
+            message = f"{everybody} documents are pending; {documents} more pass the limit."
+            raise Overloaded(message, retry_after_s=1.0)

@@ -1,0 +1,60 @@
+"""Scores when no worker can give any: lexical, and marked as such everywhere."""
+
+import asyncio
+
+import structlog
+
+from app.errors import RerankError
+from app.fleet.fleet import Fleet
+from app.fleet.lexical import LexicalLink
+from app.metrics import Metrics
+from app.work import Caller, Chunk, Fingerprint, RerankRequest, Scored, Tally
+
+LEXICAL = "lexical"
+
+
+class Fallback:
+    """The degraded state of models: entered when no worker is usable, and kept for a while.
+
+    A Milvus search is several calls; a model that went to and fro between them would mix two scales in one result. That
+    can't be ruled out, but it becomes rare.
+
+    Args:
+        fleet: Tells when workers are back.
+        hold_s: How long a model stays degraded at least.
+        metrics: Count degraded answers.
+    """
+
+    def __init__(self, fleet: Fleet, *, hold_s: float, metrics: Metrics) -> None:
+        self._fleet = fleet
+        self._hold_s = hold_s
+        self._metrics = metrics
+        self._link = LexicalLink()
+        self._until: dict[str | None, float] = {}
+        self._log = structlog.get_logger()
+
+    def holds(self, model: str | None) -> bool:
+        """Whether the model that was asked for is degraded now."""
+        until = self._until.get(model)
+        if until is None:
+            return False
+        if asyncio.get_running_loop().time() < until or not self._fleet.serves_now(model):
+            return True
+        del self._until[model]
+        self._log.warning("degraded_ended", model=model)
+        return False
+
+    def enter(self, model: str | None, reason: RerankError) -> None:
+        """No worker of the model is usable: from now on its lists are scored here."""
+        self._until[model] = asyncio.get_running_loop().time() + self._hold_s
+        self._log.warning("degraded", model=model, fallback=LEXICAL, hold_s=self._hold_s, reason=reason.message)
+
+    async def score(self, request: RerankRequest, tally: Tally) -> Scored:
+        """Lexical scores for the whole list."""
+        tally.model = LEXICAL
+        caller = Caller(key="", request_id="", deadline=0)
+        mark = Fingerprint(LEXICAL, "", 0, "", "")
+        chunk = Chunk(pairs=request.pairs, fingerprint=mark, fields={}, pair_tokens=(), caller=caller, tokens=0)
+        answer = await self._link.score(chunk)
+        self._metrics.documents("fallback", len(request.pairs))
+        return Scored(model=request.model or LEXICAL, scores=answer.scores, tokens=0, degraded=LEXICAL)
