@@ -29,6 +29,10 @@ test: install  ## all tests that need no vLLM
 live: install  ## tests against two real vLLM workers on CPU; installs vLLM (2.4 GB) when it is missing
 	tests/live/run.sh
 
+.PHONY: chaos
+chaos: install  ## the long form of the chaos suite: every fault for 10 s and more, without hedging and with it
+	$(BIN)/python -m tests.chaos
+
 .PHONY: check
 check: install  ## formatting, lint and types
 	$(BIN)/ruff format --check .
