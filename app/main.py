@@ -139,7 +139,13 @@ def create_app(
     )
     app.include_router(rerank.router())
     app.include_router(
-        service_router(fleet=engine.fleet, keys=keys, metrics=engine.metrics, is_draining=lambda: drain.has_begun)
+        service_router(
+            fleet=engine.fleet,
+            keys=keys,
+            metrics=engine.metrics,
+            has_fallback=settings.fallback != "none",
+            is_draining=lambda: drain.has_begun,
+        )
     )
     app.add_exception_handler(HTTPException, _unknown_place)
     app.add_middleware(Door, is_draining=lambda: drain.has_begun)

@@ -130,7 +130,11 @@ async def test_with_all_breakers_open_the_client_is_told_when_to_come_back():
         with pytest.raises(NoWorker, match="w refused") as raised:
             await score(made, DOCUMENTS)
         assert raised.value.retry_after_s is not None
-        assert 0.5 <= raised.value.retry_after_s <= 4
+        assert raised.value.retry_after_s == pytest.approx(1)
+        made.fleet.workers[0].breaker.probe_at = _now() + 3.5
+        with pytest.raises(NoWorker) as raised:
+            await score(made, DOCUMENTS)
+        assert raised.value.retry_after_s == pytest.approx(3.5)
         link.trouble = None
         await asyncio.sleep(3)
         await score(made, DOCUMENTS)

@@ -18,7 +18,9 @@ from app.metrics import Metrics
 _CREATED = 1700000000
 
 
-def service_router(*, fleet: Fleet, keys: Keys, metrics: Metrics, is_draining: Callable[[], bool]) -> APIRouter:
+def service_router(
+    *, fleet: Fleet, keys: Keys, metrics: Metrics, has_fallback: bool, is_draining: Callable[[], bool]
+) -> APIRouter:
     """Models (with a key, where keys are set), liveness, readiness, version and metrics."""
     router = APIRouter(tags=["service"])
 
@@ -42,7 +44,7 @@ def service_router(*, fleet: Fleet, keys: Keys, metrics: Metrics, is_draining: C
     async def readyz(request: Request) -> Response:
         if is_draining():
             problem = "This replica is shutting down."
-        elif not fleet.was_ever_usable:
+        elif not fleet.was_ever_usable and not has_fallback:
             reasons = "; ".join(worker.trouble.reason for worker in fleet.workers if worker.trouble)
             problem = f"No worker has been usable yet: {reasons}."
         else:

@@ -8,6 +8,7 @@ from app.fleet.worker import Worker
 from app.settings import Settings
 from app.work import Fingerprint
 
+# Long enough for a probe that is under way.
 _RETRY_AFTER_S = 1.0
 _REASON_CHARS = 300
 _NAMES = 5
@@ -119,7 +120,13 @@ class Fleet:
             async with asyncio.timeout_at(until):
                 await self._changed.wait()
         except TimeoutError:
-            raise NoWorker(f"No worker is usable now: {reasons}.", retry_after_s=_RETRY_AFTER_S) from None
+            message = f"No worker is usable now: {reasons}."
+            raise NoWorker(message, retry_after_s=self._next_probe_s()) from None
+
+    def _next_probe_s(self) -> float:
+        """Seconds until a worker may be found usable again."""
+        now = asyncio.get_running_loop().time()
+        return max(_RETRY_AFTER_S, min(worker.breaker.probe_at for worker in self.workers) - now)
 
 
 def _listed(known: Mapping[str, object]) -> str:
