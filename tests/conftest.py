@@ -11,7 +11,7 @@ from app import log
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A `RERANK_` variable of the developer's shell would change what is tested."""
     for name in list(os.environ):
-        if name.startswith("RERANK_") and not name.startswith("RERANK_TEST_"):
+        if name.startswith("RERANK_"):
             monkeypatch.delenv(name)
 
 

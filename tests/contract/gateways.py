@@ -16,7 +16,7 @@ async def shared_gateway(worker: FakeVllm) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a gateway that starts before the fixture which keeps a developer's settings from every test."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith("RERANK_") and not name.startswith("RERANK_TEST_"):
+            if name.startswith("RERANK_"):
                 patch.delenv(name)
         async with gateway(worker) as client:
             yield client

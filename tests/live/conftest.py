@@ -14,18 +14,18 @@ from tests.live.worker import OwnWorker
 @pytest.fixture(scope="session")
 def workers() -> tuple[str, str]:
     """The URLs of two running workers, started with `vllm/run_worker.sh`."""
-    urls = [url.strip() for url in os.environ.get("RERANK_TEST_VLLM_URLS", "").split(",") if url.strip()]
+    urls = [url.strip() for url in os.environ.get("TEST_VLLM_URLS", "").split(",") if url.strip()]
     if len(urls) < 2:
-        _do_without("RERANK_TEST_VLLM_URLS must hold two vLLM URLs, comma-separated; `make live` sees to that")
+        _do_without("TEST_VLLM_URLS must hold two vLLM URLs, comma-separated; `make live` sees to that")
     return urls[0], urls[1]
 
 
 @pytest.fixture(scope="session")
 def own_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnWorker]:
     """A worker that tests may kill; each starts it if the one before has left it dead."""
-    venv = os.environ.get("RERANK_TEST_VLLM_VENV")
+    venv = os.environ.get("TEST_VLLM_VENV")
     if not venv:
-        _do_without("RERANK_TEST_VLLM_VENV must name a venv for vLLM; `make live` sees to that")
+        _do_without("TEST_VLLM_VENV must name a venv for vLLM; `make live` sees to that")
     worker = OwnWorker(Path(venv).resolve(), api_key="s3cret", log=tmp_path_factory.mktemp("vllm") / "worker.log")
     # As Ctrl-C does: a run that is told to stop still gets to the line after the yield.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

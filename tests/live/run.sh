@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Run the live tests against two real workers of their own: run.sh [pytest arguments]
-# RERANK_TEST_VLLM_VENV names a venv that has vLLM; without it, one is made in .vllm/venv.
+# TEST_VLLM_VENV names a venv that has vLLM; without it, one is made in .vllm/venv.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 root=$(pwd -P)
 live=$root/tests/live/vllm
 logs=$root/.vllm/logs
-export RERANK_TEST_VLLM_VENV=${RERANK_TEST_VLLM_VENV:-$root/.vllm/venv}
+export TEST_VLLM_VENV=${TEST_VLLM_VENV:-$root/.vllm/venv}
 start_s=300
 stop_s=20
 children=()
@@ -51,9 +51,9 @@ until_healthy() { # PID URL LOG
 
 mkdir -p "$logs"
 began=$SECONDS
-spawn "$live/run_worker.sh" "$RERANK_TEST_VLLM_VENV"
+spawn "$live/run_worker.sh" "$TEST_VLLM_VENV"
 wait "${children[-1]}"
-echo "vLLM is in $RERANK_TEST_VLLM_VENV after $((SECONDS - began)) s"
+echo "vLLM is in $TEST_VLLM_VENV after $((SECONDS - began)) s"
 
 urls=()
 # One after the other: loading a model uses all cores.
@@ -61,12 +61,12 @@ for number in 1 2; do
     began=$SECONDS
     url=http://127.0.0.1:$(free_port)
     log=$logs/worker-$number.log
-    spawn "$live/run_worker.sh" "$RERANK_TEST_VLLM_VENV" "$live/model-tiny-reranker" "${url##*:}" >"$log" 2>&1
+    spawn "$live/run_worker.sh" "$TEST_VLLM_VENV" "$live/model-tiny-reranker" "${url##*:}" >"$log" 2>&1
     until_healthy "${children[-1]}" "$url" "$log"
     echo "worker $number is ready at $url after $((SECONDS - began)) s"
     urls+=("$url")
 done
 
-export RERANK_TEST_VLLM_URLS=${urls[0]},${urls[1]}
+export TEST_VLLM_URLS=${urls[0]},${urls[1]}
 spawn .venv/bin/python -m pytest tests/live "$@"
 wait "${children[-1]}"
