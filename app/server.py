@@ -51,6 +51,12 @@ class DrainingServer(uvicorn.Server):
             raise SystemExit(1)
         log.info("serving", version=__version__)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, and let the application close its links in any case: uvicorn forgets it after a second signal."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Uvicorn's own would raise the signal again at the end, and the process would not exit with 0."""

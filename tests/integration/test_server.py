@@ -110,6 +110,15 @@ async def test_a_second_signal_ends_it_at_once(second: signal.Signals):
         assert isinstance(outcome, httpx.TransportError) or getattr(outcome, "status_code", None) == 500
 
 
+async def test_a_second_signal_without_requests_leaves_no_traceback():
+    async with serving(DRAIN_S="60") as (gateway, _, _client):
+        gateway.tell(signal.SIGTERM)
+        await gateway.until('"draining"')
+        gateway.tell(signal.SIGTERM)
+        assert await gateway.ended(within_s=3) == 0
+    assert "Traceback" not in gateway.text
+
+
 async def test_idle_client_connections_do_not_hold_it_up():
     async with serving(DRAIN_S="0") as (gateway, _, _client), httpx.AsyncClient(base_url=gateway.url) as keeping:
         assert (await keeping.get("/livez")).status_code == 200
