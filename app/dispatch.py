@@ -10,6 +10,7 @@ from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState
 
+from app.cache.pairs import PairCache
 from app.errors import Busy, ChunkTooBig, Misconfigured, OutOfTime, Stalled, Unreachable, Vanished, WorkerError
 from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
@@ -37,17 +38,27 @@ class Dispatch:
         schedule: Where slots come from.
         fleet: Tells whether a retry can go to a worker not yet tried.
         probe: Told about workers in doubt.
+        cache: Keeps what workers answer, whatever becomes of the request.
         metrics: Count attempts.
         settings: Tries per chunk, the retry budget, hedging.
         rng: Jitter.
     """
 
     def __init__(
-        self, *, schedule: Schedule, fleet: Fleet, probe: Probe, metrics: Metrics, settings: Settings, rng: Random
+        self,
+        *,
+        schedule: Schedule,
+        fleet: Fleet,
+        probe: Probe,
+        cache: PairCache,
+        metrics: Metrics,
+        settings: Settings,
+        rng: Random,
     ) -> None:
         self._schedule = schedule
         self._fleet = fleet
         self._probe = probe
+        self._cache = cache
         self._metrics = metrics
         self._max_attempts = settings.max_attempts
         self._hedges = settings.hedge
@@ -105,6 +116,7 @@ class Dispatch:
             reraise=True,
         )
         answer: Answer = await retrying(self._attempt, chain, tally)
+        self._cache.store(chunk, answer.scores)
         self._settle_blame(chain)
         return answer
 

@@ -1,10 +1,11 @@
-"""One request -> scores: fold, admit, split, score the chunks in parallel, merge."""
+"""One request -> scores: fold, look up what is known, have the rest computed, merge."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
-from app.admission import Admission
+from app.cache.pairs import PairCache
 from app.dispatch import Dispatch
 from app.errors import (
     AllMisconfigured,
@@ -18,12 +19,12 @@ from app.errors import (
 )
 from app.fallback import Fallback
 from app.fleet.fleet import Fleet
+from app.flights import Flights
 from app.metrics import Metrics
-from app.parallel import in_parallel
 from app.policy import truncate
 from app.policy.estimate import SPECIAL_TOKENS, likely_tokens, most_tokens
 from app.policy.fold import fold
-from app.policy.split import split
+from app.policy.merge import merge, unfold
 from app.settings import ModelSettings, Settings
 from app.work import Answer, Caller, Chunk, Fingerprint, Pairs, RerankRequest, Scored, Tally
 
@@ -37,14 +38,16 @@ class Gateway:
         self,
         *,
         fleet: Fleet,
-        admission: Admission,
+        cache: PairCache,
+        flights: Flights,
         dispatch: Dispatch,
         fallback: Fallback | None,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
         self._fleet = fleet
-        self._admission = admission
+        self._cache = cache
+        self._flights = flights
         self._dispatch = dispatch
         self._fallback = fallback
         self._settings = settings
@@ -94,24 +97,35 @@ class Gateway:
         """The request's scores, all from workers of one fingerprint."""
         own = self._settings.for_model(fingerprint.model)
         pairs, positions = (request.pairs, range(len(request.pairs))) if own.listwise else fold(request.pairs)
-        now = asyncio.get_running_loop().time()
-        with self._admission.admitted(caller, len(pairs), fingerprint, now=now):
-            fields = await self._worker_fields(request, fingerprint, own, caller.deadline)
-            tokens = _pair_tokens(pairs, fingerprint.max_model_len)
-            whole = Chunk(
-                pairs=pairs,
-                fingerprint=fingerprint,
-                fields=fields,
-                pair_tokens=tokens,
-                caller=caller,
-                tokens=sum(tokens),
-            )
-            pieces = [range(len(pairs))] if own.listwise else self._split(tokens, fingerprint)
-            tally.chunks += len(pieces)
-            answers = await in_parallel([self._dispatch.score(whole.part(piece), tally) for piece in pieces])
-        self._metrics.documents("worker", len(pairs))
+        fields = await self._worker_fields(request, fingerprint, own, caller.deadline)
+        tokens = _pair_tokens(pairs, fingerprint.max_model_len)
+        # A listwise model's score of a pair depends on the other pairs.
+        digests = () if own.listwise else self._cache.digests(pairs, fingerprint, fields, caller)
+        whole = Chunk(
+            pairs=pairs,
+            fingerprint=fingerprint,
+            fields=fields,
+            pair_tokens=tokens,
+            caller=caller,
+            tokens=sum(tokens),
+            digests=digests,
+        )
+        scores = await self._cache.lookup(whole, tally)
+        answer = await self._fill(whole, scores, tally)
         self._metrics.documents("duplicate", len(request.pairs) - len(pairs))
-        return _merge(answers, pieces, positions)
+        return unfold(answer, positions)
+
+    async def _fill(self, whole: Chunk, scores: Sequence[float | None], tally: Tally) -> Answer:
+        """The answer for all pairs: `scores` has those that are known, the others are computed."""
+        missing = [place for place, score in enumerate(scores) if score is None]
+        known = [(place, score) for place, score in enumerate(scores) if score is not None]
+        if not missing:
+            return Answer([score for _, score in known], 0)
+        began = perf_counter()
+        fresh = await self._flights.score(whole.part(missing), tally)
+        tally.workers_s = perf_counter() - began
+        found = Answer([score for _, score in known], 0)
+        return merge([([place for place, _ in known], found), (missing, fresh)], len(scores))
 
     async def _worker_fields(
         self, request: RerankRequest, fingerprint: Fingerprint, own: ModelSettings, deadline: float
@@ -127,15 +141,6 @@ class Gateway:
             max_model_len=fingerprint.max_model_len,
             template_tokens=own.template_tokens,
             query_tokens=query_tokens,
-        )
-
-    def _split(self, tokens: Sequence[int], fingerprint: Fingerprint) -> Sequence[Sequence[int]]:
-        return split(
-            tokens,
-            workers=max(1, len(self._fleet.usable(fingerprint))),
-            max_batch=self._settings.max_batch,
-            max_batch_tokens=self._settings.max_batch_tokens,
-            min_batch=self._settings.min_batch,
         )
 
     def _complete(self, answer: Answer, model: str) -> Scored:
@@ -161,18 +166,6 @@ def _pair_tokens(pairs: Pairs, max_model_len: int) -> list[int]:
         min(query + likely_tokens(document), max_model_len)
         for query, document in zip(queries, pairs.documents, strict=True)
     ]
-
-
-def _merge(answers: Sequence[Answer], pieces: Sequence[Sequence[int]], positions: Sequence[int]) -> Answer:
-    """The chunks' scores put back to where their documents stood before the split and the fold."""
-    distinct = [0.0] * sum(map(len, pieces))
-    refused: dict[int, WorkerError] = {}
-    for answer, piece in zip(answers, pieces, strict=True):
-        for index, score in zip(piece, answer.scores, strict=True):
-            distinct[index] = score
-        refused |= {piece[place]: error for place, error in answer.refused.items()}
-    everywhere = {index: refused[position] for index, position in enumerate(positions) if position in refused}
-    return Answer([distinct[position] for position in positions], sum(answer.tokens for answer in answers), everywhere)
 
 
 def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from hashlib import blake2b
 from random import Random
+from secrets import token_bytes
+from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -20,6 +23,8 @@ from app.api.intake import Intake
 from app.api.rerank import RerankApi
 from app.api.service import service_router
 from app.auth import Keys
+from app.cache.memory import MemoryTier
+from app.cache.pairs import Generations, PairCache
 from app.dispatch import Dispatch
 from app.errors import RerankError, UnknownRoute, WrongMethod
 from app.fallback import Fallback
@@ -28,12 +33,16 @@ from app.fleet.lexical import LexicalLink
 from app.fleet.link import HttpLink, WorkerLink
 from app.fleet.probe import Probe
 from app.fleet.worker import Worker
+from app.flights import Flights
 from app.gateway import Gateway
 from app.metrics import Metrics
 from app.policy.limit import Limit
 from app.schedule import Schedule
 from app.server import Drain
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.cache.redis import RedisTier
 
 LinkFactory = Callable[[str, Settings], WorkerLink]
 
@@ -54,21 +63,25 @@ class Engine:
     probe: Probe
     schedule: Schedule
     admission: Admission
+    cache: PairCache
+    shared: "RedisTier | None"
+    flights: Flights
     gateway: Gateway
     metrics: Metrics
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Watch the workers until the end of the block, then let go of their connections."""
-        watches = [asyncio.create_task(self.probe.watch(worker)) for worker in self.fleet.workers]
-        try:
-            yield
-        finally:
-            for watch in watches:
-                watch.cancel()
-            await asyncio.gather(*watches, return_exceptions=True)
-            for worker in self.fleet.workers:
-                await worker.link.close()
+        async with self.shared.running() if self.shared else nullcontext():
+            watches = [asyncio.create_task(self.probe.watch(worker)) for worker in self.fleet.workers]
+            try:
+                yield
+            finally:
+                for watch in watches:
+                    watch.cancel()
+                await asyncio.gather(*watches, return_exceptions=True)
+                for worker in self.fleet.workers:
+                    await worker.link.close()
 
 
 def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Random | None = None) -> Engine:
@@ -92,15 +105,71 @@ def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Rand
     )
     schedule = Schedule(fleet, no_worker_wait_s=settings.no_worker_wait_s, rng=rng)
     admission = Admission(schedule, settings)
-    dispatch = Dispatch(schedule=schedule, fleet=fleet, probe=probe, metrics=metrics, settings=settings, rng=rng)
+    cache, shared = _cache(settings, metrics)
+    dispatch = Dispatch(
+        schedule=schedule, fleet=fleet, probe=probe, cache=cache, metrics=metrics, settings=settings, rng=rng
+    )
+    flights = Flights(
+        admission=admission, dispatch=dispatch, schedule=schedule, fleet=fleet, settings=settings, metrics=metrics
+    )
     fallback = (
         Fallback(fleet, hold_s=settings.fallback_hold_s, metrics=metrics) if settings.fallback != "none" else None
     )
     gateway = Gateway(
-        fleet=fleet, admission=admission, dispatch=dispatch, fallback=fallback, settings=settings, metrics=metrics
+        fleet=fleet,
+        cache=cache,
+        flights=flights,
+        dispatch=dispatch,
+        fallback=fallback,
+        settings=settings,
+        metrics=metrics,
     )
-    metrics.watch(fleet=fleet, schedule=schedule, admission=admission)
-    return Engine(fleet=fleet, probe=probe, schedule=schedule, admission=admission, gateway=gateway, metrics=metrics)
+    metrics.watch(fleet=fleet, schedule=schedule, admission=admission, flights=flights, memory=cache.memory)
+    return Engine(
+        fleet=fleet,
+        probe=probe,
+        schedule=schedule,
+        admission=admission,
+        cache=cache,
+        shared=shared,
+        flights=flights,
+        gateway=gateway,
+        metrics=metrics,
+    )
+
+
+def _cache(settings: Settings, metrics: Metrics) -> tuple[PairCache, "RedisTier | None"]:
+    generations = Generations()
+    shared = None
+    if settings.redis_url and settings.cache:
+        # Loading the library takes a sixth of the start, which only those pay who use it.
+        from app.cache.redis import RedisTier  # noqa: PLC0415
+
+        shared = RedisTier(
+            settings.redis_url.get_secret_value(),
+            timeout_s=settings.redis_timeout_s,
+            ttl_s=settings.cache_ttl_s,
+            merge=generations.merge,
+            metrics=metrics,
+        )
+    cache = PairCache(
+        memory=MemoryTier(settings.cache_max_bytes),
+        shared=shared,
+        generations=generations,
+        secret=_cache_secret(settings),
+        ttl_s=settings.cache_ttl_s,
+        shares_keys=settings.cache_shared,
+        metrics=metrics,
+    )
+    return cache, shared
+
+
+def _cache_secret(settings: Settings) -> bytes:
+    """The key of the digests: what replicas share scores by has to be the same for all of them."""
+    written = settings.cache_secret
+    if written is not None:
+        return blake2b(written).digest()
+    return b"" if settings.redis_url else token_bytes(64)
 
 
 def _worker(link: WorkerLink, settings: Settings) -> Worker:

@@ -18,10 +18,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 if TYPE_CHECKING:
     from app.admission import Admission
+    from app.cache.memory import MemoryTier
     from app.fleet.fleet import Fleet
     from app.fleet.worker import Worker
+    from app.flights import Flights
     from app.schedule import Schedule
 
+_MOMENTS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 
 
@@ -53,6 +56,24 @@ class Metrics:
         self._attempts = Counter(
             "rerank_attempts_total", "Calls to workers.", ["worker", "kind", "outcome"], registry=self.registry
         )
+        self._evicted = Counter(
+            "rerank_cache_evictions_total",
+            "Pairs that left the cache of this process for others.",
+            registry=self.registry,
+        )
+        self._shared_tier = Histogram(
+            "rerank_shared_cache_duration_seconds",
+            "Time the shared cache took.",
+            ["operation"],
+            buckets=_MOMENTS,
+            registry=self.registry,
+        )
+        self._shared_tier_failures = Counter(
+            "rerank_shared_cache_failures_total",
+            "Lookups and writes that the shared cache didn't do.",
+            ["reason"],
+            registry=self.registry,
+        )
         ProcessCollector(registry=self.registry)
         # Looking a child up by its labels costs four times what counting costs.
         self._child = cache(lambda metric, *labels: metric.labels(*labels))
@@ -63,14 +84,39 @@ class Metrics:
         self._child(self._duration, route).observe(seconds)
 
     def documents(self, source: str, count: int) -> None:
-        """`count` documents got their scores from `source`: worker or duplicate."""
+        """`count` documents got their scores from `source`.
+
+        Args:
+            source: worker, memory, redis, flight, duplicate, fallback or refused.
+            count: May be 0.
+        """
         self._child(self._documents, source).inc(count)
 
     def attempt(self, worker: str, kind: str, outcome: str) -> None:
         """A call to a worker ended. `kind`: first or retry; `outcome`: ok or the name of a `WorkerError`."""
         self._child(self._attempts, worker, kind, outcome).inc()
 
-    def watch(self, *, fleet: "Fleet", schedule: "Schedule", admission: "Admission") -> None:
+    def evicted(self, pairs: int) -> None:
+        """`pairs` left the cache of this process for others."""
+        self._evicted.inc(pairs)
+
+    def shared_tier(self, operation: str, seconds: float) -> None:
+        """The shared cache was asked. `operation`: lookup or store."""
+        self._child(self._shared_tier, operation).observe(seconds)
+
+    def shared_tier_failed(self, reason: str) -> None:
+        """The shared cache didn't do what it was asked. `reason`: timeout, error or refused."""
+        self._child(self._shared_tier_failures, reason).inc()
+
+    def watch(
+        self,
+        *,
+        fleet: "Fleet",
+        schedule: "Schedule",
+        admission: "Admission",
+        flights: "Flights",
+        memory: "MemoryTier | None",
+    ) -> None:
         """Read these states at every scrape; nobody has to keep gauges up to date."""
         for name, text, read in (
             (
@@ -79,6 +125,9 @@ class Metrics:
                 lambda: admission.pending_documents,
             ),
             ("rerank_queue_chunks", "Chunks waiting for a slot.", lambda: schedule.waiting),
+            ("rerank_flights", "Pairs being scored that other requests may join.", lambda: flights.pairs),
+            ("rerank_cache_pairs", "Pairs in the cache of this process.", lambda: len(memory or ())),
+            ("rerank_cache_bytes", "Bytes of the cache of this process.", lambda: memory.size_bytes if memory else 0),
             ("rerank_tasks", "Tasks on the event loop.", lambda: len(asyncio.all_tasks())),
         ):
             Gauge(name, text, registry=self.registry).set_function(read)

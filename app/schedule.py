@@ -15,7 +15,7 @@ from app.policy.admission import Load
 from app.policy.balance import pick, slowness
 from app.policy.share import FairQueue
 from app.policy.throughput import Throughput
-from app.work import Chunk, Fingerprint
+from app.work import Caller, Chunk, Fingerprint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,9 +37,10 @@ class Slot:
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """A chunk waiting for a slot. `granted` becomes None when no worker is left."""
+    """A chunk waiting for a slot in the turn of a request. `granted` becomes None when no worker is left."""
 
     chunk: Chunk
+    turn: Caller
     avoid: AbstractSet[Worker]
     granted: "asyncio.Future[Slot | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -82,6 +83,7 @@ class Schedule:
         self._no_worker_wait_s = no_worker_wait_s
         self._rng = rng
         self._lines: dict[Fingerprint, _Line] = {}
+        self._waiting: dict[Chunk, _Waiter] = {}
         fleet.on_change(self._serve_all)
 
     @property
@@ -129,6 +131,17 @@ class Schedule:
             if slot:
                 self._release(slot, chunk)
 
+    def hurry(self, chunk: Chunk, caller: Caller) -> None:
+        """Let a chunk that waits, and that `caller` needs too, go on in the caller's turn if that comes earlier."""
+        waiter = self._waiting.get(chunk)
+        if waiter is None:
+            return
+        queue, documents = self._line(chunk.fingerprint).queue, len(chunk.pairs)
+        owner = waiter.turn
+        is_earlier = queue.waiting_of(caller.key, caller) + documents < queue.waiting_of(owner.key, owner)
+        if is_earlier and caller.priority <= owner.priority and queue.remove(waiter, key=owner.key, request=owner):
+            self._push(waiter, caller)
+
     def scored(self, chunk: Chunk) -> None:
         """Count a chunk that was scored towards its line's throughput."""
         line = self._line(chunk.fingerprint)
@@ -145,19 +158,20 @@ class Schedule:
             await self._fleet.reach(chunk.fingerprint, until=until)
             if not _that_take(self._fleet.usable(chunk.fingerprint), chunk, loop.time()):
                 raise ChunkTooBig
-            waiter = _Waiter(chunk, avoid)
-            self._line(chunk.fingerprint).queue.push(
-                waiter,
-                key=chunk.caller.key,
-                request=chunk.caller,
-                documents=len(chunk.pairs),
-                priority=chunk.caller.priority,
-            )
+            waiter = _Waiter(chunk, chunk.caller, avoid)
+            self._push(waiter, chunk.caller)
             self._serve(chunk.fingerprint)
             slot = waiter.granted.result() if waiter.granted.done() else await self._wait(waiter)
         return slot
 
+    def _push(self, waiter: _Waiter, caller: Caller) -> None:
+        waiter.turn = caller
+        self._line(waiter.chunk.fingerprint).queue.push(
+            waiter, key=caller.key, request=caller, documents=len(waiter.chunk.pairs), priority=caller.priority
+        )
+
     async def _wait(self, waiter: _Waiter) -> Slot | None:
+        self._waiting[waiter.chunk] = waiter
         try:
             async with asyncio.timeout_at(waiter.chunk.caller.deadline):
                 return await waiter.granted
@@ -167,11 +181,13 @@ class Schedule:
                 message = "The workers are busy: no slot came free in time. Send less at once, or add workers."
                 raise Overloaded(message, retry_after_s=1.0) from None
             raise
+        finally:
+            del self._waiting[waiter.chunk]
 
     def _forget(self, waiter: _Waiter) -> None:
         """Whoever waited has left: nothing stays queued, and a slot granted in the same moment goes on to the next."""
         chunk = waiter.chunk
-        if self._line(chunk.fingerprint).queue.remove(waiter, key=chunk.caller.key, request=chunk.caller):
+        if self._line(chunk.fingerprint).queue.remove(waiter, key=waiter.turn.key, request=waiter.turn):
             return
         if waiter.granted.done() and not waiter.granted.cancelled() and (slot := waiter.granted.result()):
             self._release(slot, chunk)

@@ -18,6 +18,7 @@ from app.work import LongDocuments
 PREFIX = "RERANK_"
 # Milvus gives one batch 30 s, its three tries included.
 _MILVUS_PATIENCE_S = 30
+_SHORTEST_SECRET_BYTES = 16
 # Pydantic's words for these are for programmers.
 _PLAIN_WORDS = {
     "tuple_type": "must be a list",
@@ -163,6 +164,28 @@ class Settings(BaseSettings):
         description="how long a request may wait for its turn after a burst; far less while it gets no shorter",
     )
 
+    cache: bool = Field(
+        default=True, description="off scores every pair again, even one that is being scored for another request"
+    )
+    cache_max_bytes: int = Field(
+        default=64 * 2**20, ge=0, description="memory for cached scores, about 170 bytes per pair; 0 for none"
+    )
+    cache_ttl_s: int = Field(default=3600, ge=1, le=30 * 24 * 3600, description="how long scores are kept")
+    cache_shared: bool = Field(
+        default=False, description="on lets API keys share cached scores; off keeps each key's to itself"
+    )
+    cache_secret_file: Path | None = Field(
+        default=None,
+        description="a file with a secret of at least 16 bytes that keys the cache, the same for all replicas",
+    )
+    redis_url: Annotated[SecretStr, Field(min_length=1)] | None = Field(
+        default=None,
+        description="a Redis or Valkey that replicas share scores in: redis://, rediss:// or unix://",
+    )
+    redis_timeout_s: float = Field(
+        default=0.02, gt=0, le=1, description="how long a request waits for Redis before it goes on without"
+    )
+
     max_body_bytes: int = Field(default=32 * 2**20, ge=1, description="bytes per request body at most")
     max_bytes_in_flight: int = Field(
         default=512 * 2**20, ge=1, description="bytes of all request bodies held at once at most"
@@ -217,6 +240,16 @@ class Settings(BaseSettings):
         values["api_keys"] = dict.fromkeys(self.keys, "**********")
         return values
 
+    @property
+    def cache_secret(self) -> bytes | None:
+        """The secret of the cache, if there is a file with one.
+
+        Raises:
+            SettingsError: the file can't be read, or is too short to hold a secret.
+        """
+        path = self.cache_secret_file
+        return _read_secret(path) if path else None
+
     def for_model(self, name: str) -> ModelSettings:
         """The settings of the model that workers serve as `name`; defaults when none are written down."""
         return self.models.get(name) or ModelSettings()
@@ -236,7 +269,9 @@ def load(config: Path | None = None) -> Settings:
     except UnreadableVariable as exc:
         # `models` is the only setting that is read as JSON; what can't be read may not be shown.
         raise SettingsError(f"{PREFIX}MODELS is not JSON. It takes: {_description_of('models')}") from exc
-    settings.keys  # noqa: B018 - reads the key file now rather than at the first request
+    # The files are read now rather than at the first request.
+    settings.keys  # noqa: B018
+    settings.cache_secret  # noqa: B018
     return settings
 
 
@@ -279,6 +314,18 @@ def _read_keys(path: Path) -> dict[str, str]:
     return keys
 
 
+def _read_secret(path: Path) -> bytes:
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as exc:
+        message = f"{PREFIX}CACHE_SECRET_FILE: {path}: {exc.strerror}: name a file that can be read"
+        raise SettingsError(message) from exc
+    if len(secret) < _SHORTEST_SECRET_BYTES:
+        message = f"{path} holds {len(secret)} bytes: write at least {_SHORTEST_SECRET_BYTES} random ones"
+        raise SettingsError(f"{PREFIX}CACHE_SECRET_FILE: {message}, as `openssl rand -hex 32` gives")
+    return secret
+
+
 def _lines(path: Path) -> list[str]:
     stripped = (line.strip() for line in path.read_text().splitlines())
     return [line for line in stripped if line and not line.startswith("#")]
@@ -297,11 +344,25 @@ def _contradictions(settings: Settings) -> Iterable[str]:
     for number, url in enumerate(settings.workers, start=1):
         if not _is_worker_url(url):
             yield f"workers: number {number} ({_without_password(url)}) is no URL like http://gpu-1:8000"
+    yield from _cache_contradictions(settings)
     for name in sorted(_NEVER_FORWARDED.intersection(settings.forward_fields)):
         yield f"forward_fields: {name} is what the gateway writes itself: leave it out"
     names = [name for model, own in settings.models.items() for name in (model, *own.aliases)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"models: the name {name} stands twice: give it to one model, as its name or as an alias"
+
+
+def _cache_contradictions(settings: Settings) -> Iterable[str]:
+    if settings.redis_url is None:
+        return
+    if urlsplit(settings.redis_url.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+        yield "redis_url is no URL like redis://cache:6379, rediss://… or unix://…"
+    has_keys = settings.api_keys or settings.api_keys_file
+    if has_keys and settings.cache_secret_file is None:
+        yield (
+            "redis_url with API keys needs cache_secret_file: without a secret that all replicas share, a key's cached "
+            "scores could be told by whoever reaches Redis"
+        )
 
 
 def _is_worker_url(url: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 from app.errors import WorkerError
 
 LongDocuments = Literal["truncate", "error"]
+CacheUse = Literal["default", "no-cache", "no-store"]
 
 
 class Fingerprint(NamedTuple):
@@ -83,6 +84,7 @@ class Caller:
         deadline: On the loop's clock, in seconds.
         priority: Lower goes first among the key's own requests.
         takes_degraded: Whether scores of the fallback are better than none.
+        cache: `no-cache` stores scores but reads none; `no-store` has nothing to do with the cache, nor with flights.
     """
 
     key: str
@@ -90,6 +92,7 @@ class Caller:
     deadline: float
     priority: int = 0
     takes_degraded: bool = True
+    cache: CacheUse = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,6 +106,7 @@ class Chunk:
         pair_tokens: Estimated tokens of each pair.
         caller: Whose chunk it is.
         tokens: Their sum, the unit in which work is balanced.
+        digests: What each pair is known by in caches and flights; empty when it shall not be known.
     """
 
     pairs: Pairs
@@ -111,13 +115,15 @@ class Chunk:
     pair_tokens: Sequence[int]
     caller: Caller
     tokens: int
+    digests: Sequence[bytes] = ()
 
     def part(self, indices: Sequence[int]) -> "Chunk":
         """The chunk of the pairs at `indices`; itself when these are all."""
         if len(indices) == len(self.pairs):
             return self
         tokens = [self.pair_tokens[index] for index in indices]
-        return replace(self, pairs=self.pairs.take(indices), pair_tokens=tokens, tokens=sum(tokens))
+        digests = [self.digests[index] for index in indices] if self.digests else ()
+        return replace(self, pairs=self.pairs.take(indices), pair_tokens=tokens, tokens=sum(tokens), digests=digests)
 
 
 class Answer(NamedTuple):
@@ -140,6 +146,10 @@ class Tally:
 
     model: str = ""
     documents: int = 0
+    cache_hits: int = 0
+    cache_s: float = 0.0
+    joined: int = 0
+    workers_s: float = 0.0
     chunks: int = 0
     attempts: int = 0
 

@@ -16,6 +16,7 @@ _SECTIONS = {
     "models": "Models",
     "max_batch": "Splitting and long texts",
     "deadline_s": "Time and tries",
+    "cache": "Cache",
     "max_body_bytes": "Request bodies",
     "api_keys": "API keys",
     "drain_s": "Stopping and logs",
@@ -124,10 +125,11 @@ def _takes(schema: Mapping[str, Any]) -> str:
 
 
 def _range(schema: Mapping[str, Any]) -> str:
-    if "maximum" in schema:
+    if "minimum" in schema and "maximum" in schema:
         return f", {schema['minimum']} to {schema['maximum']}"
     if "exclusiveMinimum" in schema:
-        return f" above {schema['exclusiveMinimum']:g}"
+        most = f", {schema['maximum']:g} at most" if "maximum" in schema else ""
+        return f" above {schema['exclusiveMinimum']:g}{most}"
     return f" from {schema['minimum']:g}" if "minimum" in schema else ""
 
 

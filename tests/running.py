@@ -38,13 +38,13 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def gateway(*workers: FakeVllm, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a gateway over running `workers`; ready when the block begins."""
+    """A client of a gateway over running `workers`, ready when the block begins; it scores all it is asked for."""
     async with AsyncExitStack() as stack:
         for worker in workers:
             if not worker.url:
                 await stack.enter_async_context(worker.running())
         urls = tuple(worker.url for worker in workers)
-        chosen: dict[str, Any] = {"workers": urls, "drain_s": 0} | settings
+        chosen: dict[str, Any] = {"workers": urls, "drain_s": 0, "cache": False} | settings
         app = create_app(Settings(**chosen), rng=Random(7))
         url = await stack.enter_async_context(serving(app))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30))

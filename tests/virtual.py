@@ -15,7 +15,7 @@ from app.fleet.link import Identity, ServedModel
 from app.fleet.probe import PROBE_ID
 from app.main import Engine, assemble
 from app.settings import Settings
-from app.work import Answer, Caller, Chunk, Pairs, RerankRequest, Scored, Tally
+from app.work import Answer, CacheUse, Caller, Chunk, Pairs, RerankRequest, Scored, Tally
 from tests.fake_vllm import score_of
 
 Script = Callable[[Chunk], Awaitable[Answer]]
@@ -159,6 +159,7 @@ async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, **settings: An
             assert (worker.calls, worker.documents, worker.tokens) == (0, 0, 0), f"{worker} kept a slot"
         assert made.admission.pending_documents == 0
         assert made.schedule.waiting == 0
+        assert made.flights.pairs == 0
 
 
 async def score(
@@ -171,9 +172,10 @@ async def score(
     key: str = "anonymous",
     priority: int = 0,
     takes_degraded: bool = True,
+    cache: CacheUse = "no-store",
     **more: Any,
 ) -> Scored:
-    """One request to the engine."""
+    """One request to the engine, which scores all of it unless `cache` says otherwise."""
     return await made.gateway.score(
         RerankRequest(pairs=Pairs([query], documents), **more),
         Caller(
@@ -182,6 +184,7 @@ async def score(
             deadline=asyncio.get_running_loop().time() + within_s,
             priority=priority,
             takes_degraded=takes_degraded,
+            cache=cache,
         ),
         tally or Tally(),
     )

@@ -23,7 +23,7 @@ from app.errors import BadInput, RerankError
 from app.gateway import Gateway
 from app.metrics import Metrics
 from app.settings import Settings
-from app.work import Caller, Pairs, RerankRequest, Tally
+from app.work import CacheUse, Caller, Pairs, RerankRequest, Tally
 
 ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
 # Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
@@ -103,12 +103,12 @@ class RerankApi:
             async with cancelled_when_client_leaves(request.receive):
                 scored = await self._gateway.score(parsed, self._caller(request, visit, deadline, body), visit.tally)
             response = answer(visit.dialect.render(parsed, scored, visit.request_id))
+            response.headers.update(_spent(visit))
             if scored.degraded:
                 visit.degraded = response.headers["X-Rerank-Degraded"] = scored.degraded
             return response
 
-    @staticmethod
-    def _caller(request: Request, visit: _Visit, deadline: float, body: Mapping[str, Any]) -> Caller:
+    def _caller(self, request: Request, visit: _Visit, deadline: float, body: Mapping[str, Any]) -> Caller:
         priority = body.get("priority")
         return Caller(
             key=visit.key,
@@ -116,6 +116,7 @@ class RerankApi:
             deadline=deadline,
             priority=priority if type(priority) is int else 0,
             takes_degraded=request.headers.get("x-rerank-degraded", "").lower() != "deny",
+            cache=_cache_use(request) if self._settings.cache else "no-store",
         )
 
     def _parse(self, request: Request, body: dict[str, Any], visit: _Visit) -> RerankRequest:
@@ -171,6 +172,8 @@ class RerankApi:
             key=visit.key,
             model=visit.tally.model,
             documents=visit.tally.documents,
+            cache_hits=visit.tally.cache_hits,
+            joined=visit.tally.joined,
             chunks=visit.tally.chunks,
             attempts=visit.tally.attempts,
             status=status,
@@ -178,6 +181,31 @@ class RerankApi:
             **({"degraded": visit.degraded} if visit.degraded else {}),
             **more,
         )
+
+
+def _cache_use(request: Request) -> CacheUse:
+    """What the client wants of the cache, from the header or else the query string."""
+    given = request.headers.get("x-rerank-cache") or request.query_params.get("cache") or "default"
+    match given.strip().lower():
+        case "default":
+            return "default"
+        case "no-cache":
+            return "no-cache"
+        case "no-store":
+            return "no-store"
+        case _:
+            message = "X-Rerank-Cache, or cache in the query string, must be no-cache or no-store"
+            raise BadInput(message, param="cache")
+
+
+def _spent(visit: _Visit) -> dict[str, str]:
+    """What was spent on a request, as headers."""
+    tally = visit.tally
+    times = {"cache": tally.cache_s, "workers": tally.workers_s, "total": perf_counter() - visit.started}
+    return {
+        "X-Rerank-Cache-Hits": str(tally.cache_hits),
+        "Server-Timing": ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in times.items()),
+    }
 
 
 def _check_sizes(pairs: Pairs, settings: Settings) -> None:

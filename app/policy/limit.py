@@ -7,8 +7,10 @@ queues, and shrinks when more than two do: a GPU that scores many chunks at once
 """
 
 _DECREASE = 0.9
-# A base latency measured under load would never be undercut again: it is forgotten and measured anew.
-_BASE_LIFETIME = 500
+# A base latency measured under load is too long, and a limit that goes by it only grows. So from time to time the
+# worker gets little for a moment, and the base is measured anew: BBR's ProbeRTT (Cardwell et al. 2016).
+_RESULTS_BETWEEN_MEASUREMENTS = 2000
+_RESULTS_PER_MEASUREMENT = 8
 
 
 class Limit:
@@ -27,11 +29,12 @@ class Limit:
         self._limit = float(least)
         self._base: dict[int, float] = {}
         self._results = 0
+        self._measured: dict[int, float] | None = None
 
     @property
     def documents(self) -> int:
         """Documents the worker may hold now."""
-        return int(self._limit)
+        return int(self._limit) if self._measured is None else self._least
 
     def allows(self, held: int) -> bool:
         """Whether a worker that holds `held` documents may get another chunk, whatever its size.
@@ -48,6 +51,10 @@ class Limit:
             held: Documents the worker held when it began, this call's included.
             seconds: Its latency.
         """
+        self._results += 1
+        if self._measured is not None:
+            self._measure(self._measured, documents, held, seconds)
+            return
         size = documents.bit_length()
         base = self._base[size] = min(self._base.get(size, seconds), seconds)
         queued = held * (1 - base / seconds) if seconds > 0 else 0.0
@@ -56,6 +63,17 @@ class Limit:
             self._limit = min(self._most, self._limit + max(1, documents / 2))
         elif queued > 2 * self._chunk:
             self._limit = max(self._least, self._limit * _DECREASE)
-        self._results += 1
-        if self._results % _BASE_LIFETIME == 0:
-            self._base.clear()
+        if self._results >= _RESULTS_BETWEEN_MEASUREMENTS:
+            self._measured, self._results = {}, 0
+
+    def _measure(self, measured: dict[int, float], documents: int, held: int, seconds: float) -> None:
+        """Count a result towards the new base latencies; sizes that don't come up meanwhile keep their old ones."""
+        if held != documents and held >= self._least + self._chunk:
+            # It began before the worker's queue had become short.
+            self._results -= 1
+            return
+        size = documents.bit_length()
+        measured[size] = min(measured.get(size, seconds), seconds)
+        if self._results >= _RESULTS_PER_MEASUREMENT:
+            self._base |= measured
+            self._measured, self._results = None, 0

@@ -103,6 +103,12 @@ class FairQueue(Generic[T]):
             self._leave(key, owner, claim, waiting)
         return waiting is not None
 
+    def waiting_of(self, key: str, request: object) -> int:
+        """How many documents of a request wait."""
+        owner = self._keys.get(key)
+        claim = owner.requests.get(request) if owner else None
+        return claim.documents if claim else 0
+
     def documents_before(self, *, key: str, documents: int) -> int:
         """How many waiting documents will be served before a new request of `documents` is done."""
         owner = self._keys.get(key)

@@ -57,6 +57,7 @@ class Client:
         self._url = f"{url}/rerank"
         self._rng = rng
         self._may_be_told = may_be_told
+        self._name = f"{rng.getrandbits(64):x}"
         self._numbers = count()
 
     def size(self) -> int:
@@ -65,7 +66,8 @@ class Client:
 
     async def rerank(self, size: int) -> None:
         """One request, counted and checked."""
-        query = f"query {next(self._numbers)}"
+        # A query of its own each time: what is cached tests no worker.
+        query = f"query {self._name} {next(self._numbers)}"
         documents = [f"document {number}{_TEXT[: self._rng.randrange(len(_TEXT))]}" for number in range(size)]
         outcome, began = self.outcome, perf_counter()
         outcome.requests += 1

@@ -27,7 +27,13 @@ _PORTS = range(20_000, 32_000)
 # What was allocated for a burst and is kept for the next one.
 _MEMORY_BYTES = 64 * 2**20
 _ATTEMPTS = "rerank_attempts_total{"
-_IDLE = ("rerank_pending_documents", "rerank_queue_chunks", "rerank_worker_calls", "rerank_worker_documents")
+_IDLE = (
+    "rerank_pending_documents",
+    "rerank_flights",
+    "rerank_queue_chunks",
+    "rerank_worker_calls",
+    "rerank_worker_documents",
+)
 
 
 class _Child:

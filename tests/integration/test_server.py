@@ -24,7 +24,9 @@ BODY: dict[str, Any] = {"query": "capital", "documents": ["Paris", "Rome", "Oslo
 async def serving(**settings: str) -> AsyncIterator[tuple[Running, FakeVllm, httpx.AsyncClient]]:
     """A serving gateway, its one worker, and a client that opens a connection for every request."""
     limits = httpx.Limits(max_keepalive_connections=0)
-    async with FakeVllm().running() as worker, running("serve", worker, **settings) as gateway:
+    # Every request is to reach the worker, however often it comes.
+    chosen = {"CACHE": "off"} | settings
+    async with FakeVllm().running() as worker, running("serve", worker, **chosen) as gateway:
         await gateway.until_usable()
         async with httpx.AsyncClient(base_url=gateway.url, timeout=20, limits=limits) as client:
             yield gateway, worker, client
@@ -173,6 +175,8 @@ async def test_each_request_is_one_line_of_json_that_says_what_it_cost():
         "key": "milvus",
         "model": "tiny-reranker",
         "documents": 3,
+        "cache_hits": 0,
+        "joined": 0,
         "chunks": 1,
         "attempts": 1,
         "status": 200,

@@ -1,0 +1,1 @@
+"""Scores of pairs that were scored before: in memory, and shared between replicas."""

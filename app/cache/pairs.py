@@ -1,0 +1,141 @@
+"""Which pairs have a score already: this process is asked first, then what the replicas share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter, time
+from typing import Any, Protocol
+
+from app.cache.memory import MemoryTier
+from app.metrics import Metrics
+from app.policy.digest import pair_digests
+from app.work import Caller, Chunk, Fingerprint, Pairs, Tally
+
+Known = tuple[float, int]
+Clock = Callable[[], float]
+
+
+class SharedTier(Protocol):
+    """Where replicas leave scores for each other. It never fails: what it can't do in time, it doesn't do."""
+
+    async def lookup(self, digests: Sequence[bytes]) -> Sequence[Known | None]:
+        """Score and expiry of each pair; None where they aren't known."""
+
+    def store(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
+        """Keep scores until `expiry`; it may take a moment until others see them."""
+
+
+class Generations:
+    """Numbers inside the digests, one per model: a higher one makes everything from before unknown.
+
+    They are times of flushes in milliseconds: they rise whoever sets them, and whatever was forgotten meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def of(self, model: str) -> int:
+        """The model's generation."""
+        return self._numbers.get(model, 0)
+
+    def flush(self, model: str, now: float) -> None:
+        """Begin a new generation."""
+        self._numbers[model] = max(int(now * 1000), self.of(model) + 1)
+
+    def merge(self, known: Mapping[str, int]) -> Mapping[str, int]:
+        """Take over what is newer in `known`; what is newer here is given back."""
+        for model, number in known.items():
+            self._numbers[model] = max(number, self.of(model))
+        return {model: number for model, number in self._numbers.items() if number > known.get(model, 0)}
+
+
+class PairCache:
+    """Scores by pair.
+
+    Args:
+        memory: The tier of this process.
+        shared: The tier that replicas share, if there is one.
+        generations: Of the models.
+        secret: Key of the digests, at most 64 bytes.
+        ttl_s: How long scores are kept.
+        shares_keys: Whether API keys share scores.
+        metrics: Count hits and evictions.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        memory: MemoryTier,
+        shared: SharedTier | None,
+        generations: Generations,
+        secret: bytes,
+        ttl_s: int,
+        shares_keys: bool,
+        metrics: Metrics,
+        clock: Clock = time,
+    ) -> None:
+        self.memory = memory
+        self._shared = shared
+        self._generations = generations
+        self._secret = secret
+        self._ttl_s = ttl_s
+        self._shares_keys = shares_keys
+        self._metrics = metrics
+        self._clock = clock
+
+    def digests(
+        self, pairs: Pairs, fingerprint: Fingerprint, fields: Mapping[str, Any], caller: Caller
+    ) -> Sequence[bytes]:
+        """What the pairs are known by; nothing for a caller who wants none of it."""
+        if caller.cache == "no-store":
+            return ()
+        return pair_digests(
+            pairs,
+            secret=self._secret,
+            tenant="" if self._shares_keys else caller.key,
+            generation=self._generations.of(fingerprint.model),
+            fingerprint=fingerprint,
+            fields=fields,
+        )
+
+    async def lookup(self, chunk: Chunk, tally: Tally) -> Sequence[float | None]:
+        """The scores of a chunk's pairs, None for those that aren't known."""
+        if not chunk.digests or chunk.caller.cache == "no-cache":
+            return [None] * len(chunk.pairs)
+        began = perf_counter()
+        scores = self.memory.lookup(chunk.digests, self._clock())
+        missing = [place for place, score in enumerate(scores) if score is None]
+        self._count("memory", len(scores) - len(missing), tally)
+        if missing and self._shared:
+            self._count("redis", await self._fill(scores, missing, chunk.digests, self._shared), tally)
+        tally.cache_s = perf_counter() - began
+        return scores
+
+    def store(self, chunk: Chunk, scores: Sequence[float]) -> None:
+        """Keep what a worker answered."""
+        if not chunk.digests:
+            return
+        expiry = int(self._clock()) + self._ttl_s
+        self._metrics.evicted(self.memory.store(chunk.digests, scores, expiry))
+        if self._shared:
+            self._shared.store(chunk.digests, scores, expiry)
+
+    def flush(self, model: str) -> None:
+        """Forget all scores of a model, here at once, on other replicas within seconds."""
+        self._generations.flush(model, self._clock())
+
+    async def _fill(
+        self, scores: list[float | None], missing: Sequence[int], digests: Sequence[bytes], shared: SharedTier
+    ) -> int:
+        """Put in what the shared tier knows, and remember it here; how much that was."""
+        filled = 0
+        for place, known in zip(missing, await shared.lookup([digests[place] for place in missing]), strict=True):
+            if known:
+                score, expiry = known
+                scores[place] = score
+                self._metrics.evicted(self.memory.store([digests[place]], [score], expiry))
+                filled += 1
+        return filled
+
+    def _count(self, source: str, documents: int, tally: Tally) -> None:
+        tally.cache_hits += documents
+        self._metrics.documents(source, documents)

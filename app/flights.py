@@ -1,0 +1,188 @@
+"""Pairs without a score -> scores: those that another request is having computed are waited for, the rest computed.
+
+A flight is a chunk under way. It belongs to all requests that wait for it: it goes on as long as there is one, whoever
+started it. A flight that fails is nobody's result but its starter's; who joined it computes the pairs anew, or joins
+whoever was first to do so.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from app.admission import Admission
+from app.dispatch import Dispatch
+from app.errors import OutOfTime
+from app.fleet.fleet import Fleet
+from app.metrics import Metrics
+from app.parallel import in_parallel
+from app.policy.merge import merge
+from app.policy.split import split
+from app.schedule import Schedule
+from app.settings import Settings
+from app.work import Answer, Chunk, Tally
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A chunk under way, and how many requests wait for it."""
+
+    chunk: Chunk
+    task: asyncio.Task[Answer]
+    waiting: int = 0
+
+
+class Flights:
+    """Gets pairs scored, each once at a time.
+
+    Args:
+        admission: Lets in what has to be computed.
+        dispatch: Computes it.
+        schedule: Serves a chunk earlier that a more urgent request waits for too.
+        fleet: Tells over how many workers to spread.
+        settings: Sizes of chunks.
+        metrics: Count where scores came from.
+    """
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        dispatch: Dispatch,
+        schedule: Schedule,
+        fleet: Fleet,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self._admission = admission
+        self._dispatch = dispatch
+        self._schedule = schedule
+        self._fleet = fleet
+        self._settings = settings
+        self._metrics = metrics
+        self._under_way: dict[bytes, _Flight] = {}
+
+    @property
+    def pairs(self) -> int:
+        """Pairs under way that other requests may join."""
+        return len(self._under_way)
+
+    async def score(self, chunk: Chunk, tally: Tally) -> Answer:
+        """The scores of a chunk of any size.
+
+        Raises:
+            WorkerError, RerankError, FingerprintGone: as `Dispatch.score` and `Admission.admitted`; also OutOfTime
+                when the deadline passes while another request's flight is waited for.
+        """
+        joined, own = self._sort(chunk)
+        with self._admitted(chunk, len(own)):
+            pieces = self._split(chunk, own)
+            started = [self._start(chunk.part(piece), tally) for piece in pieces]
+            tally.chunks += len(started)
+            flights = [*started, *joined]
+            for flight in flights:
+                flight.waiting += 1
+            try:
+                answers = await in_parallel(
+                    [self._own(flight) for flight in started]
+                    + [self._joined(flight, chunk.part(places), tally) for flight, places in joined.items()]
+                )
+            finally:
+                await self._leave(flights)
+        return merge(zip([*pieces, *joined.values()], answers, strict=True), len(chunk.pairs))
+
+    def _sort(self, chunk: Chunk) -> tuple[dict[_Flight, list[int]], Sequence[int]]:
+        """Which pairs are under way with whom, and which are left to us."""
+        if not chunk.digests or chunk.caller.cache == "no-cache":
+            return {}, range(len(chunk.pairs))
+        joined: dict[_Flight, list[int]] = {}
+        own = []
+        for place, digest in enumerate(chunk.digests):
+            flight = self._under_way.get(digest)
+            if flight is None:
+                own.append(place)
+            else:
+                joined.setdefault(flight, []).append(place)
+        return joined, own
+
+    def _admitted(self, chunk: Chunk, documents: int) -> AbstractContextManager[None]:
+        if not documents:
+            return nullcontext()
+        now = asyncio.get_running_loop().time()
+        return self._admission.admitted(chunk.caller, documents, chunk.fingerprint, now=now)
+
+    def _split(self, chunk: Chunk, own: Sequence[int]) -> Sequence[Sequence[int]]:
+        """The pairs that are left to us, by chunk."""
+        if not own:
+            return []
+        if self._settings.for_model(chunk.fingerprint.model).listwise:
+            return [own]
+        pieces = split(
+            [chunk.pair_tokens[place] for place in own],
+            workers=max(1, len(self._fleet.usable(chunk.fingerprint))),
+            max_batch=self._settings.max_batch,
+            max_batch_tokens=self._settings.max_batch_tokens,
+            min_batch=self._settings.min_batch,
+        )
+        return [[own[index] for index in piece] for piece in pieces]
+
+    def _start(self, chunk: Chunk, tally: Tally) -> _Flight:
+        flight = _Flight(chunk, asyncio.create_task(self._dispatch.score(chunk, tally)))
+        for digest in chunk.digests:
+            self._under_way.setdefault(digest, flight)
+        flight.task.add_done_callback(lambda _: self._end(flight))
+        return flight
+
+    async def _own(self, flight: _Flight) -> Answer:
+        # Others may wait for it too: when this request is cancelled, the flight is not.
+        answer = await asyncio.shield(flight.task)
+        self._metrics.documents("worker", len(flight.chunk.pairs))
+        return answer
+
+    async def _joined(self, flight: _Flight, part: Chunk, tally: Tally) -> Answer:
+        """The scores of the pairs of `part`, all of which are part of the flight."""
+        self._schedule.hurry(flight.chunk, part.caller)
+        left_s = part.caller.deadline - asyncio.get_running_loop().time()
+        done, _ = await asyncio.wait([flight.task], timeout=max(0.0, left_s))
+        if not done:
+            message = f"Time ran out while another request had {len(part.pairs)} of the documents scored."
+            raise OutOfTime(message)
+        scores = _scores(flight)
+        known = [place for place, digest in enumerate(part.digests) if digest in scores]
+        tally.joined += len(known)
+        self._metrics.documents("flight", len(known))
+        given = Answer([scores[part.digests[place]] for place in known], 0)
+        if len(known) == len(part.pairs):
+            return given
+        missing = [place for place, digest in enumerate(part.digests) if digest not in scores]
+        return merge([(known, given), (missing, await self.score(part.part(missing), tally))], len(part.pairs))
+
+    async def _leave(self, flights: Sequence[_Flight]) -> None:
+        """Wait no longer. Flights that nobody waits for any more are cancelled, and gone when this returns."""
+        abandoned = []
+        for flight in flights:
+            flight.waiting -= 1
+            if not flight.waiting and not flight.task.done():
+                self._end(flight)
+                flight.task.cancel()
+                abandoned.append(flight.task)
+        if abandoned:
+            await asyncio.wait(abandoned)
+
+    def _end(self, flight: _Flight) -> None:
+        """Nobody can join it from now on."""
+        for digest in flight.chunk.digests:
+            if self._under_way.get(digest) is flight:
+                del self._under_way[digest]
+        if flight.task.done() and not flight.task.cancelled():
+            # Whoever waits learns of it; when nobody does, asyncio would complain that nobody asked.
+            flight.task.exception()
+
+
+def _scores(flight: _Flight) -> dict[bytes, float]:
+    """What a flight that ended found out, by digest; nothing when it failed."""
+    if flight.task.cancelled() or flight.task.exception():
+        return {}
+    answer = flight.task.result()
+    pairs = enumerate(zip(flight.chunk.digests, answer.scores, strict=True))
+    return {digest: score for place, (digest, score) in pairs if place not in answer.refused}

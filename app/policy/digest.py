@@ -1,0 +1,68 @@
+"""What a pair is known by: pairs with equal digests have equal scores.
+
+Keyed BLAKE2b (RFC 7693): whoever doesn't know the secret can't make two texts collide, nor find out from a digest
+whether a text was scored.
+"""
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from app.work import Fingerprint, Pairs
+
+DIGEST_BYTES = 16
+# What concerns the treatment of a call or the form of its answer, not its scores.
+_NOT_SCORING = frozenset({"priority", "request_id", "user", "top_n", "return_documents"})
+
+
+def pair_digests(
+    pairs: Pairs, *, secret: bytes, tenant: str, generation: int, fingerprint: Fingerprint, fields: Mapping[str, Any]
+) -> list[bytes]:
+    """One digest of 16 bytes per pair.
+
+    Args:
+        pairs: Distinct or not; equal pairs get equal digests.
+        secret: At most 64 bytes.
+        tenant: Whose pairs they are; tenants never share a digest.
+        generation: Of the model's cache; another one knows nothing of earlier ones.
+        fingerprint: What the scores depend on beside the texts.
+        fields: As they are sent to the worker.
+    """
+    scoring = {name: value for name, value in fields.items() if name not in _NOT_SCORING}
+    start = blake2b(key=secret, digest_size=DIGEST_BYTES)
+    # Every part but the document, which is the last, stands behind its length: no two pairs hash the same bytes.
+    _add(start, [tenant, str(generation), *map(str, fingerprint)])
+    _add(start, [orjson.dumps(scoring, option=orjson.OPT_SORT_KEYS).decode()])
+    if len(pairs.queries) > 1:
+        return [
+            _finish(_with(start, query), document)
+            for query, document in zip(pairs.queries, pairs.documents, strict=True)
+        ]
+    start = _with(start, pairs.queries[0])
+    return [_finish(start, document) for document in pairs.documents]
+
+
+def _with(start: blake2b, query: str) -> blake2b:
+    started = start.copy()
+    _add(started, [query])
+    return started
+
+
+def _add(digest: blake2b, parts: Iterable[str]) -> None:
+    for part in parts:
+        encoded = _encoded(part)
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+
+
+def _finish(started: blake2b, document: str) -> bytes:
+    digest = started.copy()
+    digest.update(_encoded(document))
+    return digest.digest()
+
+
+def _encoded(text: str) -> bytes:
+    # JSON can write half of a surrogate pair, which UTF-8 can't.
+    return text.encode(errors="surrogatepass")

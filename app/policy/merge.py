@@ -1,0 +1,30 @@
+"""Scores of parts put back to where their pairs stood."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from app.errors import WorkerError
+from app.work import Answer
+
+
+def merge(parts: Iterable[tuple[Sequence[int], Answer]], size: int) -> Answer:
+    """One answer for `size` pairs.
+
+    Args:
+        parts: The places of some pairs, and their answer; every place from 0 to `size` - 1 stands in one part.
+        size: Pairs in all.
+    """
+    scores, tokens = [math.nan] * size, 0
+    refused: dict[int, WorkerError] = {}
+    for places, answer in parts:
+        for place, score in zip(places, answer.scores, strict=True):
+            scores[place] = score
+        tokens += answer.tokens
+        refused |= {places[place]: error for place, error in answer.refused.items()}
+    return Answer(scores, tokens, refused)
+
+
+def unfold(answer: Answer, positions: Sequence[int]) -> Answer:
+    """The answer for pairs that were folded: pair i has the score at `positions[i]`."""
+    refused = {index: answer.refused[place] for index, place in enumerate(positions) if place in answer.refused}
+    return Answer([answer.scores[place] for place in positions], answer.tokens, refused)
