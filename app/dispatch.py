@@ -136,7 +136,7 @@ class Dispatch:
                 self._hedging.deposit()
             chain.tried.add(slot.worker)
             call, began = self._call(slot, chain, kind, tally), _now()
-            wait_s = self._hedge_after_s(chain.chunk)
+            wait_s = self._hedge_after_s(slot)
             if wait_s is None:
                 return await call
             async with _ended_together(call) as calls:
@@ -145,7 +145,7 @@ class Dispatch:
                     calls.append(asyncio.create_task(self._hedge(chain, tally)))
                 answer = await _first_answer(calls)
                 if not calls[0].done():
-                    self._measure(slot, chain.chunk, _now() - began)
+                    self._measure(slot, _now() - began)
                 return answer
 
     async def _hedge(self, chain: "_Chain", tally: Tally) -> Answer | None:
@@ -170,7 +170,7 @@ class Dispatch:
             took_s = _now() - began
             stalled = Stalled(f"{worker.name} didn't answer for {took_s:.1f} s")
             outcome = stalled.outcome
-            if took_s >= patience_s(self._p99_s(chunk)):
+            if took_s >= patience_s(self._usual_s(slot, 0.99)):
                 self._report(slot, chain, stalled)
             if _now() >= chunk.caller.deadline:
                 message = f"Time ran out while {worker.name} worked on {len(chunk.pairs)} documents."
@@ -189,31 +189,32 @@ class Dispatch:
         deadline = chunk.caller.deadline
         if self._fleet.usable(chunk.fingerprint) == [slot.worker]:
             return asyncio.timeout_at(deadline)
-        quiet_s = attempt_limit_s(left_s=deadline - now, p99_s=self._p99_s(chunk))
+        quiet_s = attempt_limit_s(left_s=deadline - now, p99_s=self._usual_s(slot, 0.99))
         until = now + min((deadline - now) / 2, _BUSY_PATIENCE * quiet_s)
         return patience_with(slot.worker, quiet_s=quiet_s, until=until)
 
-    def _p99_s(self, chunk: Chunk) -> float | None:
-        return self._latencies[chunk.fingerprint].quantile(0.99, chunk.tokens)
+    def _usual_s(self, slot: Slot, share: float) -> float | None:
+        """Seconds within which `share` of the calls end on a worker that holds as much, if that is known.
 
-    def _hedge_after_s(self, chunk: Chunk) -> float | None:
-        if not self._hedges:
-            return None
-        return hedge_after_s(self._latencies[chunk.fingerprint].quantile(HEDGE_AT_SHARE, chunk.tokens))
+        By what the worker holds, not by the call's own size: after a burst short queues are left as soon as ever.
+        """
+        return self._latencies[slot.fingerprint].quantile(share, slot.held_tokens)
+
+    def _hedge_after_s(self, slot: Slot) -> float | None:
+        return hedge_after_s(self._usual_s(slot, HEDGE_AT_SHARE)) if self._hedges else None
 
     def _learn(self, slot: Slot, chunk: Chunk, seconds: float) -> None:
         """What a success says about its worker."""
-        self._measure(slot, chunk, seconds)
-        self._latencies[chunk.fingerprint].record(chunk.tokens, seconds)
+        self._measure(slot, seconds)
+        self._latencies[chunk.fingerprint].record(slot.held_tokens, seconds)
         slot.worker.breaker.report(failed=False, generation=slot.generation)
         slot.worker.limit.observe(documents=len(chunk.pairs), held=slot.held_documents, seconds=seconds)
         slot.worker.succeeded(_now())
         self._schedule.scored(chunk)
 
-    def _measure(self, slot: Slot, chunk: Chunk, seconds: float) -> None:
+    def _measure(self, slot: Slot, seconds: float) -> None:
         """Compare a call with what is usual for all that its worker held."""
-        usual_s = self._latencies[chunk.fingerprint].quantile(0.5, slot.held_tokens)
-        slot.worker.measure(seconds=seconds, usual_s=usual_s, now=_now())
+        slot.worker.measure(seconds=seconds, usual_s=self._usual_s(slot, 0.5), now=_now())
 
     def _report(self, slot: Slot, chain: "_Chain", error: WorkerError) -> None:
         """What a failure says about its worker. One that set out before the worker's last change says nothing."""

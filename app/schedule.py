@@ -24,12 +24,14 @@ class Slot:
 
     Args:
         worker: Where the call goes.
+        fingerprint: Which of its models scores.
         generation: Of the worker's breaker when the slot was granted; tells late results from others.
         held_documents: What the worker held then, this call included.
         held_tokens: The same in tokens.
     """
 
     worker: Worker
+    fingerprint: Fingerprint
     generation: int
     held_documents: int
     held_tokens: int
@@ -237,7 +239,7 @@ class Schedule:
             rng=self._rng,
         )
         worker.take(documents=len(chunk.pairs), tokens=chunk.tokens)
-        return Slot(worker, worker.breaker.generation, worker.documents, worker.tokens)
+        return Slot(worker, chunk.fingerprint, worker.breaker.generation, worker.documents, worker.tokens)
 
     def _wake_after_rest(self, line: _Line, fingerprint: Fingerprint, usable: Sequence[Worker], now: float) -> None:
         """A worker that rests comes free without anybody's doing."""

@@ -31,6 +31,17 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def _one_after_the_other(link: ScriptedLink) -> Script:
+    """How a worker goes on that scores one call at a time."""
+    turn = asyncio.Lock()
+
+    async def step(chunk: Chunk) -> Answer:
+        async with turn:
+            return await link.answer(chunk)
+
+    return step
+
+
 async def _elapsed(work) -> float:
     began = _now()
     await work
@@ -65,6 +76,20 @@ async def test_clients_in_a_hurry_take_no_worker_out():
             with pytest.raises(OutOfTime):
                 await score(made, DOCUMENTS, within_s=0.1)
         assert all(worker.is_usable for worker in made.fleet.workers)
+
+
+@on_virtual_clock
+async def test_right_after_a_burst_a_hung_worker_is_left_as_soon_as_before_it():
+    links = [ScriptedLink(name, per_document_s=0.01) for name in ("a", "b")]
+    for link in links:
+        link.always = _one_after_the_other(link)
+    async with engine(links, max_batch=16, worker_min_documents=512) as made:
+        for _ in range(60):
+            await score(made, DOCUMENTS[:16])
+        await asyncio.gather(*[score(made, DOCUMENTS[:16]) for _ in range(100)])
+        links[0].hangs = True
+        times = [await _elapsed(score(made, DOCUMENTS[:16])) for _ in range(6)]
+    assert max(times) < 2
 
 
 @on_virtual_clock
