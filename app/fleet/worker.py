@@ -62,8 +62,12 @@ class Worker:
         return self._ceiling if now < self._ceiling_until else None
 
     def slowness(self, now: float) -> float | None:
-        """By which factor its calls take longer than is usual for their size; None when it hasn't shown that lately."""
-        return self._slowness if now - self._measured_at < _SPEED_LIFETIME_S else None
+        """By which factor its calls take longer than is usual for their size; None when it hasn't shown that lately.
+
+        One call then tries it anew; while that is under way what was last known still holds.
+        """
+        is_known = self.calls > 0 or now - self._measured_at < _SPEED_LIFETIME_S
+        return self._slowness if is_known else None
 
     def shown(self, serves: Mapping[str, Fingerprint]) -> None:
         """A probe saw what it serves, and that it scores."""
@@ -99,9 +103,12 @@ class Worker:
         if not usual_s:
             return
         measured = seconds / usual_s
-        known = self.slowness(now)
+        is_recent = now - self._measured_at < _SPEED_LIFETIME_S
         self._measured_at = now
-        self._slowness = measured if known is None else known + _SPEED_WEIGHT * (measured - known)
+        if self._slowness is None or not is_recent:
+            self._slowness = measured
+        else:
+            self._slowness += _SPEED_WEIGHT * (measured - self._slowness)
 
     def take(self, *, documents: int, tokens: int) -> None:
         """One call more in flight."""

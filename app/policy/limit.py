@@ -2,10 +2,13 @@
 
 TCP Vegas's rule (Brakmo and Peterson 1995), as Netflix's concurrency-limits applies it to servers: compare a call's
 latency with the shortest that calls of its size ever took. What the worker holds beyond that ratio is standing in its
-queue. A short queue keeps it busy; a long one only makes everybody wait. So the limit grows while less than one chunk
-queues, and shrinks when more than two do: a GPU that scores many chunks at once ends up with many, a CPU with two.
+queue. A short queue keeps it busy; a long one only makes everybody wait. So the limit grows while less than half a
+chunk queues, and shrinks when more than one and a half do: a GPU that scores many chunks at once ends up with many, a
+CPU with two.
 """
 
+_LEAST_QUEUED_CHUNKS = 0.5
+_MOST_QUEUED_CHUNKS = 1.5
 _DECREASE = 0.9
 # A base latency measured under load is too long, and a limit that goes by it only grows. So from time to time the
 # worker gets little for a moment, and the base is measured anew: BBR's ProbeRTT (Cardwell et al. 2016).
@@ -39,9 +42,10 @@ class Limit:
     def allows(self, held: int) -> bool:
         """Whether a worker that holds `held` documents may get another chunk, whatever its size.
 
-        The last chunk may pass the limit: were its size to count, small chunks would slip past a big one for ever.
+        Were the size of the next chunk to count, small ones would slip past a big one for ever. So the last chunk may
+        pass the limit by up to a half of a full one; a worker that holds nothing gets any.
         """
-        return held < self.documents
+        return held == 0 or held + self._chunk // 2 <= self.documents
 
     def observe(self, *, documents: int, held: int, seconds: float) -> None:
         """A call ended well.
@@ -59,9 +63,9 @@ class Limit:
         base = self._base[size] = min(self._base.get(size, seconds), seconds)
         queued = held * (1 - base / seconds) if seconds > 0 else 0.0
         is_binding = held + self._chunk > self._limit
-        if queued < self._chunk and is_binding:
+        if queued < _LEAST_QUEUED_CHUNKS * self._chunk and is_binding:
             self._limit = min(self._most, self._limit + max(1, documents / 2))
-        elif queued > 2 * self._chunk:
+        elif queued > _MOST_QUEUED_CHUNKS * self._chunk:
             self._limit = max(self._least, self._limit * _DECREASE)
         if self._results >= _RESULTS_BETWEEN_MEASUREMENTS:
             self._measured, self._results = {}, 0

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count, cycle
 from random import Random
+from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
@@ -57,7 +58,7 @@ class Client:
         self._url = f"{url}/rerank"
         self._rng = rng
         self._may_be_told = may_be_told
-        self._name = f"{rng.getrandbits(64):x}"
+        self._name = token_hex(8)
         self._numbers = count()
 
     def size(self) -> int:
