@@ -19,6 +19,15 @@ class Keys:
     """
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
+        self.replace(secrets)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are no keys, so that everybody may call."""
+        return not self._names
+
+    def replace(self, secrets: Mapping[str, str]) -> None:
+        """From now on these are the keys."""
         self._names = {name: _digest(secret) for name, secret in secrets.items()}
 
     def name_of(self, authorization: str | None) -> str:

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from app import __version__, log
+from app.auth import Keys
 from app.main import create_app
+from app.reload import Reload
 from app.server import Drain, serve
 from app.settings import Settings, SettingsError, load, warnings_about
+from app.tls import Certificates
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="A rerank gateway in front of vLLM workers.")
 Config = Annotated[
@@ -37,14 +42,14 @@ def main() -> None:
 @cli.command("serve")
 def serve_command(config: Config = None) -> None:
     """Serve until SIGTERM."""
-    settings = _load(config)
-    _serve(settings)
+    _serve(_load(config), partial(load, config))
 
 
 @cli.command()
 def check_config(config: Config = None) -> None:
     """Print the effective settings without secrets, or what is wrong with them."""
     settings = _load(config)
+    _certificates(settings)
     for warning in warnings_about(settings):
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(yaml.safe_dump(settings.shown(), sort_keys=False), nl=False)
@@ -55,7 +60,7 @@ def demo(config: Config = None) -> None:
     """Serve over the embedded worker, and show a first ranking."""
     settings = _load(config)
     threading.Thread(target=_show_ranking, args=(settings,), daemon=True).start()
-    _serve(settings.model_copy(update={"log_format": "console"}))
+    _serve(settings.model_copy(update={"log_format": "console"}), partial(load, config))
 
 
 @cli.command()
@@ -64,12 +69,24 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _serve(settings: Settings) -> None:
+def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
+    """Serve with `settings`; `read` gives them as they are written when SIGHUP comes."""
     log.configure(style=settings.log_format, level=settings.log_level)
     for warning in warnings_about(settings):
         structlog.get_logger().warning("settings", warning=warning)
-    drain = Drain()
-    serve(create_app(settings, drain=drain), settings, drain=drain)
+    certificates = _certificates(settings)
+    drain, keys = Drain(), Keys(settings.keys)
+    app = create_app(settings, drain=drain, keys=keys, certificates=certificates)
+    reload = Reload(read, settings, keys=keys, certificates=certificates)
+    serve(app, settings, drain=drain, tls=certificates.listening, reload=reload)
+
+
+def _certificates(settings: Settings) -> Certificates:
+    try:
+        return Certificates(settings)
+    except SettingsError as exc:
+        typer.echo(str(exc), err=True)
+        raise typer.Exit(2) from None
 
 
 def _load(config: Path | None) -> Settings:
@@ -115,7 +132,8 @@ def _show_ranking(settings: Settings) -> None:
 def _own_url(settings: Settings) -> str:
     """Where this machine finds the gateway: an address that stands for all of them is no destination."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - nothing is bound here
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    scheme = "https" if settings.tls_cert_file else "http"
+    return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
 
 
 def _first_ranking(url: str, headers: dict[str, str]) -> list[dict[str, Any]] | None:
@@ -128,6 +146,7 @@ def _first_ranking(url: str, headers: dict[str, str]) -> list[dict[str, Any]] | 
                 headers=headers,
                 timeout=30,
                 trust_env=False,
+                verify=False,  # noqa: S501 - our own process on this machine, whatever name its certificate has
             )
             response.raise_for_status()
         except httpx.HTTPError:

@@ -1,9 +1,11 @@
 """The composition root: settings in, ASGI application out."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from random import Random
 from secrets import token_bytes
@@ -40,6 +42,7 @@ from app.policy.limit import Limit
 from app.schedule import Schedule
 from app.server import Drain
 from app.settings import Settings
+from app.tls import Certificates
 
 if TYPE_CHECKING:
     from app.cache.redis import RedisTier
@@ -47,12 +50,12 @@ if TYPE_CHECKING:
 LinkFactory = Callable[[str, Settings], WorkerLink]
 
 
-def reach(url: str, settings: Settings) -> WorkerLink:
+def reach(url: str, settings: Settings, tls: ssl.SSLContext | None = None) -> WorkerLink:
     """The link for a worker's URL; `lexical://` is the embedded worker."""
     if url.startswith("lexical://"):
         return LexicalLink()
     key = settings.worker_api_key.get_secret_value() if settings.worker_api_key else None
-    return HttpLink(url, api_key=key, connect_timeout_s=settings.worker_connect_timeout_s)
+    return HttpLink(url, api_key=key, connect_timeout_s=settings.worker_connect_timeout_s, tls=tls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,11 +181,25 @@ def _worker(link: WorkerLink, settings: Settings) -> Worker:
 
 
 def create_app(
-    settings: Settings, *, link_factory: LinkFactory = reach, rng: Random | None = None, drain: Drain | None = None
+    settings: Settings,
+    *,
+    rng: Random | None = None,
+    drain: Drain | None = None,
+    keys: Keys | None = None,
+    certificates: Certificates | None = None,
 ) -> FastAPI:
-    """The gateway as an ASGI application; `drain` is set by the server when it is told to stop."""
-    engine = assemble(settings, link_factory=link_factory, rng=rng)
-    keys = Keys(settings.keys)
+    """The gateway as an ASGI application.
+
+    Args:
+        settings: Checked and frozen.
+        rng: Chance for balancing and jitter.
+        drain: Set by the server when it is told to stop.
+        keys: Who may call; by default those of the settings.
+        certificates: Shown to workers; by default those of the settings.
+    """
+    certificates = certificates or Certificates(settings)
+    engine = assemble(settings, link_factory=partial(reach, tls=certificates.towards_workers), rng=rng)
+    keys = keys or Keys(settings.keys)
     drain = drain or Drain()
 
     @asynccontextmanager

@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import ceil
 
@@ -29,11 +30,12 @@ class Drain:
 class DrainingServer(uvicorn.Server):
     """On SIGTERM it goes on serving for `drain_s`, so that load balancers see readiness fall before the doors close.
 
-    SIGINT skips that wait; a second signal of either kind skips the rest.
+    SIGINT skips that wait; a second signal of either kind skips the rest. SIGHUP calls `reload`.
     """
 
-    def __init__(self, config: uvicorn.Config, *, drain: Drain, drain_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, *, drain: Drain, drain_s: float, reload: Callable[[], None]) -> None:
         super().__init__(config)
+        self._reload = reload
         self._drain = drain
         self._drain_s = drain_s
 
@@ -63,6 +65,7 @@ class DrainingServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, self._stop, sig)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         yield
 
     def _stop(self, sig: signal.Signals) -> None:
@@ -78,8 +81,17 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(app: FastAPI, settings: Settings, *, drain: Drain) -> None:
+def serve(
+    app: FastAPI, settings: Settings, *, drain: Drain, tls: ssl.SSLContext | None, reload: Callable[[], None]
+) -> None:
     """Serve until a signal comes; returns when everything in flight has been answered.
+
+    Args:
+        app: What is served.
+        settings: Where, and how long to wait.
+        drain: Is told when the end has begun.
+        tls: Served with; None serves without TLS.
+        reload: Called at SIGHUP.
 
     Raises:
         SystemExit: with 1 when the address can't be listened on.
@@ -94,8 +106,9 @@ def serve(app: FastAPI, settings: Settings, *, drain: Drain) -> None:
         log_config=None,
         server_header=False,
         http="httptools",
+        ssl_context_factory=(lambda *_: tls) if tls else None,
     )
-    server = DrainingServer(config, drain=drain, drain_s=settings.drain_s)
+    server = DrainingServer(config, drain=drain, drain_s=settings.drain_s, reload=reload)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve())
     structlog.get_logger().info("stopped")

@@ -16,6 +16,8 @@ from app.policy.truncate import Truncation
 from app.work import LongDocuments
 
 PREFIX = "RERANK_"
+# A directory with one file per secret, named like its variable in small letters, as Docker and Kubernetes mount them.
+SECRETS_DIR = f"{PREFIX}SECRETS_DIR"
 # Milvus gives one batch 30 s, its three tries included.
 _MILVUS_PATIENCE_S = 30
 _SHORTEST_SECRET_BYTES = 16
@@ -89,12 +91,25 @@ class Settings(BaseSettings):
         default=120, ge=1, description="how long an idle client connection is kept; Milvus reuses one for up to 90 s"
     )
 
+    tls_cert_file: Path | None = Field(
+        default=None, description="a PEM file with the certificate to listen with; none listens without TLS"
+    )
+    tls_key_file: Path | None = Field(default=None, description="its key; none when the same file holds both")
+    tls_client_ca_file: Path | None = Field(
+        default=None, description="clients must show a certificate from these authorities"
+    )
+
     workers: CommaSeparated = Field(
         default=(),
         repr=False,  # a URL may carry a password
         description="comma-separated URLs of vLLM servers; none means the embedded lexical:// worker",
     )
     worker_api_key: Secret | None = Field(default=None, description="the workers' --api-key")
+    worker_ca_file: Path | None = Field(
+        default=None, description="authorities that certify https workers, beside those the system trusts"
+    )
+    worker_cert_file: Path | None = Field(default=None, description="a PEM file with the certificate shown to workers")
+    worker_key_file: Path | None = Field(default=None, description="its key; none when the same file holds both")
     worker_max_calls: int = Field(default=64, ge=1, le=1024, description="calls in flight per worker at most")
     worker_min_documents: int = Field(
         default=64, ge=1, description="documents in flight per worker where its adaptive limit starts; never below it"
@@ -214,8 +229,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment over what the constructor was given, which is what the file says."""
-        return env_settings, init_settings
+        """The environment over files of secrets, over what the constructor was given: that is what the file says."""
+        return env_settings, file_secret_settings, init_settings
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -256,14 +271,15 @@ class Settings(BaseSettings):
 
 
 def load(config: Path | None = None) -> Settings:
-    """Settings from the environment over `config`.
+    """Settings from the environment over files of secrets over `config`.
 
     Raises:
         SettingsError: names every key at fault, and what it takes.
     """
     written = _read_yaml(config) if config else {}
+    secrets_dir = _secrets_dir(os.environ.get(SECRETS_DIR))
     try:
-        settings = Settings(**written)
+        settings = Settings(_secrets_dir=secrets_dir, **written)
     except ValidationError as exc:
         raise SettingsError("\n".join(_explain(error, config) for error in exc.errors())) from None
     except UnreadableVariable as exc:
@@ -277,7 +293,7 @@ def load(config: Path | None = None) -> Settings:
 
 def warnings_about(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[str]:
     """What is legal but probably not meant: unknown `RERANK_` variables, time limits that Milvus can't wait for."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG"}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG", SECRETS_DIR}
     unknown = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in known]
     found = [f"{name} is no setting{_nearest(name, known)}" for name in unknown]
     if settings.deadline_s >= _MILVUS_PATIENCE_S:
@@ -314,6 +330,14 @@ def _read_keys(path: Path) -> dict[str, str]:
     return keys
 
 
+def _secrets_dir(path: str | None) -> Path | None:
+    if path and not Path(path).is_dir():
+        raise SettingsError(
+            f"{SECRETS_DIR}: {path} is no directory: name one that holds files like rerank_worker_api_key"
+        )
+    return Path(path) if path else None
+
+
 def _read_secret(path: Path) -> bytes:
     try:
         secret = path.read_bytes().strip()
@@ -345,6 +369,7 @@ def _contradictions(settings: Settings) -> Iterable[str]:
         if not _is_worker_url(url):
             yield f"workers: number {number} ({_without_password(url)}) is no URL like http://gpu-1:8000"
     yield from _cache_contradictions(settings)
+    yield from _tls_contradictions(settings)
     for name in sorted(_NEVER_FORWARDED.intersection(settings.forward_fields)):
         yield f"forward_fields: {name} is what the gateway writes itself: leave it out"
     names = [name for model, own in settings.models.items() for name in (model, *own.aliases)]
@@ -363,6 +388,14 @@ def _cache_contradictions(settings: Settings) -> Iterable[str]:
             "redis_url with API keys needs cache_secret_file: without a secret that all replicas share, a key's cached "
             "scores could be told by whoever reaches Redis"
         )
+
+
+def _tls_contradictions(settings: Settings) -> Iterable[str]:
+    for name in ("tls_key_file", "tls_client_ca_file"):
+        if getattr(settings, name) and settings.tls_cert_file is None:
+            yield f"{name} says nothing without tls_cert_file: set that as well"
+    if settings.worker_key_file and settings.worker_cert_file is None:
+        yield "worker_key_file says nothing without worker_cert_file: set that as well"
 
 
 def _is_worker_url(url: str) -> bool:

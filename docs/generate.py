@@ -41,13 +41,20 @@ worker.
 
 - In the environment a setting is called `RERANK_` and its name in capitals: `RERANK_MAX_BATCH=64`.
 - In a YAML file it has its plain name: `max_batch: 64`. Name the file with `--config FILE` or `RERANK_CONFIG=FILE`.
-- The environment wins over the file, the file over the default. An empty variable counts as absent.
+- Secrets may stand in files: `RERANK_SECRETS_DIR` names a directory, as Docker and Kubernetes mount one, with files
+  such as `rerank_worker_api_key`, `rerank_api_keys` or `rerank_redis_url`.
+- The environment wins over those files, they over the YAML file, that over the default. An empty variable counts as
+  absent.
 - A list is comma-separated in the environment and may be a list in the file. `models` is JSON in the environment.
 - Names carry their unit: `_s` is seconds, `_bytes` bytes, `_chars` characters, `_tokens` tokens.
 
 `rerank-gateway check-config` prints what is in force, with secrets as stars, and ends with 0; or it prints one line
 per mistake and ends with 2. A key of the file that is no setting is a mistake; a `RERANK_` variable that is none is a
-warning. Settings are read once, at the start.
+warning.
+
+Settings are read at the start. SIGHUP reads them again: API keys, certificates and the log's level and form hold from
+then on, without a request noticing; what needs a restart is named in the log. A mistake is refused with its reason, and
+everything stays as it was.
 """
 _MODELS = """
 What a worker doesn't tell about a model stands under `models`, by the name workers serve it under (their

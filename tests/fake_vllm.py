@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableSequence
 from contextlib import asynccontextmanager
@@ -77,7 +78,7 @@ class FakeVllm:
         return [call for call in self.calls if call.path in {"/v1/score", "/v1/rerank"} and not call.is_probe]
 
     @asynccontextmanager
-    async def running(self, port: int = 0) -> AsyncIterator["FakeVllm"]:
+    async def running(self, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator["FakeVllm"]:
         tasks: set[asyncio.Task[None]] = set()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,9 +86,9 @@ class FakeVllm:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        server = await asyncio.start_server(accept, "127.0.0.1", port, limit=2**26)
+        server = await asyncio.start_server(accept, "127.0.0.1", port, limit=2**26, ssl=tls)
         host, bound = server.sockets[0].getsockname()[:2]
-        self.url = f"http://{host}:{bound}"
+        self.url = f"{'https' if tls else 'http'}://{host}:{bound}"
         try:
             yield self
         finally:

@@ -24,7 +24,7 @@ from app.api.answers import InternalError
 from app.cli import cli
 from app.errors import RerankError
 from app.main import assemble, create_app
-from app.settings import PREFIX, ModelSettings, Settings
+from app.settings import PREFIX, SECRETS_DIR, ModelSettings, Settings
 from tests.running import serving, until_ready
 
 ROOT = Path(__file__).parent.parent
@@ -81,7 +81,7 @@ def test_the_readme_begins_with_one_sentence_and_the_two_commands():
 
 
 def test_every_setting_that_is_named_exists():
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG"}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG", SECRETS_DIR}
     for where, found in named(r"\bRERANK_[A-Z][A-Z_]*").items():
         assert found <= known, where
 

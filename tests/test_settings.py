@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app.settings import Settings, SettingsError, load, parse_keys, warnings_about
 
@@ -320,3 +320,29 @@ def test_shown_settings_are_plain_values(tmp_path: Path):
 def test_every_setting_says_what_it_takes():
     for name, known in Settings.model_fields.items():
         assert known.description, name
+
+
+def test_secrets_may_stand_in_files_of_a_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "rerank_worker_api_key").write_text("from-file\n")
+    (tmp_path / "rerank_api_keys").write_text("milvus:hush")
+    monkeypatch.setenv("RERANK_SECRETS_DIR", str(tmp_path))
+    settings = load()
+    assert settings.worker_api_key
+    assert settings.worker_api_key.get_secret_value() == "from-file"
+    assert settings.keys == {"milvus": "hush"}
+    monkeypatch.setenv("RERANK_WORKER_API_KEY", "from-environment")
+    assert load().worker_api_key == SecretStr("from-environment")
+    assert not warnings_about(load())
+
+
+def test_a_directory_of_secrets_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("RERANK_SECRETS_DIR", str(tmp_path / "missing"))
+    with pytest.raises(SettingsError, match=r"RERANK_SECRETS_DIR: .*missing is no directory: name one"):
+        load()
+
+
+@pytest.mark.parametrize("alone", ["TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "WORKER_KEY_FILE"])
+def test_a_key_without_its_certificate_is_refused(monkeypatch: pytest.MonkeyPatch, alone: str):
+    monkeypatch.setenv(f"RERANK_{alone}", "/some/file.pem")
+    with pytest.raises(SettingsError, match=f"{alone.lower()} says nothing without"):
+        load()

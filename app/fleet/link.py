@@ -2,6 +2,7 @@
 
 import base64
 import re
+import ssl
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
@@ -73,14 +74,23 @@ class HttpLink:
             sent as Basic auth.
         api_key: The server's `--api-key`.
         connect_timeout_s: Time for a connection to come about.
+        tls: How the certificate of an https server is checked, and which is shown; None for what the system trusts.
     """
 
-    def __init__(self, url: str, *, api_key: str | None = None, connect_timeout_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        connect_timeout_s: float = 2.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.url, self.name, basic = _read_url(url)
         self._headers = {"Content-Type": "application/json"}
         if api_key or basic:
             self._headers["Authorization"] = f"Bearer {api_key}" if api_key else basic
         self._connect_timeout_s = connect_timeout_s
+        self._tls = tls
         self._has_score_route = True
         self._session: aiohttp.ClientSession | None = None
         self._rare: httpx.AsyncClient | None = None
@@ -134,6 +144,8 @@ class HttpLink:
             ) as response:
                 answered = True
                 return response.status, response.headers, await self._read_body(response)
+        except (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError) as exc:
+            raise self._distrust() from exc
         except aiohttp.ClientConnectorError as exc:
             raise Unreachable(f"{self.name} refused the connection") from exc
         except (aiohttp.ConnectionTimeoutError, TimeoutError) as exc:
@@ -161,21 +173,35 @@ class HttpLink:
             limits = httpx.Limits(keepalive_expiry=_IDLE_CONNECTION_S)
             # Like the scoring calls, these don't go through a proxy of the environment.
             self._rare = httpx.AsyncClient(
-                base_url=self.url, headers=self._headers, timeout=timeout, limits=limits, trust_env=False
+                base_url=self.url,
+                headers=self._headers,
+                timeout=timeout,
+                limits=limits,
+                trust_env=False,
+                verify=self._tls or True,
             )
         try:
             response = await self._rare.request(method, path, content=content)
         except httpx.TransportError as exc:
+            if _is_about_tls(exc):
+                raise self._distrust() from exc
             what = "the connection was refused" if isinstance(exc, httpx.ConnectError) else type(exc).__name__
             raise Unreachable(f"{self.name} didn't answer {path}: {what}") from exc
         self._check(response.status_code, response.headers, response.content)
         return self._decode(response.content)
 
+    def _distrust(self) -> Misconfigured:
+        """TLS didn't come about."""
+        return Misconfigured(
+            f"{self.name} and the gateway don't trust each other; check the certificates in RERANK_WORKER_CA_FILE and "
+            "RERANK_WORKER_CERT_FILE, and whether its URL has the name in its own"
+        )
+
     def _connections(self) -> aiohttp.ClientSession:
         # Made at the first call, since a session belongs to the loop it is made in.
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S, ssl=self._tls or True),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
                 auto_decompress=True,
                 skip_auto_headers=("User-Agent",),
@@ -249,6 +275,11 @@ def _rerank_call(chunk: Chunk) -> bytes:
 def _is_missing_route(status: int, body: bytes) -> bool:
     """An unknown route is `{"detail"}` with 404 or 405; an unknown model is 404 with `{"error"}`."""
     return status in {404, 405} and b'"error"' not in body
+
+
+def _is_about_tls(exc: BaseException | None) -> bool:
+    """Whether a failed connection failed for its certificates; httpx tells only through what it came from."""
+    return exc is not None and (isinstance(exc, ssl.SSLError) or _is_about_tls(exc.__cause__ or exc.__context__))
 
 
 def _message_of(body: bytes) -> str:

@@ -83,7 +83,8 @@ async def running(command: str, *workers: FakeVllm, **settings: str) -> AsyncIte
     process = await asyncio.create_subprocess_exec(
         COMMAND, command, stdout=PIPE, stderr=STDOUT, env=_environment(given)
     )
-    gateway = Running(process, f"http://127.0.0.1:{port}")
+    scheme = "https" if "TLS_CERT_FILE" in settings else "http"
+    gateway = Running(process, f"{scheme}://127.0.0.1:{port}")
     reading = asyncio.create_task(gateway.read())
     try:
         yield gateway
