@@ -1,6 +1,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEPLOY_VENV := .venv-deploy
+RULES := deploy/kubernetes/components/monitoring/prometheusrule.yaml
+DOCKER ?= docker
+IMAGE ?= rerank-gateway:local
 
 .DEFAULT_GOAL := help
 
@@ -33,6 +37,29 @@ live: install  ## tests against two real vLLM workers on CPU; installs vLLM (2.4
 chaos: install  ## the long form of the chaos suite: every fault for 10 s and more, without hedging and with it
 	$(BIN)/python -m tests.chaos
 
+$(DEPLOY_VENV)/.installed: deploy/requirements.txt
+	$(PYTHON) -m venv $(DEPLOY_VENV)
+	$(DEPLOY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+.PHONY: deploy-install
+deploy-install: $(DEPLOY_VENV)/.installed
+
+.PHONY: deploy-check
+deploy-check: deploy-install  ## manifests, compose files and Dockerfile against schemas, scanners and our own policies
+	$(DEPLOY_VENV)/bin/python -m pytest deploy/checks
+
+.PHONY: manifests
+manifests:  ## write the manifest of the alerting rules anew
+	{ sed '/^spec:/q' $(RULES); sed 's/^\(.\)/  \1/' deploy/monitoring/rules.yaml; } >$(RULES).new
+	mv $(RULES).new $(RULES)
+
+.PHONY: image
+image:  ## build the container image
+	$(DOCKER) build $(IMAGE_FLAGS) --tag $(IMAGE) \
+		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)" \
+		--build-arg REVISION="$$(git rev-parse HEAD)" .
+
 .PHONY: check
 check: install  ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -52,3 +79,5 @@ docs: install  ## write docs/configuration.md anew
 lock: install  ## pin requirements anew, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header deploy/requirements.in -o deploy/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header deploy/requirements-build.in -o deploy/requirements-build.txt

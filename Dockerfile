@@ -1,0 +1,37 @@
+# The gateway and Python, nothing else; it runs as no user of the machine, on a read-only root, without capabilities.
+# `make image` builds it. PYTHON_IMAGE may be any image with Python 3.11 or newer: a digest, or a mirror's.
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS build
+WORKDIR /src
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_QUIET=1
+COPY requirements.txt deploy/requirements-build.txt ./
+RUN python3 -m venv /opt/build \
+    && /opt/build/bin/pip install --require-hashes -r requirements-build.txt \
+    && python3 -m venv --without-pip /opt/gateway \
+    && /opt/build/bin/pip --python /opt/gateway/bin/python install --require-hashes -r requirements.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /opt/build/bin/pip --python /opt/gateway/bin/python install --no-index --no-deps /wheels/*.whl
+
+FROM ${PYTHON_IMAGE}
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="rerank-gateway" \
+      org.opencontainers.image.description="A /v1/rerank gateway in front of vLLM workers" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /opt/gateway /opt/gateway
+ENV PATH=/opt/gateway/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    RERANK_HOST=0.0.0.0
+# A number, for Kubernetes can't tell by a name that it isn't root.
+USER 10001:10001
+EXPOSE 8080
+# Liveness only: a gateway whose workers are gone answers by itself, and restarting it would not bring them back.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
+    CMD ["python", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('RERANK_PORT') or 8080), timeout=3); c.request('GET', '/livez'); exit(c.getresponse().status != 200)"]
+ENTRYPOINT ["rerank-gateway"]
+CMD ["serve"]
