@@ -34,11 +34,6 @@ _DOCUMENTS = [
 ]
 
 
-def main() -> None:
-    """Run the command."""
-    cli()
-
-
 @cli.command("serve")
 def serve_command(config: Config = None) -> None:
     """Serve until SIGTERM."""

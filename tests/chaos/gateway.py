@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 
-from app.cli import main
+from app.entry import main
 
 
 def _end_with_stdin() -> None:

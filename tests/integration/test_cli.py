@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import signal
+import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
@@ -111,3 +112,20 @@ async def test_the_demo_shows_no_key_and_ranks_with_the_workers_that_are_set():
         assert f"curl {demo.url}/v1/rerank" in demo.text
         assert "no neural model" not in demo.text
         assert len(worker.scored) == 1
+
+
+async def test_sigterm_in_the_middle_of_the_start_ends_it():
+    """As the first process of a container it would otherwise ignore the signal."""
+    code = """
+import os, signal, sys
+from app.entry import main
+class Terminate:
+    def find_spec(self, name, path, target=None):
+        if name == "app.cli":
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Terminate())
+main()
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=PIPE, stderr=PIPE)
+    out, err = await process.communicate()
+    assert (process.returncode, out, err) == (128 + signal.SIGTERM, b"", b"")
