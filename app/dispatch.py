@@ -25,6 +25,7 @@ from app.policy.hedge import HEDGE_AT_SHARE, HEDGE_RATIO, HEDGE_RESERVE, hedge_a
 from app.policy.latency import Latencies, attempt_limit_s, patience_s
 from app.schedule import Schedule, Slot
 from app.settings import Settings
+from app.spans import current_span
 from app.work import Answer, Chunk, Fingerprint, Tally
 
 # Times the limit of a silent worker: how long one that answers others meanwhile may take.
@@ -78,18 +79,8 @@ class Dispatch:
             OutOfTime: the deadline passed while a worker worked.
             Overloaded, FingerprintGone, NoWorker, BadGateway: see `Schedule.slot`.
         """
-        try:
-            return await self._score_whole(chunk, tally)
-        except ChunkTooBig:
-            return await self._score_halves(chunk, tally)
-        except WorkerError as error:
-            if not retry.objects_to_content(error):
-                raise
-            if len(chunk.pairs) == 1:
-                return Answer([math.nan], 0, {0: error})
-            if not self._retries.withdraw(_now()):
-                raise
-            return await self._score_halves(chunk, tally)
+        with current_span.get().chunk(chunk):
+            return await self._score(chunk, tally)
 
     async def count_tokens(self, text: str, fingerprint: Fingerprint, deadline: float) -> int:
         """The tokens `text` has for a model; an estimate when no worker counts them (old releases have no /tokenize).
@@ -106,6 +97,21 @@ class Dispatch:
             except WorkerError:
                 continue
         return likely_tokens(text)
+
+    async def _score(self, chunk: Chunk, tally: Tally) -> Answer:
+        """The chunk's scores, from one call or from its halves."""
+        try:
+            return await self._score_whole(chunk, tally)
+        except ChunkTooBig:
+            return await self._score_halves(chunk, tally)
+        except WorkerError as error:
+            if not retry.objects_to_content(error):
+                raise
+            if len(chunk.pairs) == 1:
+                return Answer([math.nan], 0, {0: error})
+            if not self._retries.withdraw(_now()):
+                raise
+            return await self._score_halves(chunk, tally)
 
     async def _score_whole(self, chunk: Chunk, tally: Tally) -> Answer:
         """The chunk's scores from one worker: attempts until one succeeds, or no further one can help."""
@@ -160,6 +166,7 @@ class Dispatch:
         """One call on one worker, and what it teaches about that worker."""
         chunk, worker, began = chain.chunk, slot.worker, _now()
         tally.attempts += 1
+        span = current_span.get().attempt(kind)
         outcome = "abandoned"
         try:
             async with self._patience(slot, chunk, began):
@@ -182,6 +189,7 @@ class Dispatch:
             raise
         finally:
             self._metrics.attempt(worker.name, kind, outcome)
+            span.end(outcome)
         return answer
 
     def _patience(self, slot: Slot, chunk: Chunk, now: float) -> AbstractAsyncContextManager[object]:

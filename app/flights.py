@@ -20,15 +20,17 @@ from app.policy.merge import merge
 from app.policy.split import split
 from app.schedule import Schedule
 from app.settings import Settings
+from app.spans import Span, current_span
 from app.work import Answer, Chunk, Tally
 
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """A chunk under way, and how many requests wait for it."""
+    """A chunk under way, the span of the request that started it, and how many requests wait for it."""
 
     chunk: Chunk
     task: asyncio.Task[Answer]
+    span: Span
     waiting: int = 0
 
 
@@ -75,6 +77,8 @@ class Flights:
                 when the deadline passes while another request's flight is waited for.
         """
         joined, own = self._sort(chunk)
+        for span in {flight.span for flight in joined}:
+            current_span.get().joins(span)
         with self._admitted(chunk, len(own)):
             pieces = self._split(chunk, own)
             started = [self._start(chunk.part(piece), tally) for piece in pieces]
@@ -127,7 +131,7 @@ class Flights:
         return [[own[index] for index in piece] for piece in pieces]
 
     def _start(self, chunk: Chunk, tally: Tally) -> _Flight:
-        flight = _Flight(chunk, asyncio.create_task(self._dispatch.score(chunk, tally)))
+        flight = _Flight(chunk, asyncio.create_task(self._dispatch.score(chunk, tally)), current_span.get())
         for digest in chunk.digests:
             self._under_way.setdefault(digest, flight)
         flight.task.add_done_callback(lambda _: self._end(flight))

@@ -24,7 +24,8 @@ def configure(*, style: Literal["json", "console"], level: str) -> None:
     structlog.configure(
         processors=[*stamp, render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        # It writes a line at once, while print writes its end by itself: threads of libraries would get in between.
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stdout)

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -43,6 +43,7 @@ from app.schedule import Schedule
 from app.server import Drain
 from app.settings import Settings
 from app.tls import Certificates
+from app.spans import Traces
 
 if TYPE_CHECKING:
     from app.cache.redis import RedisTier
@@ -201,6 +202,7 @@ def create_app(
     engine = assemble(settings, link_factory=partial(reach, tls=certificates.towards_workers), rng=rng)
     keys = keys or Keys(settings.keys)
     drain = drain or Drain()
+    traces = _traces(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -209,7 +211,7 @@ def create_app(
                 "no_workers_configured",
                 advice="RERANK_WORKERS is empty: scores are lexical word matching, not a neural model",
             )
-        async with engine.running():
+        async with aclosing(traces), engine.running():
             yield
 
     app = FastAPIOffline(
@@ -219,9 +221,16 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        # FastAPI would write query strings and the messages of errors into spans and logs of its own.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     rerank = RerankApi(
-        gateway=engine.gateway, intake=Intake(settings), keys=keys, settings=settings, metrics=engine.metrics
+        gateway=engine.gateway,
+        intake=Intake(settings),
+        keys=keys,
+        settings=settings,
+        metrics=engine.metrics,
+        traces=traces,
     )
     app.include_router(rerank.router())
     app.include_router(
@@ -236,6 +245,15 @@ def create_app(
     app.add_exception_handler(HTTPException, _unknown_place)
     app.add_middleware(Door, is_draining=lambda: drain.has_begun)
     return app
+
+
+def _traces(settings: Settings) -> Traces:
+    if not settings.traces:
+        return Traces()
+    # An extra: not everybody has what this loads.
+    from app.tracing import ExportedTraces  # noqa: PLC0415
+
+    return ExportedTraces()
 
 
 async def _unknown_place(request: Request, exc: Exception) -> Response:

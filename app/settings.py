@@ -1,6 +1,7 @@
 """Every setting: `RERANK_` environment over a YAML file, checked once, frozen."""
 
 import difflib
+import importlib.util
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -219,6 +220,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="lines below it are dropped"
     )
+    traces: bool = Field(
+        default=False,
+        description="on exports spans to OTEL_EXPORTER_OTLP_ENDPOINT, over OTLP/HTTP; needs the extra traces",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -370,6 +375,8 @@ def _contradictions(settings: Settings) -> Iterable[str]:
             yield f"workers: number {number} ({_without_password(url)}) is no URL like http://gpu-1:8000"
     yield from _cache_contradictions(settings)
     yield from _tls_contradictions(settings)
+    if settings.traces and not _has_exporter():
+        yield "traces is on, but what it needs isn't installed: pip install 'rerank-gateway[traces]'"
     for name in sorted(_NEVER_FORWARDED.intersection(settings.forward_fields)):
         yield f"forward_fields: {name} is what the gateway writes itself: leave it out"
     names = [name for model, own in settings.models.items() for name in (model, *own.aliases)]
@@ -396,6 +403,14 @@ def _tls_contradictions(settings: Settings) -> Iterable[str]:
             yield f"{name} says nothing without tls_cert_file: set that as well"
     if settings.worker_key_file and settings.worker_cert_file is None:
         yield "worker_key_file says nothing without worker_cert_file: set that as well"
+
+
+def _has_exporter() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        # Not even a parent of it is there.
+        return False
 
 
 def _is_worker_url(url: str) -> bool:

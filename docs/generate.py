@@ -19,7 +19,7 @@ _SECTIONS = {
     "cache": "Cache",
     "max_body_bytes": "Request bodies",
     "api_keys": "API keys",
-    "drain_s": "Stopping and logs",
+    "drain_s": "Stopping, logs and traces",
 }
 _KINDS = {
     "integer": "whole number",
@@ -83,6 +83,7 @@ These are refused at the start, with a message that names the settings:
 - one name for two models, as a name or an alias;
 - a worker that is no `http://` or `https://` URL (nor `lexical://`);
 - in `forward_fields`, a field that the gateway writes itself, such as `model` or `documents`;
+- `traces` where the extra isn't installed;
 - a key file without a key, or a key with an empty secret.
 
 A `deadline_s` of 30 or more is only warned about: Milvus has given up by then.

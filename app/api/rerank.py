@@ -23,6 +23,7 @@ from app.errors import BadInput, RerankError
 from app.gateway import Gateway
 from app.metrics import Metrics
 from app.settings import Settings
+from app.spans import Traces, current_span
 from app.work import CacheUse, Caller, Pairs, RerankRequest, Tally
 
 ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
@@ -55,12 +56,15 @@ class _Visit:
 class RerankApi:
     """Serves every route that scores."""
 
-    def __init__(self, *, gateway: Gateway, intake: Intake, keys: Keys, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, *, gateway: Gateway, intake: Intake, keys: Keys, settings: Settings, metrics: Metrics, traces: Traces
+    ) -> None:
         self._gateway = gateway
         self._intake = intake
         self._keys = keys
         self._settings = settings
         self._metrics = metrics
+        self._traces = traces
         self._log = structlog.get_logger()
 
     def router(self) -> APIRouter:
@@ -71,7 +75,11 @@ class RerankApi:
         return router
 
     async def serve(self, request: Request) -> Response:
-        """Answer one request, log it and count it."""
+        """Answer one request, log it, count it and trace it."""
+        with self._traces.request(request):
+            return await self._answer(request)
+
+    async def _answer(self, request: Request) -> Response:
         path = request.url.path
         visit = _Visit(
             path=path,
@@ -164,6 +172,7 @@ class RerankApi:
     def _record(self, visit: _Visit, status: int, **more: str) -> None:
         seconds = perf_counter() - visit.started
         self._metrics.request(visit.path, visit.dialect.name, status, seconds)
+        current_span.get().served(status, visit.dialect.name, visit.tally)
         self._log.info(
             "request",
             request_id=visit.request_id,

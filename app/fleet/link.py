@@ -13,6 +13,7 @@ import httpx
 import orjson
 
 from app.errors import BadAnswer, Busy, Dropped, Misconfigured, Refused, Unavailable, Unreachable, Vanished
+from app.spans import current_span
 from app.work import Answer, Chunk
 
 # vLLM closes idle connections after 5 s; one that we let go first can't die under a call.
@@ -136,13 +137,16 @@ class HttpLink:
 
     async def _post(self, path: str, body: bytes, request_id: str) -> tuple[int, Any, bytes]:
         """Send one call and read its whole answer; what aiohttp raises becomes a `WorkerError` here."""
-        headers = self._headers | {"X-Request-Id": request_id}
+        span = current_span.get()
+        span.posts(self.url, path)
+        headers = {**self._headers, "X-Request-Id": request_id, **span.headers}
         answered = False
         try:
             async with self._connections().post(
                 self.url + path, data=body, headers=headers, allow_redirects=False
             ) as response:
                 answered = True
+                span.answered(response.status)
                 return response.status, response.headers, await self._read_body(response)
         except (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError) as exc:
             raise self._distrust() from exc
