@@ -42,8 +42,8 @@ from app.policy.limit import Limit
 from app.schedule import Schedule
 from app.server import Drain
 from app.settings import Settings
-from app.tls import Certificates
 from app.spans import Traces
+from app.tls import Certificates
 
 if TYPE_CHECKING:
     from app.cache.redis import RedisTier
