@@ -223,7 +223,7 @@ def create_app(
 
 async def _unknown_place(request: Request, exc: Exception) -> Response:
     """404 and 405 in the shape all other errors have."""
-    path = request.url.path
+    path = request.scope["path"]
     if isinstance(exc, HTTPException) and exc.status_code == WrongMethod.status:
         error: RerankError = WrongMethod(f"{request.method} is not served here: see /docs.")
     else:
