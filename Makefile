@@ -45,7 +45,7 @@ format: install  ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: install  ## write docs/configuration.md anew
+docs: install  ## write docs/configuration.md and docs/metrics.md anew
 	$(BIN)/python docs/generate.py
 
 .PHONY: lock

@@ -101,6 +101,7 @@ def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Rand
         interval_s=settings.probe_interval_s,
         timeout_s=settings.probe_timeout_s,
         changed=fleet.change,
+        metrics=metrics,
         rng=rng,
     )
     schedule = Schedule(fleet, no_worker_wait_s=settings.no_worker_wait_s, rng=rng)
@@ -124,7 +125,15 @@ def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Rand
         settings=settings,
         metrics=metrics,
     )
-    metrics.watch(fleet=fleet, schedule=schedule, admission=admission, flights=flights, memory=cache.memory)
+    metrics.watch(
+        fleet=fleet,
+        schedule=schedule,
+        admission=admission,
+        dispatch=dispatch,
+        flights=flights,
+        memory=cache.memory,
+        shared=shared,
+    )
     return Engine(
         fleet=fleet,
         probe=probe,
@@ -203,9 +212,9 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    rerank = RerankApi(
-        gateway=engine.gateway, intake=Intake(settings), keys=keys, settings=settings, metrics=engine.metrics
-    )
+    intake = Intake(settings)
+    engine.metrics.watch_intake(intake)
+    rerank = RerankApi(gateway=engine.gateway, intake=intake, keys=keys, settings=settings, metrics=engine.metrics)
     app.include_router(rerank.router())
     app.include_router(
         service_router(
