@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
 
 $(VENV)/.installed: requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,10 @@ live: install  ## tests against two real vLLM workers on CPU; installs vLLM (2.4
 .PHONY: chaos
 chaos: install  ## the long form of the chaos suite: every fault for 10 s and more, without hedging and with it
 	$(BIN)/python -m tests.chaos
+
+.PHONY: monitoring-check
+monitoring-check:  ## alert rules, their tests and Prometheus's configuration; installs promtool when it is missing
+	deploy/monitoring/check
 
 .PHONY: check
 check: install  ## formatting, lint and types
