@@ -10,7 +10,7 @@ IMAGE ?= rerank-gateway:local
 
 .PHONY: help
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
 
 $(VENV)/.installed: requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -60,6 +60,10 @@ image:  ## build the container image
 		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)" \
 		--build-arg REVISION="$$(git rev-parse HEAD)" .
 
+.PHONY: monitoring-check
+monitoring-check:  ## alert rules, their tests and Prometheus's configuration; installs promtool when it is missing
+	deploy/monitoring/check
+
 .PHONY: check
 check: install  ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -72,7 +76,7 @@ format: install  ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: install  ## write docs/configuration.md anew
+docs: install  ## write docs/configuration.md and docs/metrics.md anew
 	$(BIN)/python docs/generate.py
 
 .PHONY: lock

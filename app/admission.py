@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.errors import Overloaded
-from app.policy.admission import shed_for_s
+from app.policy.admission import shed
 from app.schedule import Schedule
 from app.settings import Settings
 from app.work import Caller, Fingerprint
@@ -44,7 +44,7 @@ class Admission:
         """
         self._check_limits(caller.key, documents)
         outlook = self._schedule.outlook(caller.key, documents, fingerprint)
-        seconds = shed_for_s(
+        refusal = shed(
             documents=documents,
             before=outlook.before,
             per_s=outlook.per_s,
@@ -52,9 +52,9 @@ class Admission:
             is_overload=outlook.is_overload,
             burst_s=self._settings.max_queue_wait_s,
         )
-        if seconds is not None:
+        if refusal:
             message = f"{outlook.before} documents wait before these {documents}: too many."
-            raise Overloaded(message, retry_after_s=seconds)
+            raise Overloaded(message, reason=refusal.reason, retry_after_s=refusal.for_s)
         self._pending[caller.key] += documents
         try:
             yield
@@ -70,7 +70,7 @@ class Admission:
         # A request that is alone is let in whatever its size: it would never get in otherwise.
         if most_per_key and own and own + documents > most_per_key:
             message = f"The key {key} has {own} documents pending; {documents} more pass its limit of {most_per_key}."
-            raise Overloaded(message, retry_after_s=1.0)
+            raise Overloaded(message, reason="key", retry_after_s=1.0)
         if everybody and everybody + documents > limits.max_pending_documents:
             message = f"{everybody} documents are pending; {documents} more pass the limit."
-            raise Overloaded(message, retry_after_s=1.0)
+            raise Overloaded(message, reason="pending", retry_after_s=1.0)

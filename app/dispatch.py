@@ -16,6 +16,7 @@ from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
 from app.fleet.worker import Worker
 from app.metrics import Metrics
+from app.metrics.catalog.workers import Kind
 from app.parallel import in_parallel
 from app.patience import patience_with
 from app.policy import retry
@@ -68,6 +69,11 @@ class Dispatch:
         self._hedging = Budget(ratio=HEDGE_RATIO, reserve=HEDGE_RESERVE)
         self._latencies: defaultdict[Fingerprint, Latencies] = defaultdict(Latencies)
 
+    @property
+    def retries_left(self) -> int:
+        """Retries that the budget would pay for now."""
+        return int(self._retries.left(_now()))
+
     async def score(self, chunk: Chunk, tally: Tally) -> Answer:
         """The chunk's scores, from whichever worker gives them.
 
@@ -109,7 +115,7 @@ class Dispatch:
                 raise
             if len(chunk.pairs) == 1:
                 return Answer([math.nan], 0, {0: error})
-            if not self._retries.withdraw(_now()):
+            if not self._pays_for_retry():
                 raise
             return await self._score_halves(chunk, tally)
 
@@ -135,8 +141,12 @@ class Dispatch:
 
     async def _attempt(self, chain: "_Chain", tally: Tally) -> Answer:
         """One try, with a hedge when hedging is on and the first worker takes unusually long."""
+        queued_at = _now()
         async with self._schedule.slot(chain.chunk, avoid=chain.tried) as slot:
-            kind = "retry" if chain.tried else "first"
+            waited_s = _now() - queued_at
+            self._metrics.queued(waited_s)
+            tally.queue_s = max(tally.queue_s, waited_s)
+            kind: Kind = "retry" if chain.tried else "first"
             if not chain.tried:
                 self._retries.deposit()
                 self._hedging.deposit()
@@ -162,7 +172,7 @@ class Dispatch:
             chain.tried.add(slot.worker)
             return await self._call(slot, chain, "hedge", tally)
 
-    async def _call(self, slot: Slot, chain: "_Chain", kind: str, tally: Tally) -> Answer:
+    async def _call(self, slot: Slot, chain: "_Chain", kind: Kind, tally: Tally) -> Answer:
         """One call on one worker, and what it teaches about that worker."""
         chunk, worker, began = chain.chunk, slot.worker, _now()
         tally.attempts += 1
@@ -188,7 +198,7 @@ class Dispatch:
             self._report(slot, chain, error)
             raise
         finally:
-            self._metrics.attempt(worker.name, kind, outcome)
+            self._metrics.attempt(worker.name, kind, outcome, documents=len(chunk.pairs), seconds=_now() - began)
             span.end(outcome)
         return answer
 
@@ -257,7 +267,14 @@ class Dispatch:
             another_worker=self._has_another_worker(chain),
             max_attempts=self._max_attempts,
         )
-        return allowed and (retry.is_free(error) or self._retries.withdraw(_now()))
+        return allowed and (retry.is_free(error) or self._pays_for_retry())
+
+    def _pays_for_retry(self) -> bool:
+        """Whether the budget has paid for one more try."""
+        is_paid = self._retries.withdraw(_now())
+        if not is_paid:
+            self._metrics.retry_denied()
+        return is_paid
 
     def _pause_s(self, chain: "_Chain") -> float:
         return retry.pause_s(tries=chain.tries, another_worker=self._has_another_worker(chain), rng=self._rng)

@@ -29,7 +29,9 @@
 A `WorkerError` never reaches a client: the dispatcher goes elsewhere, and `told_to_client` translates the last one.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+ShedReason = Literal["queue", "deadline", "pending", "key", "bytes"]
 
 
 class RerankError(Exception):
@@ -108,10 +110,21 @@ class WrongMediaType(RerankError):
 
 
 class Overloaded(RerankError):
-    """The gateway holds as much work as it can finish in time."""
+    """The gateway holds as much work as it can finish in time.
+
+    Args:
+        message: As for every error.
+        reason: Too long a queue, or one that outlasts the deadline; too many documents pending in all, or of the key;
+            too many bytes of bodies.
+        retry_after_s: As for every error.
+    """
 
     status = 429
     type = "RateLimitError"
+
+    def __init__(self, message: str, *, reason: ShedReason, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.reason = reason
 
 
 class BadGateway(RerankError):

@@ -56,5 +56,5 @@ class Fallback:
         mark = Fingerprint(LEXICAL, "", 0, "", "")
         chunk = Chunk(pairs=request.pairs, fingerprint=mark, fields={}, pair_tokens=(), caller=caller, tokens=0)
         answer = await self._link.score(chunk)
-        self._metrics.documents("fallback", len(request.pairs))
+        self._metrics.degraded(len(request.pairs))
         return Scored(model=request.model or LEXICAL, scores=answer.scores, tokens=0, degraded=LEXICAL)

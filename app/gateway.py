@@ -146,6 +146,7 @@ class Gateway:
     def _complete(self, answer: Answer, model: str) -> Scored:
         """The answer with a score for every document, as far as settings allow that where workers refused one."""
         scored = [score for place, score in enumerate(answer.scores) if place not in answer.refused]
+        self._metrics.document_errors(len(answer.refused))
         if answer.refused and (self._settings.document_errors == "error" or not scored):
             raise _named(answer.refused)
         self._metrics.documents("refused", len(answer.refused))

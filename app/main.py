@@ -105,6 +105,7 @@ def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Rand
         interval_s=settings.probe_interval_s,
         timeout_s=settings.probe_timeout_s,
         changed=fleet.change,
+        metrics=metrics,
         rng=rng,
     )
     schedule = Schedule(fleet, no_worker_wait_s=settings.no_worker_wait_s, rng=rng)
@@ -128,7 +129,15 @@ def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Rand
         settings=settings,
         metrics=metrics,
     )
-    metrics.watch(fleet=fleet, schedule=schedule, admission=admission, flights=flights, memory=cache.memory)
+    metrics.watch(
+        fleet=fleet,
+        schedule=schedule,
+        admission=admission,
+        dispatch=dispatch,
+        flights=flights,
+        memory=cache.memory,
+        shared=shared,
+    )
     return Engine(
         fleet=fleet,
         probe=probe,
@@ -224,9 +233,11 @@ def create_app(
         # FastAPI would write query strings and the messages of errors into spans and logs of its own.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    intake = Intake(settings)
+    engine.metrics.watch_intake(intake)
     rerank = RerankApi(
         gateway=engine.gateway,
-        intake=Intake(settings),
+        intake=intake,
         keys=keys,
         settings=settings,
         metrics=engine.metrics,
@@ -258,7 +269,7 @@ def _traces(settings: Settings) -> Traces:
 
 async def _unknown_place(request: Request, exc: Exception) -> Response:
     """404 and 405 in the shape all other errors have."""
-    path = request.url.path
+    path = request.scope["path"]
     if isinstance(exc, HTTPException) and exc.status_code == WrongMethod.status:
         error: RerankError = WrongMethod(f"{request.method} is not served here: see /docs.")
     else:

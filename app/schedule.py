@@ -93,6 +93,11 @@ class Schedule:
         """Chunks that wait for a slot."""
         return sum(len(line.queue) for line in self._lines.values())
 
+    @property
+    def waiting_documents(self) -> int:
+        """Documents of the chunks that wait for a slot."""
+        return sum(line.queue.documents for line in self._lines.values())
+
     def outlook(self, key: str, documents: int, fingerprint: Fingerprint) -> Outlook:
         """What a new request of `documents` would meet."""
         line = self._lines.get(fingerprint)
@@ -181,7 +186,7 @@ class Schedule:
             self._forget(waiter)
             if isinstance(exc, TimeoutError):
                 message = "The workers are busy: no slot came free in time. Send less at once, or add workers."
-                raise Overloaded(message, retry_after_s=1.0) from None
+                raise Overloaded(message, reason="deadline", retry_after_s=1.0) from None
             raise
         finally:
             del self._waiting[waiter.chunk]

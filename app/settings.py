@@ -220,6 +220,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="lines below it are dropped"
     )
+    slow_request_s: float = Field(
+        default=5.0, gt=0, description="a request that takes longer is logged as a warning, with where the time went"
+    )
     traces: bool = Field(
         default=False,
         description="on exports spans to OTEL_EXPORTER_OTLP_ENDPOINT, over OTLP/HTTP; needs the extra traces",

@@ -142,7 +142,10 @@ class Answer(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """What one request has cost so far, for its log line; it counts on when the request fails."""
+    """What one request has cost so far, for its log line; it counts on when the request fails.
+
+    Its chunks wait side by side: `queue_s` is the longest wait for a slot, not the sum of all.
+    """
 
     model: str = ""
     documents: int = 0
@@ -150,6 +153,7 @@ class Tally:
     cache_s: float = 0.0
     joined: int = 0
     workers_s: float = 0.0
+    queue_s: float = 0.0
     chunks: int = 0
     attempts: int = 0
 

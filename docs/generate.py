@@ -1,14 +1,16 @@
-"""Writes docs/configuration.md from the settings themselves: `make docs`."""
+"""Writes docs/configuration.md and docs/metrics.md from what they describe: `make docs`."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from app.metrics.catalog import METRICS, SECTIONS
+from app.metrics.declaration import Declaration, Label
 from app.settings import PREFIX, ModelSettings, Settings
 
-TARGET = Path(__file__).with_name("configuration.md")
 # A section begins with the setting that is named here, in the order of app/settings.py.
 _SECTIONS = {
     "host": "Listening",
@@ -91,11 +93,38 @@ A `deadline_s` of 30 or more is only warned about: Milvus has given up by then.
 In Kubernetes, a Service called `rerank` makes the pods beside it see `RERANK_PORT=tcp://...`. The gateway refuses to
 start and says so: set `enableServiceLinks: false` in the pod, or give the Service another name.
 """
+_METRICS = """\
+# Metrics
+
+<!-- Written by docs/generate.py from app/metrics/catalog/. Change the meanings there, then run `make docs`. -->
+
+`GET /metrics` has these in Prometheus's text format, and needs no key. Label values come from the closed sets below or
+from the operator, never from a client, so no request adds a series. A worker that leaves takes its own along.
+
+Each replica counts what it did itself, from 0 at its start: `sum by (route) (rate(rerank_requests_total[1m]))` is what
+all of them did. Prometheus's client library adds `process_start_time_seconds`, `process_open_fds` and more.
+"""
+_LABELS = """
+## Labels
+
+| label | of | values |
+|---|---|---|
+"""
+_OPERATORS = {
+    "worker": "host, port and path of a worker's URL, without its credentials",
+    "version": "the gateway's version",
+    "python": "Python's version",
+}
 
 
 def configuration() -> str:
-    """The whole page."""
+    """The page about the settings."""
     return _INTRODUCTION + "".join(_sections()) + _CONTRADICTIONS
+
+
+def metrics() -> str:
+    """The page about the metrics."""
+    return _METRICS + "".join(_metric_sections()) + _LABELS + "".join(_label_rows())
 
 
 def _sections() -> Iterator[str]:
@@ -141,5 +170,32 @@ def _range(schema: Mapping[str, Any]) -> str:
     return f" from {schema['minimum']:g}" if "minimum" in schema else ""
 
 
+def _metric_sections() -> Iterator[str]:
+    for title, declared in SECTIONS.items():
+        yield f"\n## {title}\n\n| metric | type | unit | labels | what it shows |\n|---|---|---|---|---|\n"
+        for one in declared:
+            labels = ", ".join(f"`{label.name}`" for label in one.labels)
+            yield f"| `{one.name}` | {one.kind} | {one.unit or '0 or 1'} | {labels} | {_with_code(one.meaning)} |\n"
+
+
+def _with_code(meaning: str) -> str:
+    """The meaning with the names in it set as code."""
+    return re.sub(r"\b(?:RERANK|rerank)_\w+", r"`\g<0>`", meaning)
+
+
+def _label_rows() -> Iterator[str]:
+    metrics_with: dict[Label, list[Declaration]] = {}
+    for one in METRICS:
+        for label in one.labels:
+            metrics_with.setdefault(label, []).append(one)
+    for label, having in metrics_with.items():
+        names = ", ".join(f"`{one.name}`" for one in having)
+        values = ", ".join(f"`{value}`" for value in label.values) or _OPERATORS[label.name]
+        yield f"| `{label.name}` | {names} | {values} |\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {"configuration.md": configuration, "metrics.md": metrics}
+
 if __name__ == "__main__":
-    TARGET.write_text(configuration())
+    for name, page in PAGES.items():
+        Path(__file__).with_name(name).write_text(page())

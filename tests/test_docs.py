@@ -23,7 +23,8 @@ from app.api import dialects
 from app.api.answers import InternalError
 from app.cli import cli
 from app.errors import RerankError
-from app.main import assemble, create_app
+from app.main import create_app
+from app.metrics.catalog import METRICS
 from app.settings import PREFIX, SECRETS_DIR, ModelSettings, Settings
 from tests.running import serving, until_ready
 
@@ -66,9 +67,11 @@ def app() -> FastAPI:
     return create_app(Settings())
 
 
-def test_the_configuration_page_is_what_the_settings_say():
-    generator = runpy.run_path(str(ROOT / "docs" / "generate.py"))
-    assert generator["TARGET"].read_text() == generator["configuration"](), "run `make docs`"
+def test_the_generated_pages_are_what_the_settings_and_metrics_say():
+    generated = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
+    assert {"configuration.md", "metrics.md"} <= generated.keys()
+    for name, written in generated.items():
+        assert page(name) == written(), "run `make docs`"
 
 
 def test_the_readme_begins_with_one_sentence_and_the_two_commands():
@@ -109,14 +112,22 @@ def test_every_make_target_that_is_named_exists():
         assert found <= known, where
 
 
-async def test_every_metric_that_is_named_exists_and_every_one_is_documented():
-    metrics = list(assemble(Settings()).metrics.registry.collect())
-    known = {sample.name for metric in metrics for sample in metric.samples}
-    known |= {metric.name + "_total" * (metric.type == "counter") for metric in metrics}
-    families = {name for name in known if name.startswith("rerank_") and not re.search("_(bucket|count|sum)$", name)}
-    for where, found in named(r"\brerank_(?!gateway)[a-z_]+").items():
+def test_every_metric_that_is_named_exists():
+    known = {declared.name for declared in METRICS}
+    known |= {f"{one.name}_{part}" for one in METRICS if one.kind == "histogram" for part in ("bucket", "count", "sum")}
+    deployed = [path for path in (ROOT / "deploy").rglob("*") if path.suffix in {".yml", ".yaml", ".json", ".md"}]
+    # What stands between colons is the name of a recording rule.
+    for where, found in named(r"(?<!:)\brerank_(?!gateway)[a-z_]+\b(?!:)", *PAGES, *deployed).items():
         assert found <= known, where
-    assert families <= set(re.findall(r"^\| `(rerank_\w+)`", page("api.md"), re.MULTILINE))
+
+
+async def test_every_metric_that_is_shown_is_documented_and_the_other_way_round():
+    # Redis is not asked before the gateway runs.
+    made = create_app(Settings(redis_url="redis://127.0.0.1:9"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url="http://gateway") as client:
+        text = (await client.get("/metrics")).text
+    shown = set(re.findall(r"^# TYPE (rerank_\w+)", text, re.MULTILINE))
+    assert shown == set(re.findall(r"^\| `(rerank_\w+)`", page("metrics.md"), re.MULTILINE))
 
 
 def test_every_route_that_is_named_exists_and_every_one_is_documented(app: FastAPI):

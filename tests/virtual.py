@@ -13,7 +13,7 @@ from typing import Any
 from app.errors import WorkerError
 from app.fleet.link import Identity, ServedModel
 from app.fleet.probe import PROBE_ID
-from app.main import Engine, assemble
+from app.main import Engine, assemble, create_app
 from app.settings import Settings
 from app.work import Answer, CacheUse, Caller, Chunk, Pairs, RerankRequest, Scored, Tally
 from tests.fake_vllm import score_of
@@ -160,6 +160,17 @@ async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, **settings: An
         assert made.admission.pending_documents == 0
         assert made.schedule.waiting == 0
         assert made.flights.pairs == 0
+
+
+@asynccontextmanager
+async def application(links: Sequence[ScriptedLink], *, seed: int = 7, **settings: Any) -> Any:
+    """The whole gateway over scripted workers, as an ASGI application whose workers have been asked who they are."""
+    by_url = {f"http://{link.name}": link for link in links}
+    chosen: dict[str, Any] = {"workers": tuple(by_url)} | settings
+    app = create_app(Settings(**chosen), link_factory=lambda url, _: by_url[url], rng=Random(seed))
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0.001)
+        yield app
 
 
 async def score(

@@ -50,7 +50,8 @@ class Intake:
             message = f"The body has more than {self._max_body_bytes} bytes: send fewer documents per request."
             raise TooLarge(message)
         if self.bytes_in_flight + more_bytes > self._max_bytes_in_flight:
-            raise Overloaded("The gateway holds as many bytes of requests as it may: try again.", retry_after_s=1.0)
+            message = "The gateway holds as many bytes of requests as it may: try again."
+            raise Overloaded(message, reason="bytes", retry_after_s=1.0)
         self.bytes_in_flight += more_bytes
 
 

@@ -3,28 +3,27 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 import orjson
-import structlog
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from app.api import dialects
 from app.api.answers import InternalError, answer, error_answer
-from app.api.dialects.base import Dialect
 from app.api.intake import Intake
 from app.api.leaving import ClientLeft, cancelled_when_client_leaves
 from app.api.openapi import describe
+from app.api.visit import Visit, VisitLog
 from app.auth import Keys
 from app.errors import BadInput, RerankError
 from app.gateway import Gateway
 from app.metrics import Metrics
 from app.settings import Settings
-from app.spans import Traces, current_span
-from app.work import CacheUse, Caller, Pairs, RerankRequest, Tally
+from app.spans import Traces
+from app.work import CacheUse, Caller, Pairs, RerankRequest
 
 ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
 # Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
@@ -32,25 +31,6 @@ _QUERY_DEFAULTS = ("model", "return_documents", "truncate_prompt_tokens", "max_t
 _CLIENT_LEFT = 499
 # Up to what a 64-bit integer holds, which some clients write for "no limit".
 _MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,18}")
-
-
-@dataclass(slots=True)
-class _Visit:
-    """One request, for its log line and its metrics.
-
-    Args:
-        arrived: On the loop's clock, which deadlines go by; uvloop's has whole milliseconds.
-        started: On the finer clock that durations are measured with.
-    """
-
-    path: str
-    request_id: str
-    arrived: float
-    started: float
-    dialect: Dialect
-    key: str = ""
-    degraded: str = ""
-    tally: Tally = field(default_factory=Tally)
 
 
 class RerankApi:
@@ -63,9 +43,8 @@ class RerankApi:
         self._intake = intake
         self._keys = keys
         self._settings = settings
-        self._metrics = metrics
         self._traces = traces
-        self._log = structlog.get_logger()
+        self._log = VisitLog(slow_s=settings.slow_request_s, metrics=metrics)
 
     def router(self) -> APIRouter:
         """The routes, described for OpenAPI."""
@@ -80,30 +59,32 @@ class RerankApi:
             return await self._answer(request)
 
     async def _answer(self, request: Request) -> Response:
-        path = request.url.path
-        visit = _Visit(
+        path = request.scope["path"]
+        visit = Visit(
             path=path,
             request_id=request.state.request_id,
             arrived=asyncio.get_running_loop().time(),
             started=perf_counter(),
             dialect=dialects.foretell(path, request.query_params.get("dialect")),
         )
+        error: RerankError | None = None
+        bug: Exception | None = None
         try:
             response = await self._score(request, visit)
         except (ClientLeft, ClientDisconnect):
             response = Response(status_code=_CLIENT_LEFT)
-        except RerankError as error:
+        except RerankError as exc:
+            error = exc
             response = error_answer(error, visit.dialect, path)
-            self._record(visit, response.status_code, error=error.message)
-            return response
-        except Exception:  # noqa: BLE001 - the last resort: whatever it is, the client gets an answer and the log a trace
-            self._log.exception("bug", request_id=visit.request_id, route=path)
+        except Exception as exc:  # noqa: BLE001 - the last resort: whatever it is, the client gets an answer and the log a trace
+            bug = exc
             message = f"The gateway has a bug; its log has the details under request id {visit.request_id}."
-            response = error_answer(InternalError(message), visit.dialect, path)
-        self._record(visit, response.status_code)
+            error = InternalError(message)
+            response = error_answer(error, visit.dialect, path)
+        self._log.write(visit, response.status_code, error=error, bug=bug)
         return response
 
-    async def _score(self, request: Request, visit: _Visit) -> Response:
+    async def _score(self, request: Request, visit: Visit) -> Response:
         visit.key = self._keys.name_of(request.headers.get("authorization"))
         async with self._intake.body(request) as body:
             parsed = self._parse(request, body, visit)
@@ -116,7 +97,7 @@ class RerankApi:
                 visit.degraded = response.headers["X-Rerank-Degraded"] = scored.degraded
             return response
 
-    def _caller(self, request: Request, visit: _Visit, deadline: float, body: Mapping[str, Any]) -> Caller:
+    def _caller(self, request: Request, visit: Visit, deadline: float, body: Mapping[str, Any]) -> Caller:
         priority = body.get("priority")
         return Caller(
             key=visit.key,
@@ -127,7 +108,7 @@ class RerankApi:
             cache=_cache_use(request) if self._settings.cache else "no-store",
         )
 
-    def _parse(self, request: Request, body: dict[str, Any], visit: _Visit) -> RerankRequest:
+    def _parse(self, request: Request, body: dict[str, Any], visit: Visit) -> RerankRequest:
         visit.dialect = dialects.detect(visit.path, request.query_params.get("dialect"), body)
         if "top_n" in request.query_params:
             # It would shift the scores of Milvus, which goes by position.
@@ -169,28 +150,6 @@ class RerankApi:
         # The body's number may have more digits than a float can take, unless it is compared first.
         return min(limits_ms) / 1000
 
-    def _record(self, visit: _Visit, status: int, **more: str) -> None:
-        seconds = perf_counter() - visit.started
-        self._metrics.request(visit.path, visit.dialect.name, status, seconds)
-        current_span.get().served(status, visit.dialect.name, visit.tally)
-        self._log.info(
-            "request",
-            request_id=visit.request_id,
-            route=visit.path,
-            dialect=visit.dialect.name,
-            key=visit.key,
-            model=visit.tally.model,
-            documents=visit.tally.documents,
-            cache_hits=visit.tally.cache_hits,
-            joined=visit.tally.joined,
-            chunks=visit.tally.chunks,
-            attempts=visit.tally.attempts,
-            status=status,
-            ms=round(seconds * 1000, 2),
-            **({"degraded": visit.degraded} if visit.degraded else {}),
-            **more,
-        )
-
 
 def _cache_use(request: Request) -> CacheUse:
     """What the client wants of the cache, from the header or else the query string."""
@@ -207,7 +166,7 @@ def _cache_use(request: Request) -> CacheUse:
             raise BadInput(message, param="cache")
 
 
-def _spent(visit: _Visit) -> dict[str, str]:
+def _spent(visit: Visit) -> dict[str, str]:
     """What was spent on a request, as headers."""
     tally = visit.tally
     times = {"cache": tally.cache_s, "workers": tally.workers_s, "total": perf_counter() - visit.started}

@@ -33,7 +33,7 @@ def service_router(
         try:
             keys.name_of(request.headers.get("authorization"))
         except Unauthorized as error:
-            path = request.url.path
+            path = request.scope["path"]
             return error_answer(error, dialects.foretell(path, None), path)
         return answer({"object": "list", "data": [_model(name, fleet) for name in sorted(fleet.models())]})
 
@@ -49,7 +49,7 @@ def service_router(
             problem = f"No worker has been usable yet: {reasons}."
         else:
             return answer({"status": "ok"})
-        path = request.url.path
+        path = request.scope["path"]
         return error_answer(NoWorker(problem[:500], retry_after_s=1.0), dialects.foretell(path, None), path)
 
     for path in ("/readyz", "/health"):

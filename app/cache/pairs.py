@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from app.cache.memory import MemoryTier
 from app.metrics import Metrics
+from app.metrics.catalog.requests import Source
 from app.policy.digest import pair_digests
 from app.work import Caller, Chunk, Fingerprint, Pairs, Tally
 
@@ -136,6 +137,6 @@ class PairCache:
                 filled += 1
         return filled
 
-    def _count(self, source: str, documents: int, tally: Tally) -> None:
+    def _count(self, source: Source, documents: int, tally: Tally) -> None:
         tally.cache_hits += documents
         self._metrics.documents(source, documents)

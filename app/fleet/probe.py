@@ -10,6 +10,7 @@ import structlog
 from app.errors import Stalled, WorkerError
 from app.fleet.link import Identity
 from app.fleet.worker import Worker
+from app.metrics import Metrics
 from app.policy.drift import same_weights
 from app.work import Caller, Chunk, Fingerprint, Pairs
 
@@ -39,6 +40,7 @@ class Probe:
         interval_s: How often a usable worker is asked.
         timeout_s: How long the fixed pairs may take.
         changed: Called after every change of a worker's state.
+        metrics: Count probes.
         rng: Spreads the questions of several gateways.
     """
 
@@ -49,12 +51,14 @@ class Probe:
         interval_s: float,
         timeout_s: float,
         changed: Callable[[], None],
+        metrics: Metrics,
         rng: Random,
     ) -> None:
         self._revisions = revisions
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._changed = changed
+        self._metrics = metrics
         self._rng = rng
         self._suspected: defaultdict[Worker, asyncio.Event] = defaultdict(asyncio.Event)
         # The scores by which weights were first told apart, by what they are scores of.
@@ -93,11 +97,15 @@ class Probe:
                         model: mark._replace(weights=worker.serves[model].weights) for model, mark in serves.items()
                     }
         except TimeoutError:
+            outcome = Stalled.outcome
             worker.suspect(Stalled(f"{worker.name} didn't score a probe in {self._timeout_s:g} s"), loop.time())
         except WorkerError as exc:
+            outcome = exc.outcome
             worker.suspect(exc, loop.time())
         else:
+            outcome = "drifted" if _has_drifted(worker.serves, serves) else "ok"
             worker.shown(serves)
+        self._metrics.probe(worker.name, outcome)
         if _seen(worker) != before:
             reason = {"reason": worker.trouble.reason} if worker.trouble else {}
             self._log.info(
@@ -139,6 +147,12 @@ class Probe:
             known.append(scores)
             weights = scores
         return mark._replace(weights=",".join(f"{score:.2f}" for score in weights))
+
+
+def _has_drifted(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]) -> bool:
+    """Whether some model is all it was before, but with other weights."""
+    both = [(before[model], mark) for model, mark in after.items() if model in before]
+    return any(old != new and old._replace(weights=new.weights) == new for old, new in both)
 
 
 def _seen(worker: Worker) -> tuple[object, ...]:

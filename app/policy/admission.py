@@ -4,6 +4,8 @@ A queue that only grows turns every answer into a late one. So what can't be don
 the time after which it could be: that costs nothing, and what was let in keeps its latency.
 """
 
+from typing import Literal, NamedTuple
+
 _INTERVAL_S = 2.0
 # A burst that takes the five seconds it may, beside half of the usual load, gets shorter by a fifth in that time.
 _HARDLY_SHORTER = 0.95
@@ -37,7 +39,14 @@ class Load:
             self._since, self._longest = now, waiting
 
 
-def shed_for_s(
+class Shed(NamedTuple):
+    """A request isn't let in: why, and in how many seconds it could be."""
+
+    reason: Literal["queue", "deadline"]
+    for_s: float
+
+
+def shed(
     *,
     documents: int,
     before: int,
@@ -45,8 +54,8 @@ def shed_for_s(
     left_s: float,
     is_overload: bool,
     burst_s: float,
-) -> float | None:
-    """Seconds after which the request could be let in; None lets it in now.
+) -> Shed | None:
+    """Why the request isn't let in; None lets it in.
 
     Args:
         documents: Of the request, cached ones left out.
@@ -61,7 +70,8 @@ def shed_for_s(
     wait_s, own_s = before / per_s, documents / per_s
     too_long_s = wait_s - allowed_wait_s(is_overload=is_overload, burst_s=burst_s, own_s=own_s)
     too_late_s = wait_s + own_s - left_s
-    return max(too_long_s, too_late_s) if max(too_long_s, too_late_s) > 0 else None
+    later = Shed("deadline", too_late_s) if too_late_s > too_long_s else Shed("queue", too_long_s)
+    return later if later.for_s > 0 else None
 
 
 def allowed_wait_s(*, is_overload: bool, burst_s: float, own_s: float) -> float:

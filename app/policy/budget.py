@@ -30,7 +30,7 @@ class Budget:
 
     def withdraw(self, now: float) -> bool:
         """Take one token; False when there is none."""
-        self._refill(now)
+        self._tokens, self._refilled_at = self.left(now), now
         if self._tokens < 1:
             return False
         self._tokens -= 1
@@ -38,11 +38,7 @@ class Budget:
 
     def left(self, now: float) -> float:
         """The tokens there are."""
-        self._refill(now)
-        return self._tokens
-
-    def _refill(self, now: float) -> None:
-        if self._refilled_at is not None and self._tokens < self._reserve:
-            grown = self._reserve * (now - self._refilled_at) / self._REFILL_S
-            self._tokens = min(self._tokens + grown, self._reserve)
-        self._refilled_at = now
+        if self._refilled_at is None or self._tokens >= self._reserve:
+            return self._tokens
+        grown = self._reserve * (now - self._refilled_at) / self._REFILL_S
+        return min(self._tokens + grown, self._reserve)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.fake_vllm import FakeVllm, status
 from tests.integration.commands import Running, running, until
-from tests.running import rerank
+from tests.running import rerank, until_ready
 
 BODY: dict[str, Any] = {"query": "capital", "documents": ["Paris", "Rome", "Oslo"]}
 
@@ -184,6 +184,25 @@ async def test_each_request_is_one_line_of_json_that_says_what_it_cost():
     assert expected.items() <= lines[0].items()
     assert 0 < lines[0]["ms"] < 10_000
     assert lines[0].keys() == expected.keys() | {"ms", "timestamp"}
+
+
+async def test_at_level_warning_only_slow_and_failed_requests_leave_a_line():
+    settings = {"SLOW_REQUEST_S": "0.5", "LOG_LEVEL": "warning", "CACHE": "off", "MAX_ATTEMPTS": "1"}
+    # Nothing in the log says when it serves.
+    patient = httpx.AsyncHTTPTransport(retries=8)
+    async with FakeVllm().running() as worker, running("serve", worker, **settings) as gateway:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=20, transport=patient) as client:
+            await until_ready(client)
+            assert (await rerank(client, BODY["documents"])).status_code == 200
+            worker.delay_s = 0.6
+            assert (await rerank(client, BODY["documents"])).status_code == 200
+            worker.delay_s, worker.always = 0, status(500)
+            assert (await rerank(client, BODY["documents"])).status_code == 503
+        await gateway.until('"status":503')
+        events = [(event["event"], event["level"], event.get("status")) for event in gateway.events]
+    requests = [event for event in events if event[-1]]
+    assert requests == [("slow_request", "warning", 200), ("request", "warning", 503)]
+    assert {level for _, level, _ in events} == {"warning"}
 
 
 REFUSED: dict[str, dict[str, Any]] = {

@@ -34,3 +34,11 @@ def test_what_was_paid_in_is_not_lost_by_waiting():
     for _ in range(10):
         budget.deposit()
     assert budget.left(now=0) == budget.left(now=1000) == 12
+
+
+def test_asking_what_is_left_changes_nothing():
+    budget = Budget(ratio=0.2, reserve=10)
+    _withdrawn(budget, now=0)
+    before = dict(vars(budget))
+    assert [budget.left(now) for now in (0, 5, 5, 3, 100)] == [0, 5, 5, 3, 10]
+    assert vars(budget) == before
