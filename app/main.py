@@ -124,7 +124,9 @@ def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Rand
         settings=settings,
         metrics=metrics,
     )
-    metrics.watch(fleet=fleet, schedule=schedule, admission=admission, flights=flights, memory=cache.memory)
+    metrics.watch(
+        fleet=fleet, schedule=schedule, admission=admission, flights=flights, memory=cache.memory, shared=shared
+    )
     return Engine(
         fleet=fleet,
         probe=probe,
@@ -206,7 +208,8 @@ def create_app(
     rerank = RerankApi(
         gateway=engine.gateway, intake=Intake(settings), keys=keys, settings=settings, metrics=engine.metrics
     )
-    app.include_router(rerank.router())
+    # Routes of an included router are looked for twice.
+    app.router.routes.extend(rerank.router().routes)
     app.include_router(
         service_router(
             fleet=engine.fleet,

@@ -19,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 if TYPE_CHECKING:
     from app.admission import Admission
     from app.cache.memory import MemoryTier
+    from app.cache.redis import RedisTier
     from app.fleet.fleet import Fleet
     from app.fleet.worker import Worker
     from app.flights import Flights
@@ -116,6 +117,7 @@ class Metrics:
         admission: "Admission",
         flights: "Flights",
         memory: "MemoryTier | None",
+        shared: "RedisTier | None",
     ) -> None:
         """Read these states at every scrape; nobody has to keep gauges up to date."""
         for name, text, read in (
@@ -128,6 +130,11 @@ class Metrics:
             ("rerank_flights", "Pairs being scored that other requests may join.", lambda: flights.pairs),
             ("rerank_cache_pairs", "Pairs in the cache of this process.", lambda: len(memory or ())),
             ("rerank_cache_bytes", "Bytes of the cache of this process.", lambda: memory.size_bytes if memory else 0),
+            (
+                "rerank_shared_cache_usable",
+                "1 while requests ask the shared cache.",
+                lambda: bool(shared and shared.is_usable),
+            ),
             ("rerank_tasks", "Tasks on the event loop.", lambda: len(asyncio.all_tasks())),
         ):
             Gauge(name, text, registry=self.registry).set_function(read)
