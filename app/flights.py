@@ -2,7 +2,8 @@
 
 A flight is a chunk under way. It belongs to all requests that wait for it: it goes on as long as there is one, whoever
 started it. A flight that fails is nobody's result but its starter's; who joined it computes the pairs anew, or joins
-whoever was first to do so.
+whoever was first to do so. But that only once: else a hundred requests for a pair that can't be scored would fail one
+after the other, each when it has waited for all before it.
 """
 
 import asyncio
@@ -22,6 +23,9 @@ from app.schedule import Schedule
 from app.settings import Settings
 from app.spans import Span, current_span
 from app.work import Answer, Chunk, Tally
+
+# Flights that a request joins for the same pair; after that it has one of its own.
+_MOST_JOINS = 2
 
 
 @dataclass(slots=True, eq=False)
@@ -69,14 +73,19 @@ class Flights:
         """Pairs under way that other requests may join."""
         return len(self._under_way)
 
-    async def score(self, chunk: Chunk, tally: Tally) -> Answer:
+    async def score(self, chunk: Chunk, tally: Tally, *, joins: int = _MOST_JOINS) -> Answer:
         """The scores of a chunk of any size.
+
+        Args:
+            chunk: Pairs of one request.
+            tally: Counts on as the work goes on.
+            joins: How many flights may be joined for a pair, one after the other.
 
         Raises:
             WorkerError, RerankError, FingerprintGone: as `Dispatch.score` and `Admission.admitted`; also OutOfTime
                 when the deadline passes while another request's flight is waited for.
         """
-        joined, own = self._sort(chunk)
+        joined, own = self._sort(chunk, joins)
         for span in {flight.span for flight in joined}:
             current_span.get().joins(span)
         with self._admitted(chunk, len(own)):
@@ -89,15 +98,15 @@ class Flights:
             try:
                 answers = await in_parallel(
                     [self._own(flight) for flight in started]
-                    + [self._joined(flight, chunk.part(places), tally) for flight, places in joined.items()]
+                    + [self._joined(flight, chunk.part(places), tally, joins - 1) for flight, places in joined.items()]
                 )
             finally:
                 await self._leave(flights)
         return merge(zip([*pieces, *joined.values()], answers, strict=True), len(chunk.pairs))
 
-    def _sort(self, chunk: Chunk) -> tuple[dict[_Flight, list[int]], Sequence[int]]:
+    def _sort(self, chunk: Chunk, joins: int) -> tuple[dict[_Flight, list[int]], Sequence[int]]:
         """Which pairs are under way with whom, and which are left to us."""
-        if not chunk.digests or chunk.caller.cache == "no-cache":
+        if not joins or not chunk.digests or chunk.caller.cache == "no-cache":
             return {}, range(len(chunk.pairs))
         joined: dict[_Flight, list[int]] = {}
         own = []
@@ -139,12 +148,13 @@ class Flights:
 
     async def _own(self, flight: _Flight) -> Answer:
         # Others may wait for it too: when this request is cancelled, the flight is not.
-        answer = await asyncio.shield(flight.task)
-        self._metrics.documents("worker", len(flight.chunk.pairs))
+        await asyncio.wait([flight.task])
+        answer = flight.task.result()
+        self._metrics.documents("worker", len(answer.scores) - len(answer.refused))
         return answer
 
-    async def _joined(self, flight: _Flight, part: Chunk, tally: Tally) -> Answer:
-        """The scores of the pairs of `part`, all of which are part of the flight."""
+    async def _joined(self, flight: _Flight, part: Chunk, tally: Tally, joins: int) -> Answer:
+        """The scores of the pairs of `part`, all of which are part of the flight; `joins` are left if it fails."""
         self._schedule.hurry(flight.chunk, part.caller)
         left_s = part.caller.deadline - asyncio.get_running_loop().time()
         done, _ = await asyncio.wait([flight.task], timeout=max(0.0, left_s))
@@ -159,7 +169,8 @@ class Flights:
         if len(known) == len(part.pairs):
             return given
         missing = [place for place, digest in enumerate(part.digests) if digest not in scores]
-        return merge([(known, given), (missing, await self.score(part.part(missing), tally))], len(part.pairs))
+        anew = await self.score(part.part(missing), tally, joins=joins)
+        return merge([(known, given), (missing, anew)], len(part.pairs))
 
     async def _leave(self, flights: Sequence[_Flight]) -> None:
         """Wait no longer. Flights that nobody waits for any more are cancelled, and gone when this returns."""

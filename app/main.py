@@ -193,6 +193,7 @@ def _worker(link: WorkerLink, settings: Settings) -> Worker:
 def create_app(
     settings: Settings,
     *,
+    link_factory: LinkFactory | None = None,
     rng: Random | None = None,
     drain: Drain | None = None,
     keys: Keys | None = None,
@@ -202,13 +203,15 @@ def create_app(
 
     Args:
         settings: Checked and frozen.
+        link_factory: Makes the link to each worker; where tests put workers of their own.
         rng: Chance for balancing and jitter.
         drain: Set by the server when it is told to stop.
         keys: Who may call; by default those of the settings.
         certificates: Shown to workers; by default those of the settings.
     """
     certificates = certificates or Certificates(settings)
-    engine = assemble(settings, link_factory=partial(reach, tls=certificates.towards_workers), rng=rng)
+    link_factory = link_factory or partial(reach, tls=certificates.towards_workers)
+    engine = assemble(settings, link_factory=link_factory, rng=rng)
     keys = keys or Keys(settings.keys)
     drain = drain or Drain()
     traces = _traces(settings)
@@ -243,7 +246,8 @@ def create_app(
         metrics=engine.metrics,
         traces=traces,
     )
-    app.include_router(rerank.router())
+    # Routes of an included router are looked for twice.
+    app.router.routes.extend(rerank.router().routes)
     app.include_router(
         service_router(
             fleet=engine.fleet,

@@ -143,10 +143,9 @@ class Schedule:
         waiter = self._waiting.get(chunk)
         if waiter is None:
             return
-        queue, documents = self._line(chunk.fingerprint).queue, len(chunk.pairs)
-        owner = waiter.turn
-        is_earlier = queue.waiting_of(caller.key, caller) + documents < queue.waiting_of(owner.key, owner)
-        if is_earlier and caller.priority <= owner.priority and queue.remove(waiter, key=owner.key, request=owner):
+        queue, owner = self._line(chunk.fingerprint).queue, waiter.turn
+        is_earlier = _comes_earlier(caller, owner, len(chunk.pairs), queue)
+        if is_earlier and queue.remove(waiter, key=owner.key, request=owner):
             self._push(waiter, caller)
 
     def scored(self, chunk: Chunk) -> None:
@@ -256,6 +255,16 @@ class Schedule:
 
     def _line(self, fingerprint: Fingerprint) -> _Line:
         return self._lines.setdefault(fingerprint, _Line())
+
+
+def _comes_earlier(caller: Caller, owner: Caller, documents: int, queue: FairQueue[_Waiter]) -> bool:
+    """Whether `documents` that are the last of what waits for `owner` come earlier as the last of `caller`'s."""
+    if caller.key != owner.key:
+        # Which of the key's requests go before this one doesn't matter here: earlier than that is earlier for certain.
+        return queue.waiting_of(caller.key) + documents < queue.waiting_of(owner.key, owner)
+    if caller.priority != owner.priority:
+        return caller.priority < owner.priority
+    return queue.waiting_of(caller.key, caller) + documents < queue.waiting_of(owner.key, owner)
 
 
 def _candidates(waiter: _Waiter, usable: Sequence[Worker], free: Sequence[Worker], now: float) -> Sequence[Worker]:

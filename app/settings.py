@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -29,6 +29,8 @@ _PLAIN_WORDS = {
     "model_type": "must be a mapping",
     "too_short": "is empty",
 }
+# The first for all URLs of Redis, the others for rediss://.
+_REDIS_OPTIONS = ("db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 # A client that could set these would change which documents a worker scores, or how many scores it returns.
 _NEVER_FORWARDED = frozenset(
     {"model", "query", "queries", "documents", "items", "text_1", "text_2", "data_1", "data_2", "top_n"}
@@ -390,8 +392,12 @@ def _contradictions(settings: Settings) -> Iterable[str]:
 def _cache_contradictions(settings: Settings) -> Iterable[str]:
     if settings.redis_url is None:
         return
-    if urlsplit(settings.redis_url.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
-        yield "redis_url is no URL like redis://cache:6379, rediss://… or unix://…"
+    if not _is_redis_url(settings.redis_url.get_secret_value()):
+        # Nothing of the URL is shown: in one that can't be read, nobody knows where the password stands.
+        yield (
+            "redis_url is no URL like redis://user:password@cache:6379/0, rediss://cache?ssl_ca_certs=/ca.pem or "
+            f"unix:///run/redis.sock?db=0: percent-encode special characters; options are {', '.join(_REDIS_OPTIONS)}"
+        )
     has_keys = settings.api_keys or settings.api_keys_file
     if has_keys and settings.cache_secret_file is None:
         yield (
@@ -425,6 +431,28 @@ def _is_worker_url(url: str) -> bool:
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _is_redis_url(url: str) -> bool:
+    """Whether redis-py understands it, and it leaves alone what the gateway decides itself: time limits, for one."""
+    try:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+        if parts.fragment or parts.port == 0:
+            return False
+    except ValueError:
+        return False
+    database = options.get("db", "0" if parts.scheme == "unix" else parts.path.strip("/") or "0")
+    has_place = bool(parts.path if parts.scheme == "unix" else parts.hostname)
+    taken = _REDIS_OPTIONS if parts.scheme == "rediss" else _REDIS_OPTIONS[:1]
+    return (
+        parts.scheme in {"redis", "rediss", "unix"}
+        and has_place
+        and database.isascii()
+        and database.isdigit()
+        and options.keys() <= set(taken)
+        and options.get("ssl_cert_reqs", "none") in {"none", "optional", "required"}
+    )
 
 
 def _without_password(url: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import SecretStr, ValidationError
 
+from app.cache.line import connection_to
 from app.settings import Settings, SettingsError, load, parse_keys, warnings_about
 
 Env = pytest.MonkeyPatch
@@ -146,6 +147,93 @@ def test_an_error_is_one_line_that_names_the_key_and_what_it_takes(
     assert all(word in told for word in words), told
 
 
+CANNOT_BE_REDIS = [
+    "cache:6379",
+    "http://:hush@cache",
+    "redis://",
+    "redis://user:hush@:6379",
+    "redis://user:hush@cache:99999",
+    "redis://user:hush@cache:0",
+    "redis://user:hush@[cache",
+    "redis://user:hu\u2100sh@cache",
+    "redis://user:hush/hush@cache",
+    "redis://user:12#hush@cache",
+    "redis://user:12?hush=hush@cache",
+    "redis://:hush@cache/first",
+    "redis://:hush@cache?db=first",
+    "redis://:hush@cache?db",
+    "redis://:hush@cache?socket_timeout=5",
+    "redis://:hush@cache?ssl_ca_certs=ca.pem",
+    "rediss://:hush@cache?ssl_cert_reqs=hush",
+    "unix://:hush@",
+    "unix://:hush@/run/redis.sock?ssl_ca_certs=ca.pem",
+]
+
+
+@pytest.mark.parametrize("url", CANNOT_BE_REDIS)
+def test_a_redis_url_that_cannot_be_used_is_refused_and_never_shown(monkeypatch: Env, url: str):
+    monkeypatch.setenv("RERANK_REDIS_URL", url)
+    told = _refused()
+    assert "redis_url is no URL like redis://user:password@cache:6379/0" in told
+    assert "percent-encode" in told
+    assert "hush" not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://cache",
+        "redis://cache:6379/",
+        "redis://:p%40ss@cache:6379/15",
+        "redis://user:pass@[::1]:6379?db=2",
+        "rediss://cache?ssl_ca_certs=/etc/ca.pem&ssl_cert_reqs=required&ssl_check_hostname=false",
+        "rediss://cache/1?ssl_certfile=/etc/cert.pem&ssl_keyfile=/etc/key.pem",
+        "unix:///run/redis.sock",
+        "unix://user:pass@/run/redis.sock?db=1",
+    ],
+)
+def test_every_redis_url_that_is_taken_makes_a_connection(monkeypatch: Env, url: str):
+    monkeypatch.setenv("RERANK_REDIS_URL", url)
+    settings = load()
+    assert settings.redis_url
+    assert not connection_to(settings.redis_url.get_secret_value()).is_connected
+
+
+def test_keys_that_share_redis_need_a_secret_that_all_replicas_share(tmp_path: Path, monkeypatch: Env):
+    monkeypatch.setenv("RERANK_REDIS_URL", "redis://cache")
+    load()
+    monkeypatch.setenv("RERANK_API_KEYS", "milvus:hush")
+    assert "redis_url with API keys needs cache_secret_file" in _refused()
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef\n")
+    monkeypatch.setenv("RERANK_CACHE_SECRET_FILE", str(secret))
+    assert load().cache_secret == b"0123456789abcdef"
+
+
+def test_keys_from_a_file_need_that_secret_too(tmp_path: Path, monkeypatch: Env):
+    keys = tmp_path / "keys"
+    keys.write_text("milvus:hush\n")
+    monkeypatch.setenv("RERANK_REDIS_URL", "redis://cache")
+    monkeypatch.setenv("RERANK_API_KEYS_FILE", str(keys))
+    assert "redis_url with API keys needs cache_secret_file" in _refused()
+
+
+@pytest.mark.parametrize("written", [b"", b"hush", b"\n fifteen-of-hush \n"])
+def test_a_secret_that_could_be_guessed_is_refused_and_never_shown(tmp_path: Path, monkeypatch: Env, written: bytes):
+    secret = tmp_path / "secret"
+    secret.write_bytes(written)
+    monkeypatch.setenv("RERANK_CACHE_SECRET_FILE", str(secret))
+    told = _refused()
+    assert told.startswith(f"RERANK_CACHE_SECRET_FILE: {secret} holds {len(written.strip())} bytes: write at least 16")
+    assert "hush" not in told
+
+
+def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: Env):
+    for path, problem in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory")):
+        monkeypatch.setenv("RERANK_CACHE_SECRET_FILE", str(path))
+        assert _refused().startswith(f"RERANK_CACHE_SECRET_FILE: {path}: {problem}")
+
+
 @pytest.mark.parametrize(
     "url", ["gpu-1:8000", "ftp://gpu-1", "http://", "http://[gpu-1", "http://gpu-1:99999", "http://gpu-1:0", "lexical:"]
 )
@@ -268,6 +356,7 @@ HUSH: list[dict[str, Any]] = [
     {"api_keys": {"a": "hush"}, "worker_api_key": "hush"},
     {"api_keys": "a:hush"},
     {"workers": ["http://user:hush@gpu-1:8000", "http://user:hush@gpu-2:8000/v1"]},
+    {"redis_url": "rediss://user:hush@cache:6379/0"},
 ]
 
 
@@ -287,6 +376,10 @@ WRONG_HUSH: list[str] = [
     "workers: ['user:hush@gpu-1:8000', 'http://user:hush@[gpu-1', 'ftp://user:hush@gpu-1', 'http://u:hu@hush@:1']",
     "max_batch: many\nworker_api_key: hush\nworkers: ['http://user:hush@gpu-1']",
     "worker_api_key: hush\nworkers: ['http://user:hush@gpu-1']\nmin_batch: 1000",
+    "redis_url: [redis://user:hush@cache]",
+    "redis_url: redis://user:hu#hush@cache",
+    "redis_url: redis://user:hush@cache\nmin_batch: 1000",
+    "redis_url: redis://user:hush@cache\napi_keys: 'a:hush'",
     "worker_api_key: *hush",
     "worker_api_key: !hush hush",
     "worker_api_key: 'hush",

@@ -2,13 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from app.api import dialects
@@ -33,6 +34,17 @@ _CLIENT_LEFT = 499
 _MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,18}")
 
 
+class _PlainRoute(APIRoute):
+    """A route that is described by FastAPI, but not served by it.
+
+    Looking for dependencies and parameters of a request that has none takes 0.02 ms.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint itself."""
+        return self.endpoint
+
+
 class RerankApi:
     """Serves every route that scores."""
 
@@ -48,7 +60,7 @@ class RerankApi:
 
     def router(self) -> APIRouter:
         """The routes, described for OpenAPI."""
-        router = APIRouter()
+        router = APIRouter(route_class=_PlainRoute)
         for path in ROUTES:
             router.add_api_route(path, self.serve, methods=["POST"], **describe(path))
         return router
@@ -59,6 +71,7 @@ class RerankApi:
             return await self._answer(request)
 
     async def _answer(self, request: Request) -> Response:
+        # Its url would have to be put together first.
         path = request.scope["path"]
         visit = Visit(
             path=path,

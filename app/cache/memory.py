@@ -3,10 +3,14 @@
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from math import ceil
 
-# Measured on CPython 3.11 to 3.13: 64 bytes for a digest, 32 for its place, 30 to 60 for the entry of the index, 29 in
-# the arrays and queues. See docs/decisions/0009.
+# Measured on CPython 3.11: 64 bytes for a digest, 32 for its place, 29 in the arrays and queues, and for the
+# entry of the index 29 when the cache has just filled up and 58 once pairs have left it. See docs/decisions/0009.
 BYTES_PER_PAIR = 170
+# CPython gives a table that pairs have left room for three times as many as it has, rounded up to a power of two: with
+# this many, and the few more that chance gives to some tables, that is nearly all used.
+_PAIRS_PER_TABLE = 2560
 # New pairs have a tenth of a full cache until they are asked for again.
 _PROBATION_SHARE = 0.1
 # A pause is worse than losing a pair that was asked for.
@@ -26,8 +30,9 @@ class MemoryTier:
     def __init__(self, max_bytes: int) -> None:
         self._most = max_bytes // BYTES_PER_PAIR
         self._most_on_probation = int(self._most * _PROBATION_SHARE)
-        # Many small tables: one big one would stop everything while it grows.
-        self._places: list[dict[bytes, int]] = [{} for _ in range(256)]
+        # Many small tables: one big one would stop everything while it grows. An odd number of them: else the digests
+        # of a table would share bits of their hashes, and with them the places where it looks first.
+        self._places: list[dict[bytes, int]] = [{} for _ in range(ceil(self._most / _PAIRS_PER_TABLE) | 1)]
         self._digests: list[bytes] = []
         self._scores = array("d")
         self._expiries = array("I")
@@ -51,9 +56,10 @@ class MemoryTier:
             now: In seconds since 1970, as for `store`.
         """
         places, scores, expiries, asked = self._places, self._scores, self._expiries, self._asked
+        tables = len(places)
         found: list[float | None] = []
         for digest in digests:
-            place = places[digest[0]].get(digest)
+            place = places[hash(digest) % tables].get(digest)
             if place is None or expiries[place] <= now:
                 found.append(None)
             else:
@@ -68,7 +74,7 @@ class MemoryTier:
         room = self._most - len(self)
         added = 0
         for digest, score in zip(digests, scores, strict=True):
-            place = self._places[digest[0]].get(digest)
+            place = self._table(digest).get(digest)
             if place is None:
                 place = self._place(digest)
                 added += 1
@@ -87,11 +93,14 @@ class MemoryTier:
         else:
             place = self._leaving()
             left = self._digests[place]
-            del self._places[left[0]][left]
+            del self._table(left)[left]
             self._digests[place] = digest
-        self._places[digest[0]][digest] = place
+        self._table(digest)[digest] = place
         self._probation.append(place)
         return place
+
+    def _table(self, digest: bytes) -> dict[bytes, int]:
+        return self._places[hash(digest) % len(self._places)]
 
     def _leaving(self) -> int:
         for _ in range(_MOST_SECOND_CHANCES):

@@ -1,5 +1,6 @@
 """Which pairs have a score already: this process is asked first, then what the replicas share."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter, time
 from typing import Any, Protocol
@@ -22,6 +23,9 @@ class SharedTier(Protocol):
 
     def store(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
         """Keep scores until `expiry`; it may take a moment until others see them."""
+
+    def exchange_soon(self) -> None:
+        """Tell other replicas of a new generation; they hear of it within seconds."""
 
 
 class Generations:
@@ -123,19 +127,22 @@ class PairCache:
     def flush(self, model: str) -> None:
         """Forget all scores of a model, here at once, on other replicas within seconds."""
         self._generations.flush(model, self._clock())
+        if self._shared:
+            self._shared.exchange_soon()
 
     async def _fill(
         self, scores: list[float | None], missing: Sequence[int], digests: Sequence[bytes], shared: SharedTier
     ) -> int:
         """Put in what the shared tier knows, and remember it here; how much that was."""
-        filled = 0
-        for place, known in zip(missing, await shared.lookup([digests[place] for place in missing]), strict=True):
+        found = await shared.lookup([digests[place] for place in missing])
+        by_expiry: defaultdict[int, dict[bytes, float]] = defaultdict(dict)
+        for place, known in zip(missing, found, strict=True):
             if known:
                 score, expiry = known
-                scores[place] = score
-                self._metrics.evicted(self.memory.store([digests[place]], [score], expiry))
-                filled += 1
-        return filled
+                scores[place] = by_expiry[expiry][digests[place]] = score
+        for expiry, fresh in by_expiry.items():
+            self._metrics.evicted(self.memory.store([*fresh], [*fresh.values()], expiry))
+        return len(found) - found.count(None)
 
     def _count(self, source: Source, documents: int, tally: Tally) -> None:
         tally.cache_hits += documents

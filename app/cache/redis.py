@@ -1,38 +1,38 @@
-"""The cache that replicas share: Redis or Valkey. Whatever happens to it, requests only lose its help."""
+"""The cache that replicas share: Redis or Valkey. Whatever happens to it, requests only lose its help.
+
+One task opens a line to it, keeps exchanging generations and writing, and opens another when something goes wrong.
+Requests only ever ask on a line that has shown that it answers in time.
+"""
 
 import asyncio
-import math
-import struct
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from itertools import islice
-from time import perf_counter, time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from secrets import token_bytes
+from time import perf_counter
+from typing import NoReturn
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from app.cache.commands import generations, look_up, tell, write
+from app.cache.line import Line, connection_to
+from app.cache.outbox import Outbox
+from app.cache.records import Known, key_of, value_of
 from app.metrics import Metrics
-from app.policy.breaker import Breaker, State
+from app.parallel import until_one_ends
+from app.policy.breaker import Breaker
+from app.policy.digest import DIGEST_BYTES
 
-# The number is that of the layout below: replicas of two layouts share nothing.
-_PREFIX = b"rerank:1:"
-_GENERATIONS = _PREFIX + b"generations"
-# The score, the second since 1970 at which it expires, and the beginning of its digest, by which an answer that belongs
-# to another question is told apart.
-_VALUE = struct.Struct("<dI4s")
-_TAG = slice(4)
-# One SET per pair costs the client 9 us, this script 1 us.
-_SET_ALL = "for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end"
 _PAIRS_PER_WRITE = 500
 _MOST_TO_WRITE = 100_000
-_CONNECTIONS = 32
-_WATCH_INTERVAL_S = 5.0
-_WATCH_TIMEOUT_S = 1.0
+_EXCHANGE_INTERVAL_S = 5.0
+# For all that no request waits for: opening the line, exchanging, writing.
+_PATIENCE_S = 1.0
+_LAST_WRITES_S = 0.5
+_LONGEST_REASON = 200
 
-Known = tuple[float, int]
+_TROUBLE = (RedisError, OSError, TimeoutError, ValueError)
+
 Merge = Callable[[Mapping[str, int]], Mapping[str, int]]
 
 
@@ -40,62 +40,69 @@ class RedisTier:
     """Looks pairs up within a time limit, and writes in the background.
 
     Args:
-        url: As `Redis.from_url` takes it.
+        url: redis://, rediss:// or unix://, as redis-py takes it.
         timeout_s: How long a lookup may take.
         ttl_s: How long scores are kept.
         merge: Takes the generations the replicas know and gives back those that are newer here.
         metrics: Count and time what is asked of it.
+        exchange_interval_s: How long other replicas may not hear of a new generation.
     """
 
-    def __init__(self, url: str, *, timeout_s: float, ttl_s: int, merge: Merge, metrics: Metrics) -> None:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=_WATCH_TIMEOUT_S,
-            socket_timeout=_WATCH_TIMEOUT_S,
-            socket_connect_timeout=_WATCH_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._redis = Redis.from_pool(pool)
-        self._set_all = self._redis.register_script(_SET_ALL)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        ttl_s: int,
+        merge: Merge,
+        metrics: Metrics,
+        exchange_interval_s: float = _EXCHANGE_INTERVAL_S,
+    ) -> None:
+        self._connection = connection_to(url)
         self._timeout_s = timeout_s
         self._ttl_s = ttl_s
         self._merge = merge
         self._metrics = metrics
+        self._exchange_interval_s = exchange_interval_s
         self._breaker = Breaker()
-        self._to_write: dict[bytes, bytes] = {}
-        self._has_to_write = asyncio.Event()
-        self._in_doubt = asyncio.Event()
+        self._line: Line | None = None
+        self._has_news = asyncio.Event()
+        self._outbox = Outbox(_MOST_TO_WRITE)
         self._log = structlog.get_logger()
+        # What the log said last: it tells of changes, not of requests.
+        self._told_usable: bool | None = None
+        self._told_refused = False
 
     @property
     def is_usable(self) -> bool:
-        """Whether it is asked at all: not while it is in doubt."""
-        return self._breaker.state is State.CLOSED
+        """Whether it is asked at all: not before it has shown that it answers in time."""
+        return self._line is not None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watch it and write to it until the end of the block."""
-        tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._write_on())]
+        """Keep it usable until the end of the block; what waits to be written then has a moment to get out."""
+        watch = asyncio.create_task(self._watch())
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._redis.aclose()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WRITES_S):
+                    await self._outbox.until_done()
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
 
     async def lookup(self, digests: Sequence[bytes]) -> Sequence[Known | None]:
         """Score and expiry of some pairs; None for those that aren't known, or can't be had in time."""
-        if not self.is_usable:
+        line, generation, began = self._line, self._breaker.generation, perf_counter()
+        if line is None or not digests:
             return [None] * len(digests)
-        generation, began = self._breaker.generation, perf_counter()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                values = await self._redis.mget([_PREFIX + digest for digest in digests])
-            found = [_read(value, digest) for value, digest in zip(values, digests, strict=True)]
-        except (RedisError, OSError, TimeoutError, ValueError) as exc:
-            self._report(exc, generation)
+            found = await look_up(line, digests, within_s=self._timeout_s)
+        except _TROUBLE as exc:
+            self._count(exc)
+            if self._breaker.report(failed=True, generation=generation):
+                self._line = None
+                line.doubt(exc)
             return [None] * len(digests)
         finally:
             self._metrics.shared_tier("lookup", perf_counter() - began)
@@ -104,86 +111,119 @@ class RedisTier:
 
     def store(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
         """Write the scores of some pairs as soon as possible; nobody waits for it."""
-        room = _MOST_TO_WRITE - len(self._to_write)
-        if not self.is_usable or room < len(digests):
-            return
-        for digest, score in zip(digests, scores, strict=True):
-            self._to_write[_PREFIX + digest] = _VALUE.pack(score, expiry, digest[_TAG])
-        self._has_to_write.set()
+        if self.is_usable:
+            pairs = zip(digests, scores, strict=True)
+            self._outbox.put([(key_of(digest), value_of(digest, score, expiry)) for digest, score in pairs])
 
-    async def _write_on(self) -> None:
-        while True:
-            await self._has_to_write.wait()
-            batch = dict(islice(self._to_write.items(), _PAIRS_PER_WRITE))
-            for key in batch:
-                del self._to_write[key]
-            if not self._to_write:
-                self._has_to_write.clear()
-            await self._write(batch)
-
-    async def _write(self, batch: Mapping[bytes, bytes]) -> None:
-        generation, began = self._breaker.generation, perf_counter()
-        try:
-            async with asyncio.timeout(_WATCH_TIMEOUT_S):
-                await self._set_all(keys=list(batch), args=[self._ttl_s, *batch.values()])
-        except ResponseError as exc:
-            # It is full, or read-only: it can still be read.
-            self._metrics.shared_tier_failed("refused")
-            self._log.warning("shared_cache_refuses", reason=str(exc))
-        except (RedisError, OSError, TimeoutError) as exc:
-            self._report(exc, generation)
-        finally:
-            self._metrics.shared_tier("store", perf_counter() - began)
+    def exchange_soon(self) -> None:
+        """Tell other replicas of a new generation without waiting for the next exchange."""
+        self._has_news.set()
 
     async def _watch(self) -> None:
-        """Exchange generations with the other replicas now and then, which shows as well whether it works."""
+        """Use one line after the other, for ever."""
         while True:
-            self._in_doubt.clear()
-            self._breaker.begin_probe()
             try:
-                async with asyncio.timeout(_WATCH_TIMEOUT_S):
-                    await self._exchange_generations()
-            except (RedisError, OSError, TimeoutError, ValueError) as exc:
-                self._suspect(exc)
-                await asyncio.sleep(self._breaker.probe_at - asyncio.get_running_loop().time())
-                continue
-            if not self.is_usable:
-                self._breaker.close()
-                self._log.info("shared_cache_usable")
+                await self._use_a_line()
+            except _TROUBLE as exc:
+                self._fall_silent(exc)
+            except (Exception, asyncio.CancelledError) as exc:
+                if _is_cancelled():
+                    raise
+                self._log.exception("bug", route="shared cache")
+                self._fall_silent(exc)
+            await asyncio.sleep(max(0.0, self._breaker.probe_at - asyncio.get_running_loop().time()))
+
+    async def _use_a_line(self) -> NoReturn:
+        """Open a line and use it until something goes wrong."""
+        self._breaker.begin_probe()
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._connection.connect()  # type: ignore[no-untyped-call]  # untyped in the library
+            line = Line(self._connection)
+            await until_one_ends(line.read(), line.until_doubted(), self._share(line))
+        finally:
+            self._line = None
+            # Waiting for it to be closed would be waiting for a server that may hang.
+            await self._connection.disconnect(nowait=True)
+
+    async def _share(self, line: Line) -> NoReturn:
+        """Share by a line that has shown that it works."""
+        # A server can answer within the second that an exchange has, and still be too slow for requests.
+        await look_up(line, [token_bytes(DIGEST_BYTES)], within_s=self._timeout_s)
+        # By old generations, scores would be found that another replica has flushed.
+        await self._exchange(line)
+        self._line = line
+        self._breaker.close()
+        if not self._told_usable:
+            self._told_usable = True
+            self._log.info("shared_cache_usable")
+        await until_one_ends(self._write_on(line), self._exchange_on(line))
+
+    async def _exchange_on(self, line: Line) -> NoReturn:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._exchange_interval_s):
+                    await self._has_news.wait()
+            self._has_news.clear()
+            await self._exchange(line)
+
+    async def _exchange(self, line: Line) -> None:
+        """Take over the generations of other replicas, and tell them what is newer here."""
+        async with asyncio.timeout(_PATIENCE_S):
+            newer = self._merge(await generations(line))
+            if newer:
+                await self._is_taken(tell(line, newer))
+
+    async def _write_on(self, line: Line) -> NoReturn:
+        while True:
+            batch = await self._outbox.take(_PAIRS_PER_WRITE)
+            began = perf_counter()
             try:
-                async with asyncio.timeout(_WATCH_INTERVAL_S):
-                    await self._in_doubt.wait()
-            except TimeoutError:
-                continue
+                async with asyncio.timeout(_PATIENCE_S):
+                    is_taken = await self._is_taken(write(line, batch, ttl_s=self._ttl_s))
+            except _TROUBLE as exc:
+                self._count(exc)
+                raise
+            finally:
+                self._metrics.shared_tier("store", perf_counter() - began)
+            self._outbox.written()
+            if not is_taken:
+                # What refuses one write refuses the next.
+                await asyncio.sleep(self._exchange_interval_s)
 
-    async def _exchange_generations(self) -> None:
-        known = await self._redis.hgetall(_GENERATIONS)
-        newer = self._merge({_text(model): int(number) for model, number in known.items()})
-        if newer:
-            await self._redis.hset(_GENERATIONS, mapping={model: str(number) for model, number in newer.items()})
+    async def _is_taken(self, writing: Awaitable[None]) -> bool:
+        """Whether the server takes it; one that is full or read-only refuses, and can still be read."""
+        try:
+            await writing
+        except ResponseError as exc:
+            self._metrics.shared_tier_failed("refused")
+            if not self._told_refused:
+                self._log.warning("shared_cache_refuses_writes", reason=self._reason(exc))
+            self._told_refused = True
+            return False
+        if self._told_refused:
+            self._log.info("shared_cache_takes_writes")
+        self._told_refused = False
+        return True
 
-    def _report(self, exc: Exception, generation: int) -> None:
-        self._metrics.shared_tier_failed("timeout" if isinstance(exc, TimeoutError) else "error")
-        if self._breaker.report(failed=True, generation=generation):
-            self._suspect(exc)
-
-    def _suspect(self, exc: Exception) -> None:
-        if self.is_usable:
-            self._log.warning("shared_cache_down", reason=str(exc) or "no answer in time")
+    def _fall_silent(self, exc: BaseException) -> None:
+        """Leave it alone for a while."""
         self._breaker.trip(asyncio.get_running_loop().time())
-        self._to_write.clear()
-        self._has_to_write.clear()
-        self._in_doubt.set()
+        self._outbox.clear()
+        if self._told_usable is not False:
+            self._told_usable = False
+            self._log.warning("shared_cache_down", reason=self._reason(exc))
+
+    def _count(self, exc: Exception) -> None:
+        self._metrics.shared_tier_failed("timeout" if isinstance(exc, TimeoutError) else "error")
+
+    def _reason(self, exc: BaseException) -> str:
+        """Why, for the log: a server that doesn't know AUTH repeats the password in its answer."""
+        reason = str(exc) or "no answer in time"
+        return reason.replace(self._connection.password or "\0", "**********")[:_LONGEST_REASON]
 
 
-def _text(value: bytes | str) -> str:
-    return value if isinstance(value, str) else value.decode()
-
-
-def _read(value: object, digest: bytes) -> Known | None:
-    """Score and expiry as `value` has them; None when it isn't of ours, or not of this pair."""
-    if not isinstance(value, bytes) or len(value) != _VALUE.size:
-        return None
-    score, expiry, tag = _VALUE.unpack(value)
-    is_right = tag == digest[_TAG] and math.isfinite(score) and expiry > time()
-    return (score, expiry) if is_right else None
+def _is_cancelled() -> bool:
+    """Whether somebody asked for it, rather than that a mistake looks like it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -103,10 +103,10 @@ class FairQueue(Generic[T]):
             self._leave(key, owner, claim, waiting)
         return waiting is not None
 
-    def waiting_of(self, key: str, request: object) -> int:
-        """How many documents of a request wait."""
+    def waiting_of(self, key: str, request: object = None) -> int:
+        """How many documents of a request wait, or of all requests of a key when none is named."""
         owner = self._keys.get(key)
-        claim = owner.requests.get(request) if owner else None
+        claim = owner.requests.get(request) if owner and request is not None else owner
         return claim.documents if claim else 0
 
     def documents_before(self, *, key: str, documents: int) -> int:

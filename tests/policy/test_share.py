@@ -92,6 +92,28 @@ def test_documents_before_a_newcomer_are_those_that_fair_shares_put_there():
     assert queue.documents_before(key="other", documents=10**6) == 1004
 
 
+def test_what_waits_of_a_request_or_a_key_is_counted_in_documents():
+    queue = FairQueue[str]()
+    _fill(queue, "k", "a", 2)
+    queue.push("last", key="k", request="a", documents=10)
+    _fill(queue, "k", "b", 2, documents=4)
+    _fill(queue, "other", "a", 1, documents=7)
+    assert (queue.waiting_of("k", "a"), queue.waiting_of("k", "b"), queue.waiting_of("k")) == (30, 8, 38)
+    assert queue.remove("last", key="k", request="a")
+    queue.take(lambda item: item == "b0")
+    assert (queue.waiting_of("k", "a"), queue.waiting_of("k", "b"), queue.waiting_of("k")) == (20, 4, 24)
+
+
+def test_of_those_nobody_knows_nothing_waits():
+    queue = FairQueue[str]()
+    assert queue.waiting_of("k", "a") == queue.waiting_of("k") == 0
+    _fill(queue, "k", "a", 1)
+    assert queue.waiting_of("k", "b") == queue.waiting_of("other", "a") == queue.waiting_of("other") == 0
+    _drained(queue)
+    assert queue.waiting_of("k", "a") == queue.waiting_of("k") == 0
+    assert not queue.remove("a0", key="k", request="a")
+
+
 @given(
     st.lists(
         st.tuples(
@@ -120,6 +142,10 @@ def test_nothing_is_lost_doubled_or_left_behind(steps):
             assert not queue.remove(item, key=owner, request=claim)
             del waiting[item]
         assert len(queue) == len(waiting)
+        assert queue.waiting_of(key) == sum(documents for owner, _, documents in waiting.values() if owner == key)
+        assert queue.waiting_of(key, request) == sum(
+            documents for owner, claim, documents in waiting.values() if (owner, claim) == (key, request)
+        )
         assert queue.documents_before(key="none", documents=10**9) == sum(
             documents for _, _, documents in waiting.values()
         )
