@@ -33,6 +33,10 @@ live: install  ## tests against two real vLLM workers on CPU; installs vLLM (2.4
 chaos: install  ## the long form of the chaos suite: every fault for 10 s and more, without hedging and with it
 	$(BIN)/python -m tests.chaos
 
+.PHONY: bench
+bench: install  ## the figures the documents give
+	$(BIN)/python -m bench.cache
+
 .PHONY: check
 check: install  ## formatting, lint and types
 	$(BIN)/ruff format --check .
