@@ -64,6 +64,10 @@ image:  ## build the container image
 monitoring-check:  ## alert rules, their tests and Prometheus's configuration; installs promtool when it is missing
 	deploy/monitoring/check
 
+.PHONY: bench
+bench: install  ## the figures the documents give
+	$(BIN)/python -m bench.cache
+
 .PHONY: check
 check: install  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""Measurements: the figures that the documents give."""
