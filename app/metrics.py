@@ -19,7 +19,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 if TYPE_CHECKING:
     from app.admission import Admission
     from app.cache.memory import MemoryTier
-    from app.fleet.fleet import Fleet
     from app.fleet.worker import Worker
     from app.flights import Flights
     from app.schedule import Schedule
@@ -74,6 +73,15 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        per_worker: tuple[tuple[str, str, Callable[[Worker], float]], ...] = (
+            ("rerank_worker_calls", "Calls in flight.", lambda worker: worker.calls),
+            ("rerank_worker_documents", "Documents in flight.", lambda worker: worker.documents),
+            ("rerank_worker_limit_documents", "Documents it may hold.", lambda worker: worker.limit.documents),
+            ("rerank_worker_usable", "1 while it may be given work.", lambda worker: worker.is_usable),
+        )
+        self._of_workers = [
+            (Gauge(name, text, ["worker"], registry=self.registry), read) for name, text, read in per_worker
+        ]
         ProcessCollector(registry=self.registry)
         # Looking a child up by its labels costs four times what counting costs.
         self._child = cache(lambda metric, *labels: metric.labels(*labels))
@@ -111,7 +119,6 @@ class Metrics:
     def watch(
         self,
         *,
-        fleet: "Fleet",
         schedule: "Schedule",
         admission: "Admission",
         flights: "Flights",
@@ -131,16 +138,17 @@ class Metrics:
             ("rerank_tasks", "Tasks on the event loop.", lambda: len(asyncio.all_tasks())),
         ):
             Gauge(name, text, registry=self.registry).set_function(read)
-        per_worker: tuple[tuple[str, str, Callable[[Worker], float]], ...] = (
-            ("rerank_worker_calls", "Calls in flight.", lambda worker: worker.calls),
-            ("rerank_worker_documents", "Documents in flight.", lambda worker: worker.documents),
-            ("rerank_worker_limit_documents", "Documents it may hold.", lambda worker: worker.limit.documents),
-            ("rerank_worker_usable", "1 while its breaker is closed.", lambda worker: worker.is_usable),
-        )
-        for name, text, read_worker in per_worker:
-            gauge = Gauge(name, text, ["worker"], registry=self.registry)
-            for worker in fleet.workers:
-                gauge.labels(worker.name).set_function(partial(read_worker, worker))
+
+    def watch_worker(self, worker: "Worker") -> None:
+        """Read the worker's state at every scrape."""
+        for gauge, read in self._of_workers:
+            gauge.labels(worker.name).set_function(partial(read, worker))
+
+    def forget_worker(self, name: str) -> None:
+        """A worker has left and finished: its series end, and would begin anew."""
+        for metric in (self._attempts, *(gauge for gauge, _ in self._of_workers)):
+            metric.remove_by_labels({"worker": name})
+        self._child.cache_clear()
 
     def render(self) -> bytes:
         """All metrics in Prometheus's text format."""

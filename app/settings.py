@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from app.address import problem_with, without_password
 from app.policy.truncate import Truncation
 from app.work import LongDocuments
 
@@ -92,7 +93,10 @@ class Settings(BaseSettings):
     workers: CommaSeparated = Field(
         default=(),
         repr=False,  # a URL may carry a password
-        description="comma-separated URLs of vLLM servers; none means the embedded lexical:// worker",
+        description=(
+            "comma-separated URLs of vLLM servers, or where to find them: dns://host:port, "
+            "kubernetes://namespace/service:port; none means the embedded lexical:// worker"
+        ),
     )
     worker_api_key: Secret | None = Field(default=None, description="the workers' --api-key")
     worker_max_calls: int = Field(default=64, ge=1, le=1024, description="calls in flight per worker at most")
@@ -236,7 +240,7 @@ class Settings(BaseSettings):
     def shown(self) -> dict[str, Any]:
         """The settings as they can be shown: plain values, secrets as stars."""
         values = self.model_dump(mode="json")
-        values["workers"] = [_without_password(url) for url in self.workers]
+        values["workers"] = [without_password(url) for url in self.workers]
         values["api_keys"] = dict.fromkeys(self.keys, "**********")
         return values
 
@@ -342,8 +346,8 @@ def _contradictions(settings: Settings) -> Iterable[str]:
     if settings.no_worker_wait_s >= settings.deadline_s:
         yield "no_worker_wait_s is not below deadline_s, so waiting for a worker ends as a time-out: lower it"
     for number, url in enumerate(settings.workers, start=1):
-        if not _is_worker_url(url):
-            yield f"workers: number {number} ({_without_password(url)}) is no URL like http://gpu-1:8000"
+        if problem := problem_with(url):
+            yield f"workers: number {number} ({without_password(url)}) {problem}"
     yield from _cache_contradictions(settings)
     for name in sorted(_NEVER_FORWARDED.intersection(settings.forward_fields)):
         yield f"forward_fields: {name} is what the gateway writes itself: leave it out"
@@ -363,23 +367,6 @@ def _cache_contradictions(settings: Settings) -> Iterable[str]:
             "redis_url with API keys needs cache_secret_file: without a secret that all replicas share, a key's cached "
             "scores could be told by whoever reaches Redis"
         )
-
-
-def _is_worker_url(url: str) -> bool:
-    if url.startswith("lexical://"):
-        return True
-    try:
-        parts = urlsplit(url)
-        # Reading the port raises when it is no port.
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _without_password(url: str) -> str:
-    """The URL as it can be shown: nothing that stands before an @, not even where it is no URL at all."""
-    before, at, host = url.rpartition("@")
-    return f"{before[: before.find('://') + 3] if '://' in before else ''}**********@{host}" if at else url
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
