@@ -1,8 +1,7 @@
 """The composition root: settings in, ASGI application out."""
 
-import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +29,10 @@ from app.cache.pairs import Generations, PairCache
 from app.dispatch import Dispatch
 from app.errors import RerankError, UnknownRoute, WrongMethod
 from app.fallback import Fallback
+from app.fleet.discovery import sources
+from app.fleet.discovery.source import Source
 from app.fleet.fleet import Fleet
+from app.fleet.keeper import Keeper
 from app.fleet.lexical import LexicalLink
 from app.fleet.link import HttpLink, WorkerLink
 from app.fleet.probe import Probe
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from app.cache.redis import RedisTier
 
 LinkFactory = Callable[[str, Settings], WorkerLink]
+Search = Callable[[Sequence[str], Random], Sequence[Source]]
 
 
 def reach(url: str, settings: Settings, tls: ssl.SSLContext | None = None) -> WorkerLink:
@@ -65,6 +68,7 @@ class Engine:
 
     fleet: Fleet
     probe: Probe
+    keeper: Keeper
     schedule: Schedule
     admission: Admission
     cache: PairCache
@@ -75,31 +79,25 @@ class Engine:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watch the workers until the end of the block, then let go of their connections."""
-        async with self.shared.running() if self.shared else nullcontext():
-            watches = [asyncio.create_task(self.probe.watch(worker)) for worker in self.fleet.workers]
-            try:
-                yield
-            finally:
-                for watch in watches:
-                    watch.cancel()
-                await asyncio.gather(*watches, return_exceptions=True)
-                for worker in self.fleet.workers:
-                    await worker.link.close()
+        """Find and watch workers until the end of the block, then let go of their connections."""
+        async with self.shared.running() if self.shared else nullcontext(), self.keeper.running():
+            yield
 
 
-def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Random | None = None) -> Engine:
+def assemble(
+    settings: Settings, *, link_factory: LinkFactory = reach, search: Search = sources, rng: Random | None = None
+) -> Engine:
     """Put the engine together.
 
     Args:
         settings: Checked and frozen.
         link_factory: Makes the link to each worker; where tests put workers of their own.
+        search: Makes the sources of workers; where tests put sources of their own.
         rng: Chance for balancing and jitter; tests seed it.
     """
     rng = rng or Random()  # noqa: S311 - balancing and jitter, no secrets
     metrics = Metrics()
-    urls = settings.workers or ("lexical://",)
-    fleet = Fleet([_worker(link_factory(url, settings), settings) for url in urls], settings)
+    fleet = Fleet(search(settings.workers, rng), settings)
     probe = Probe(
         revisions={name: own.revision for name, own in settings.models.items()},
         interval_s=settings.probe_interval_s,
@@ -107,6 +105,9 @@ def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Rand
         changed=fleet.change,
         metrics=metrics,
         rng=rng,
+    )
+    keeper = Keeper(
+        fleet, probe=probe, metrics=metrics, hire=lambda url: _worker(link_factory(url, settings), settings)
     )
     schedule = Schedule(fleet, no_worker_wait_s=settings.no_worker_wait_s, rng=rng)
     admission = Admission(schedule, settings)
@@ -130,7 +131,6 @@ def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Rand
         metrics=metrics,
     )
     metrics.watch(
-        fleet=fleet,
         schedule=schedule,
         admission=admission,
         dispatch=dispatch,
@@ -141,6 +141,7 @@ def assemble(settings: Settings, *, link_factory: LinkFactory = reach, rng: Rand
     return Engine(
         fleet=fleet,
         probe=probe,
+        keeper=keeper,
         schedule=schedule,
         admission=admission,
         cache=cache,
@@ -194,6 +195,7 @@ def create_app(
     settings: Settings,
     *,
     link_factory: LinkFactory | None = None,
+    search: Search = sources,
     rng: Random | None = None,
     drain: Drain | None = None,
     keys: Keys | None = None,
@@ -204,6 +206,7 @@ def create_app(
     Args:
         settings: Checked and frozen.
         link_factory: Makes the link to each worker; where tests put workers of their own.
+        search: Makes the sources that say where workers are.
         rng: Chance for balancing and jitter.
         drain: Set by the server when it is told to stop.
         keys: Who may call; by default those of the settings.
@@ -211,7 +214,7 @@ def create_app(
     """
     certificates = certificates or Certificates(settings)
     link_factory = link_factory or partial(reach, tls=certificates.towards_workers)
-    engine = assemble(settings, link_factory=link_factory, rng=rng)
+    engine = assemble(settings, link_factory=link_factory, search=search, rng=rng)
     keys = keys or Keys(settings.keys)
     drain = drain or Drain()
     traces = _traces(settings)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from app.address import problem_with, without_password
 from app.policy.truncate import Truncation
 from app.work import LongDocuments
 
@@ -105,7 +106,10 @@ class Settings(BaseSettings):
     workers: CommaSeparated = Field(
         default=(),
         repr=False,  # a URL may carry a password
-        description="comma-separated URLs of vLLM servers; none means the embedded lexical:// worker",
+        description=(
+            "comma-separated URLs of vLLM servers, or where to find them: dns://host:port, "
+            "kubernetes://namespace/service:port; none means the embedded lexical:// worker"
+        ),
     )
     worker_api_key: Secret | None = Field(default=None, description="the workers' --api-key")
     worker_ca_file: Path | None = Field(
@@ -261,7 +265,7 @@ class Settings(BaseSettings):
     def shown(self) -> dict[str, Any]:
         """The settings as they can be shown: plain values, secrets as stars."""
         values = self.model_dump(mode="json")
-        values["workers"] = [_without_password(url) for url in self.workers]
+        values["workers"] = [without_password(url) for url in self.workers]
         values["api_keys"] = dict.fromkeys(self.keys, "**********")
         return values
 
@@ -376,8 +380,8 @@ def _contradictions(settings: Settings) -> Iterable[str]:
     if settings.no_worker_wait_s >= settings.deadline_s:
         yield "no_worker_wait_s is not below deadline_s, so waiting for a worker ends as a time-out: lower it"
     for number, url in enumerate(settings.workers, start=1):
-        if not _is_worker_url(url):
-            yield f"workers: number {number} ({_without_password(url)}) is no URL like http://gpu-1:8000"
+        if problem := problem_with(url):
+            yield f"workers: number {number} ({without_password(url)}) {problem}"
     yield from _cache_contradictions(settings)
     yield from _tls_contradictions(settings)
     if settings.traces and not _has_exporter():
@@ -422,17 +426,6 @@ def _has_exporter() -> bool:
         return False
 
 
-def _is_worker_url(url: str) -> bool:
-    if url.startswith("lexical://"):
-        return True
-    try:
-        parts = urlsplit(url)
-        # Reading the port raises when it is no port.
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
 def _is_redis_url(url: str) -> bool:
     """Whether redis-py understands it, and it leaves alone what the gateway decides itself: time limits, for one."""
     try:
@@ -453,12 +446,6 @@ def _is_redis_url(url: str) -> bool:
         and options.keys() <= set(taken)
         and options.get("ssl_cert_reqs", "none") in {"none", "optional", "required"}
     )
-
-
-def _without_password(url: str) -> str:
-    """The URL as it can be shown: nothing that stands before an @, not even where it is no URL at all."""
-    before, at, host = url.rpartition("@")
-    return f"{before[: before.find('://') + 3] if '://' in before else ''}**********@{host}" if at else url
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -83,7 +83,7 @@ These are refused at the start, with a message that names the settings:
 - `max_body_bytes` above `max_bytes_in_flight`;
 - `no_worker_wait_s` not below `deadline_s`;
 - one name for two models, as a name or an alias;
-- a worker that is no `http://` or `https://` URL (nor `lexical://`);
+- a worker that is no `http://` or `https://` URL, nor `dns://host:port`, `kubernetes://namespace/service:port` or `lexical://`;
 - in `forward_fields`, a field that the gateway writes itself, such as `model` or `documents`;
 - `traces` where the extra isn't installed;
 - a key file without a key, or a key with an empty secret.

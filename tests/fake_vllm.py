@@ -78,7 +78,9 @@ class FakeVllm:
         return [call for call in self.calls if call.path in {"/v1/score", "/v1/rerank"} and not call.is_probe]
 
     @asynccontextmanager
-    async def running(self, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator["FakeVllm"]:
+    async def running(
+        self, port: int = 0, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator["FakeVllm"]:
         tasks: set[asyncio.Task[None]] = set()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -86,8 +88,8 @@ class FakeVllm:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        server = await asyncio.start_server(accept, "127.0.0.1", port, limit=2**26, ssl=tls)
-        host, bound = server.sockets[0].getsockname()[:2]
+        server = await asyncio.start_server(accept, host, port, limit=2**26, ssl=tls)
+        _, bound = server.sockets[0].getsockname()[:2]
         self.url = f"{'https' if tls else 'http'}://{host}:{bound}"
         try:
             yield self

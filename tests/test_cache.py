@@ -14,7 +14,7 @@ from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores
 from tests.virtual import score as ask
 
 DOCUMENTS = [f"document {number}" for number in range(40)]
-SMALL_CHUNKS = {"max_batch": 5, "min_batch": 1, "worker_max_calls": 1}
+SMALL_CHUNKS: dict[str, Any] = {"max_batch": 5, "min_batch": 1, "worker_max_calls": 1}
 
 
 async def score(made: Any, documents: Sequence[str], **more: Any) -> list[float]:

@@ -15,7 +15,7 @@ from tests.virtual import score as ask
 
 DOCUMENTS = [f"document {number}" for number in range(40)]
 # One call at a time, so that all chunks but the first wait.
-QUEUED = {"max_batch": 4, "min_batch": 1, "worker_max_calls": 1}
+QUEUED: dict[str, Any] = {"max_batch": 4, "min_batch": 1, "worker_max_calls": 1}
 
 
 async def score(made: Engine, documents: Sequence[str], **more: Any) -> list[float]:

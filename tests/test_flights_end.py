@@ -14,7 +14,7 @@ from tests.virtual import ScriptedLink, after, engine, on_virtual_clock, right_s
 from tests.virtual import score as ask
 
 DOCUMENTS = [f"document {number}" for number in range(12)]
-QUEUED = {"max_batch": 4, "min_batch": 1, "worker_max_calls": 1}
+QUEUED: dict[str, Any] = {"max_batch": 4, "min_batch": 1, "worker_max_calls": 1}
 
 
 def _start(made: Engine, documents: Sequence[str] = DOCUMENTS, **more: Any) -> asyncio.Task[Scored]:

@@ -14,6 +14,8 @@ from app.errors import Dropped, Misconfigured, Refused, Unavailable, Unreachable
 from app.main import Engine, assemble
 from app.settings import Settings
 from app.work import Answer, Chunk
+from tests.cache.valkey import valkey
+from tests.integration.commands import until
 from tests.virtual import ScriptedLink, after, application, engine, on_virtual_clock, score
 
 DOCUMENTS = [f"document {number}" for number in range(8)]
@@ -260,11 +262,11 @@ async def test_weights_that_were_exchanged_are_one_drifted_probe():
 
 async def test_the_shared_cache_is_usable_in_doubt_or_absent():
     assert "shared_cache_usable" not in scraped(assemble(Settings()))
-    made = assemble(Settings(redis_url="redis://127.0.0.1:9"))
-    assert scraped(made)["shared_cache_usable"] == 0
-    assert made.shared
-    made.shared._breaker.close()
-    assert scraped(made)["shared_cache_usable"] == 1
+    async with valkey() as server:
+        made = assemble(Settings(redis_url=server.url))
+        assert scraped(made)["shared_cache_usable"] == 0
+        async with made.running():
+            await until(lambda: scraped(made)["shared_cache_usable"] == 1)
 
 
 SHED: dict[str, dict[str, Any]] = {

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from pydantic import SecretStr, ValidationError
 
 from app.cache.line import connection_to
+from app.fleet.discovery import sources
 from app.settings import Settings, SettingsError, load, parse_keys, warnings_about
 
 Env = pytest.MonkeyPatch
@@ -248,6 +250,61 @@ def test_a_worker_that_is_no_url_is_named_with_its_place(monkeypatch: Env, url: 
 def test_a_worker_may_be_any_http_url_or_the_embedded_one(monkeypatch: Env, url: str):
     monkeypatch.setenv("RERANK_WORKERS", url)
     assert load().workers == (url,)
+
+
+DNS_FORM = "is not of the form dns://host:port"
+SERVICE_FORM = "is not of the form kubernetes://namespace/service:port, with the name or number of a port"
+MISSHAPEN = {
+    "dns://vllm": DNS_FORM,
+    "dns://:8000": DNS_FORM,
+    "dns://vllm:0": DNS_FORM,
+    "dns://vllm:65536": DNS_FORM,
+    "dns://vllm:http": DNS_FORM,
+    "dns://vllm:8000/v1": DNS_FORM,
+    "dns://a..b:8000": DNS_FORM,
+    f"dns://{'a' * 64}:8000": DNS_FORM,
+    "kubernetes://vllm:8000": SERVICE_FORM,
+    "kubernetes://default/vllm": SERVICE_FORM,
+    "kubernetes:///vllm:8000": SERVICE_FORM,
+    "kubernetes://default/vllm:": SERVICE_FORM,
+    "kubernetes://default/vllm:8000/v1": SERVICE_FORM,
+    "kubernetes://default/../secrets:8000": SERVICE_FORM,
+    "k8s://default/vllm:8000": "is no URL like http://gpu-1:8000",
+}
+
+
+@pytest.mark.parametrize(("address", "problem"), MISSHAPEN.items())
+def test_a_place_to_look_for_workers_is_named_when_it_is_misshapen(monkeypatch: Env, address: str, problem: str):
+    monkeypatch.setenv("RERANK_WORKERS", f"http://gpu-0:8000,{address}")
+    assert f"workers: number 2 ({address}) {problem}" in _refused()
+
+
+@pytest.mark.parametrize("address", ["dns://user:hush@vllm:8000", "kubernetes://hush@default/vllm:8000"])
+def test_a_place_to_look_for_workers_takes_no_password_and_shows_none(monkeypatch: Env, address: str):
+    monkeypatch.setenv("RERANK_WORKERS", address)
+    told = _refused()
+    assert "is not of the form" in told
+    assert "hush" not in told
+
+
+def test_workers_may_be_listed_and_looked_for_side_by_side(monkeypatch: Env):
+    listed = (
+        "http://gpu-1:8000",
+        "dns://vllm:8000",
+        "DNS://_http.vllm.default.svc.cluster.local.:8000",
+        "kubernetes://default/vllm:http",
+        "kubernetes://ml-team/vllm-2:8000",
+    )
+    monkeypatch.setenv("RERANK_WORKERS", ",".join(listed))
+    assert load().workers == listed
+    names = [source.name for source in sources(load().workers, Random(7))]
+    assert names == [
+        "RERANK_WORKERS",
+        "dns://vllm:8000",
+        "dns://_http.vllm.default.svc.cluster.local.:8000",
+        "kubernetes://default/vllm:http",
+        "kubernetes://ml-team/vllm-2:8000",
+    ]
 
 
 def test_all_errors_are_told_at_once(monkeypatch: Env):

@@ -4,16 +4,18 @@ import asyncio
 import functools
 import selectors
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from app.errors import WorkerError
+from app.fleet.discovery import sources
+from app.fleet.discovery.source import Seen
 from app.fleet.link import Identity, ServedModel
 from app.fleet.probe import PROBE_ID
-from app.main import Engine, assemble, create_app
+from app.main import Engine, Search, assemble, create_app
 from app.settings import Settings
 from app.work import Answer, CacheUse, Caller, Chunk, Pairs, RerankRequest, Scored, Tally
 from tests.fake_vllm import score_of
@@ -85,8 +87,11 @@ class ScriptedLink:
     in_flight: int = 0
     most_in_flight: int = 0
     cancelled: int = 0
+    asked: int = 0
+    is_closed: bool = False
 
     async def identify(self) -> Identity:
+        self.asked += 1
         if self.trouble:
             raise self.trouble
         return Identity(self.version, [ServedModel(self.model, "/models/m", self.max_model_len)])
@@ -132,6 +137,28 @@ class ScriptedLink:
 
     async def close(self) -> None:
         assert self.in_flight == 0, f"{self.name} was closed with calls in flight"
+        self.is_closed = True
+
+
+class ScriptedSource:
+    """A source that sees what the test shows it."""
+
+    def __init__(self, name: str = "scripted://source") -> None:
+        self.name = name
+        self.trouble: str | None = f"{name} has not answered yet"
+        self.has_answered = False
+        self._seen: asyncio.Queue[Seen] = asyncio.Queue()
+
+    async def show(self, *ready: str, waiting: Sequence[str] = ()) -> None:
+        """Have it see these workers, and be done when the engine has asked the new ones who they are."""
+        seen = {f"http://{name}": name in ready for name in (*ready, *waiting)}
+        self.trouble, self.has_answered = (None, True) if seen else (f"{self.name} has no address", True)
+        self._seen.put_nowait(seen)
+        await asyncio.sleep(0.001)
+
+    async def watch(self) -> AsyncIterator[Seen]:
+        while True:
+            yield await self._seen.get()
 
 
 def after(seconds: float, error: WorkerError | None = None) -> Script:
@@ -147,11 +174,11 @@ def after(seconds: float, error: WorkerError | None = None) -> Script:
 
 
 @asynccontextmanager
-async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, **settings: Any) -> Any:
-    """An engine over scripted workers, all of which have been asked once who they are."""
+async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, search: Search = sources, **settings: Any) -> Any:
+    """An engine over scripted workers, all of which that are found at once have been asked who they are."""
     by_url = {f"http://{link.name}": link for link in links}
     chosen: dict[str, Any] = {"workers": tuple(by_url)} | settings
-    made = assemble(Settings(**chosen), link_factory=lambda url, _: by_url[url], rng=Random(seed))
+    made = assemble(Settings(**chosen), link_factory=lambda url, _: by_url[url], search=search, rng=Random(seed))
     async with made.running():
         await asyncio.sleep(0.001)
         yield made

@@ -42,12 +42,8 @@ def service_router(
         return answer({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        if is_draining():
-            problem = "This replica is shutting down."
-        elif not fleet.was_ever_usable and not has_fallback:
-            reasons = "; ".join(worker.trouble.reason for worker in fleet.workers if worker.trouble)
-            problem = f"No worker has been usable yet: {reasons}."
-        else:
+        problem = "This replica is shutting down." if is_draining() else _lack(fleet, has_fallback=has_fallback)
+        if problem is None:
             return answer({"status": "ok"})
         path = request.scope["path"]
         return error_answer(NoWorker(problem[:500], retry_after_s=1.0), dialects.foretell(path, None), path)
@@ -70,6 +66,17 @@ def service_router(
         return Response(metrics.render(), media_type=metrics.content_type)
 
     return router
+
+
+def _lack(fleet: Fleet, *, has_fallback: bool) -> str | None:
+    """What this replica lacks to be ready."""
+    if fleet.was_ever_usable:
+        return None
+    if not has_fallback:
+        return f"No worker has been usable yet: {fleet.troubles()}."
+    # A replica that can't look for workers would give everybody degraded scores.
+    is_told = any(source.has_answered for source in fleet.sources)
+    return None if is_told else f"It isn't known yet where workers are: {fleet.troubles()}."
 
 
 def _model(name: str, fleet: Fleet) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from app.errors import AllMisconfigured, BadInput, FingerprintGone, Misconfigured, NoWorker, UnknownModel
+from app.fleet.discovery.source import Source
 from app.fleet.worker import Worker
 from app.settings import Settings
 from app.work import Fingerprint
@@ -17,13 +18,16 @@ _NAMES = 5
 class Fleet:
     """The workers, by what they serve.
 
+    Workers join and leave as their sources see them come and go; one that left is given nothing any more.
+
     Args:
-        workers: All workers, usable or not.
+        sources: Where workers are found.
         settings: Model names, aliases and waiting times.
     """
 
-    def __init__(self, workers: Sequence[Worker], settings: Settings) -> None:
-        self.workers = workers
+    def __init__(self, sources: Sequence[Source], settings: Settings) -> None:
+        self.sources = sources
+        self.workers: Sequence[Worker] = ()
         self.was_ever_usable = False
         self._settings = settings
         self._aliases = {alias: model for model, own in settings.models.items() for alias in own.aliases}
@@ -34,8 +38,16 @@ class Fleet:
         """Have `watcher` called after every change of a worker's state."""
         self._watchers.append(watcher)
 
+    def join(self, worker: Worker) -> None:
+        """One worker more; `change` tells those who wait."""
+        self.workers = (*self.workers, worker)
+
+    def leave(self, worker: Worker) -> None:
+        """One worker less."""
+        self.workers = tuple(other for other in self.workers if other is not worker)
+
     def change(self) -> None:
-        """A worker's state changed: wake who waits for one."""
+        """Workers, or the state of one, changed: wake who waits for one."""
         self.was_ever_usable = self.was_ever_usable or any(worker.is_usable for worker in self.workers)
         self._changed.set()
         self._changed = asyncio.Event()
@@ -55,6 +67,12 @@ class Fleet:
         """Whether a usable worker serves the model that was asked for; any model, when none was."""
         model = self._aliases.get(asked, asked) if asked else None
         return any(w.is_usable and (model is None or model in w.serves) for w in self.workers)
+
+    def troubles(self) -> str:
+        """Why workers can't be used, or weren't found."""
+        reasons = [source.trouble for source in self.sources if source.trouble]
+        reasons += [worker.trouble.reason for worker in self.workers if worker.trouble]
+        return "; ".join(reasons)[:_REASON_CHARS]
 
     async def resolve(self, asked: str | None, *, until: float) -> str:
         """The name under which workers serve the model that was asked for.
@@ -112,21 +130,19 @@ class Fleet:
         return [w.serves[model] for w in self.workers if w.is_usable and model in w.serves]
 
     async def _wait_for_change(self, until: float) -> None:
-        troubles = [worker.trouble for worker in self.workers if worker.trouble and not worker.is_usable]
-        reasons = "; ".join(trouble.reason for trouble in troubles)[:_REASON_CHARS]
-        if len(troubles) == len(self.workers) and all(isinstance(trouble, Misconfigured) for trouble in troubles):
-            raise AllMisconfigured(f"No worker can be used: {reasons}.")
+        if self.workers and all(isinstance(worker.trouble, Misconfigured) for worker in self.workers):
+            raise AllMisconfigured(f"No worker can be used: {self.troubles()}.")
         try:
             async with asyncio.timeout_at(until):
                 await self._changed.wait()
         except TimeoutError:
-            message = f"No worker is usable now: {reasons}."
+            message = f"No worker is usable now: {self.troubles()}."
             raise NoWorker(message, retry_after_s=self._next_probe_s()) from None
 
     def _next_probe_s(self) -> float:
         """Seconds until a worker may be found usable again."""
         now = asyncio.get_running_loop().time()
-        return max(_RETRY_AFTER_S, min(worker.breaker.probe_at for worker in self.workers) - now)
+        return max(_RETRY_AFTER_S, min((worker.breaker.probe_at for worker in self.workers), default=now) - now)
 
 
 def _listed(known: Mapping[str, object]) -> str:

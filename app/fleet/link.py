@@ -191,6 +191,9 @@ class HttpLink:
                 raise self._distrust() from exc
             what = "the connection was refused" if isinstance(exc, httpx.ConnectError) else type(exc).__name__
             raise Unreachable(f"{self.name} didn't answer {path}: {what}") from exc
+        except RuntimeError as exc:
+            # All that httpx says to who asks a link that was closed meanwhile.
+            raise Unreachable(f"{self.name} has left") from exc
         self._check(response.status_code, response.headers, response.content)
         return self._decode(response.content)
 

@@ -60,32 +60,37 @@ class Probe:
         self._changed = changed
         self._metrics = metrics
         self._rng = rng
-        self._suspected: defaultdict[Worker, asyncio.Event] = defaultdict(asyncio.Event)
+        self._suspected: dict[Worker, asyncio.Event] = {}
         # The scores by which weights were first told apart, by what they are scores of.
         self._known_scores: defaultdict[Fingerprint, list[list[float]]] = defaultdict(list)
         self._log = structlog.get_logger()
 
     def suspect(self, worker: Worker, trouble: WorkerError) -> None:
         """Take the worker out of use; its watch asks it as soon as its breaker lets it."""
-        was_usable = worker.is_usable
+        was_well = worker.is_well
         worker.suspect(trouble, asyncio.get_running_loop().time())
-        if was_usable:
+        # A worker that has left the fleet has no watch any more.
+        if was_well and worker in self._suspected:
             self._log.warning("breaker_opened", worker=worker.name, reason=trouble.reason)
             self._suspected[worker].set()
             self._changed()
 
     async def watch(self, worker: Worker) -> None:
         """Ask the worker, for ever."""
-        while True:
-            self._suspected[worker].clear()
-            await self.ask(worker)
-            await self._until_due(worker)
+        suspected = self._suspected[worker] = asyncio.Event()
+        try:
+            while True:
+                suspected.clear()
+                await self.ask(worker)
+                await self._until_due(worker)
+        finally:
+            del self._suspected[worker]
 
     async def ask(self, worker: Worker) -> None:
         """Ask once, and take what it says as true."""
         loop = asyncio.get_running_loop()
         before = _seen(worker)
-        must_score = not worker.is_usable or self._is_idle(worker, loop.time())
+        must_score = not worker.is_well or self._is_idle(worker, loop.time())
         worker.breaker.begin_probe()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -115,7 +120,7 @@ class Probe:
 
     async def _until_due(self, worker: Worker) -> None:
         now = asyncio.get_running_loop().time()
-        if not worker.is_usable:
+        if not worker.is_well:
             await asyncio.sleep(max(0.0, worker.breaker.probe_at - now) * self._rng.uniform(1, 1 + _JITTER))
             return
         try:

@@ -1,5 +1,6 @@
 """One worker as the gateway sees it."""
 
+import asyncio
 from collections.abc import Mapping
 
 from app.errors import Unreachable, WorkerError
@@ -21,8 +22,9 @@ _SPEED_WEIGHT = 0.2
 class Worker:
     """A worker's state: what it serves, whether it can be used, and what it is doing for us.
 
-    It is usable while its breaker is closed, and a breaker closes when a probe has seen what the worker serves and
-    that it scores. Work in flight is counted in calls, documents and tokens.
+    It is well while its breaker is closed, and a breaker closes when a probe has seen what the worker serves and that
+    it scores. It is usable while it is also ready: a pod may work, and not want more. Work in flight is counted in
+    calls, documents and tokens.
     """
 
     def __init__(self, link: WorkerLink, *, limit: Limit, max_calls: int) -> None:
@@ -31,7 +33,8 @@ class Worker:
         self.breaker = Breaker()
         self.limit = limit
         self.serves: Mapping[str, Fingerprint] = {}
-        self.trouble: WorkerError | None = Unreachable(f"{link.name} has not answered yet")
+        self.is_ready = True
+        self._trouble: WorkerError | None = Unreachable(f"{link.name} has not answered yet")
         self.calls = 0
         self.documents = 0
         self.tokens = 0
@@ -43,11 +46,25 @@ class Worker:
         self._ceiling_until = float("-inf")
         self._slowness: float | None = None
         self._measured_at = float("-inf")
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def is_usable(self) -> bool:
         """Whether it may be given work."""
+        return self.is_well and self.is_ready
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it works, as far as we have seen."""
         return self.breaker.state is State.CLOSED
+
+    @property
+    def trouble(self) -> WorkerError | None:
+        """Why it can't be used; None while it can."""
+        if self._trouble is None and not self.is_ready:
+            return Unreachable(f"{self.name} is not ready")
+        return self._trouble
 
     def has_room(self, now: float) -> bool:
         """Whether it may be given another chunk right now."""
@@ -72,12 +89,12 @@ class Worker:
     def shown(self, serves: Mapping[str, Fingerprint]) -> None:
         """A probe saw what it serves, and that it scores."""
         self.serves = serves
-        self.trouble = None
+        self._trouble = None
         self.breaker.close()
 
     def suspect(self, trouble: WorkerError, now: float) -> None:
         """It can't be used until a probe has seen it well. What it served stays known."""
-        self.trouble = trouble
+        self._trouble = trouble
         self.breaker.trip(now)
 
     def rest(self, seconds: float | None, now: float) -> None:
@@ -112,6 +129,7 @@ class Worker:
 
     def take(self, *, documents: int, tokens: int) -> None:
         """One call more in flight."""
+        self._idle.clear()
         self.calls += 1
         self.documents += documents
         self.tokens += tokens
@@ -121,6 +139,12 @@ class Worker:
         self.calls -= 1
         self.documents -= documents
         self.tokens -= tokens
+        if not self.calls:
+            self._idle.set()
+
+    async def finish(self) -> None:
+        """Return when no call is in flight."""
+        await self._idle.wait()
 
     def __repr__(self) -> str:
         state = self.breaker.state.value + (f" ({self.trouble.reason})" if self.trouble else "")

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from app.cache.memory import MemoryTier
     from app.cache.redis import RedisTier
     from app.dispatch import Dispatch
-    from app.fleet.fleet import Fleet
     from app.fleet.worker import Worker
     from app.flights import Flights
     from app.schedule import Schedule
@@ -106,7 +105,6 @@ class Metrics:
     def watch(
         self,
         *,
-        fleet: "Fleet",
         schedule: "Schedule",
         admission: "Admission",
         dispatch: "Dispatch",
@@ -126,8 +124,6 @@ class Metrics:
         read(process.TASKS, lambda: len(asyncio.all_tasks()))
         if shared:
             read(caches.SHARED_USABLE, lambda: shared.is_usable)
-        for worker in fleet.workers:
-            self.watch_worker(worker)
 
     def watch_intake(self, intake: "Intake") -> None:
         """Read what request bodies take at every scrape."""

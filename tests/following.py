@@ -1,0 +1,42 @@
+"""What a source of workers sees, as it comes in."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from app.fleet.discovery.source import Seen, Source
+
+
+class Followed:
+    """All that a source saw so far."""
+
+    def __init__(self) -> None:
+        self.all: list[Seen] = []
+
+    @property
+    def last(self) -> Seen | None:
+        return self.all[-1] if self.all else None
+
+    async def follow(self, source: Source) -> None:
+        async for one in source.watch():
+            self.all.append(one)
+
+
+@asynccontextmanager
+async def followed(source: Source) -> AsyncIterator[Followed]:
+    """What the source sees until the end of the block."""
+    seen = Followed()
+    task = asyncio.create_task(seen.follow(source))
+    await asyncio.sleep(0.001)
+    try:
+        yield seen
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(holds: Callable[[], object], *, within_s: float = 15.0) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110 - what it waits for is told by no event
+            await asyncio.sleep(0.01)

@@ -1,0 +1,114 @@
+"""What DNS does in a pod: `python -m tests.integration.pod ETC`, in namespaces of its own; ETC replaces files of /etc.
+
+It makes a name server for itself, looks names up, and lets workers come and go behind one while requests are made.
+"""
+
+import asyncio
+import fcntl
+import json
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvloop
+
+from app import log
+from app.fleet.discovery.dns import addresses_of
+from app.main import create_app
+from app.settings import Settings
+from tests.fake_dns import FakeDns
+from tests.fake_vllm import FakeVllm
+from tests.following import until
+from tests.running import rerank, serving, until_ready
+
+HOME = "default.svc.cluster.local"
+RESOLV_CONF = (
+    f"nameserver 127.0.0.1\nsearch {HOME} svc.cluster.local cluster.local\noptions ndots:5 timeout:1 attempts:1\n"
+)
+NAMES = ("vllm", f"vllm.{HOME}", f"vllm.{HOME}.", "vllm.other", "hub.example", "hosted", "many", "gone", "empty")
+FAILING = ("broken", "silent")
+_SET_FLAGS, _UP_AND_RUNNING = 0x8914, 0x41
+
+
+def main() -> None:
+    """Print what was found, as JSON."""
+    _bring_up_loopback()
+    for replacement in Path(sys.argv[1]).iterdir():
+        subprocess.run(["mount", "--bind", replacement, Path("/etc") / replacement.name], check=True)
+    log.configure(style="json", level="error")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found = {"uvloop": runner.run(_look_up_all()), "served": runner.run(_serve())}
+    found["asyncio"] = asyncio.run(_look_up_all())
+    sys.stdout.write(json.dumps(found))
+
+
+def _bring_up_loopback() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sh14x", b"lo", _UP_AND_RUNNING))
+
+
+async def _look_up_all() -> dict[str, list[str] | None]:
+    """The addresses of every name; None where nobody could say."""
+    records = {
+        f"vllm.{HOME}": ["10.0.0.1", "10.0.0.2", "fd00::1"],
+        "vllm.other.svc.cluster.local": ["10.0.0.3"],
+        "hub.example": ["192.0.2.1"],
+        f"many.{HOME}": [f"10.0.1.{number}" for number in range(100)],
+        f"empty.{HOME}": [],
+    }
+    found: dict[str, list[str] | None] = {}
+    async with FakeDns(records, broken=[f"broken.{HOME}"], silent=["silent"]).running():
+        for name in NAMES + FAILING:
+            try:
+                found[name] = sorted(await addresses_of(name))
+            except OSError:
+                found[name] = None
+    return found
+
+
+async def _serve() -> dict[str, Any]:
+    """Workers join and leave behind a name: how requests fared, and who got calls."""
+    dns = FakeDns({f"vllm.{HOME}": ["127.0.0.2", "127.0.0.3"]})
+    workers = {f"127.0.0.{number}": FakeVllm(fixed_s=0.01) for number in (2, 3, 4)}
+    statuses: list[int] = []
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(dns.running())
+        for host, worker in workers.items():
+            await stack.enter_async_context(worker.running(8000, host))
+        client = await stack.enter_async_context(_gateway())
+        asking = asyncio.create_task(_keep_asking(client, statuses))
+        await until(lambda: workers["127.0.0.2"].scored and workers["127.0.0.3"].scored)
+        early = len(workers["127.0.0.4"].scored)
+        dns.records[f"vllm.{HOME}"] = ["127.0.0.3", "127.0.0.4"]
+        await until(lambda: workers["127.0.0.4"].scored)
+        left_with = len(workers["127.0.0.2"].scored)
+        asked = len(statuses)
+        await until(lambda: len(statuses) > asked + 50)
+        late = len(workers["127.0.0.2"].scored) - left_with
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    return {"statuses": sorted(set(statuses)), "before it joined": early, "after it left": late}
+
+
+@asynccontextmanager
+async def _gateway() -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(Settings(workers=("dns://vllm:8000",), cache=False, max_batch=4, min_batch=1))
+    async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
+        await until_ready(client)
+        yield client
+
+
+async def _keep_asking(client: httpx.AsyncClient, statuses: list[int]) -> None:
+    while True:
+        answer = await rerank(client, [f"document {number}" for number in range(20)])
+        statuses.append(answer.status_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Names as a pod finds them: search domains, ndots, the hosts file, and workers that come and go behind one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.pod import NAMES, RESOLV_CONF
+
+IN_NAMESPACES = ["unshare", "--map-root-user", "--mount", "--net"]
+
+
+@pytest.fixture(scope="module")
+def pod(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a process in namespaces of its own finds out."""
+    try:
+        subprocess.run([*IN_NAMESPACES, "mount", "--bind", "/etc/hosts", "/etc/hosts"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this machine lets nobody make namespaces, which a resolv.conf of one's own needs")
+    etc: Path = tmp_path_factory.mktemp("etc")
+    (etc / "resolv.conf").write_text(RESOLV_CONF)
+    (etc / "hosts").write_text("127.0.0.1 localhost\n10.0.0.9 hosted\n")
+    command = [*IN_NAMESPACES, sys.executable, "-m", "tests.integration.pod", str(etc)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=50).stdout)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_names_are_found_as_in_a_pod(pod: Any, loop: str):
+    vllm = ["10.0.0.1", "10.0.0.2", "fd00::1"]
+    right = [vllm, vllm, vllm, ["10.0.0.3"], ["192.0.2.1"], ["10.0.0.9"], [], [], []]
+    found = pod[loop]
+    assert len(found["many"]) == 100, "an answer too long for UDP comes by TCP"
+    assert {name: found[name] for name in NAMES if name != "many"} == {
+        name: one for name, one in zip(NAMES, right, strict=True) if name != "many"
+    }
+    assert found["broken"] is found["silent"] is None
+
+
+def test_no_request_fails_while_workers_come_and_go_behind_a_name(pod: Any):
+    assert pod["served"] == {"statuses": [200], "before it joined": 0, "after it left": 0}
