@@ -15,6 +15,7 @@ from app.main import create_app
 from app.metrics.catalog import METRICS
 from app.settings import Settings
 from tests.promql import Labels, Series, problems, selectors
+from tests.running import until_ready
 
 ROOT = Path(__file__).parent.parent
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -50,7 +51,9 @@ EXPRESSIONS = {
 async def series() -> Series:
     """All there is to ask for: what a gateway with Redis exposes, what is recorded, and Prometheus's own."""
     app = create_app(Settings(redis_url="redis://127.0.0.1:1"))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://g") as client:
+        await until_ready(client)
         exposed = re.findall(r"^# TYPE (\S+) (\w+)$", (await client.get("/metrics")).text, re.MULTILINE)
     declared = {metric.name: metric for metric in METRICS}
     known: dict[str, Labels] = {"up": TARGET_LABELS}

@@ -13,7 +13,7 @@ from app.api import dialects
 from app.api.rerank import ROUTES
 from app.errors import BadAnswer, Dropped, Misconfigured, Refused, Unavailable, Unreachable
 from app.fleet.worker import Worker
-from app.main import assemble
+from app.main import reach
 from app.metrics import Metrics
 from app.metrics.catalog import METRICS, requests, workers
 from app.metrics.exposition import exposition
@@ -44,6 +44,13 @@ def series(text: bytes) -> int:
 
 def a_worker(name: str) -> Worker:
     return Worker(ScriptedLink(name), limit=Limit(least=8, most=64, chunk=8), max_calls=4)
+
+
+def a_worker_at(address: str, metrics: Metrics) -> Worker:
+    """A worker as its address makes it, watched."""
+    worker = Worker(reach(address, Settings()), limit=Limit(least=8, most=64, chunk=8), max_calls=4)
+    metrics.watch_worker(worker)
+    return worker
 
 
 def leave_traces_of(worker: Worker, metrics: Metrics) -> None:
@@ -142,18 +149,18 @@ def test_a_worker_that_comes_back_under_its_name_begins_anew_and_outlives_the_ol
 
 
 async def test_two_workers_of_one_name_are_one_series():
-    made = assemble(Settings(workers=("http://gpu-1:8000", "https://gpu-1:8000")))
-    for worker in made.fleet.workers:
-        leave_traces_of(worker, made.metrics)
-    names = [line.rpartition(b" ")[0] for line in made.metrics.render().splitlines() if not line.startswith(b"#")]
+    metrics = Metrics()
+    for address in ("http://gpu-1:8000", "https://gpu-1:8000"):
+        leave_traces_of(a_worker_at(address, metrics), metrics)
+    names = [line.rpartition(b" ")[0] for line in metrics.render().splitlines() if not line.startswith(b"#")]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("address", ["http://anna:hush@gpu-1:8000", "http://a%40b:hu@sh@gpu-1:8000/v1?key=hush"])
 async def test_credentials_of_a_workers_url_are_in_no_series(address: str):
-    made = assemble(Settings(workers=(address,)))
-    leave_traces_of(made.fleet.workers[0], made.metrics)
-    text = made.metrics.render().decode()
+    metrics = Metrics()
+    leave_traces_of(a_worker_at(address, metrics), metrics)
+    text = metrics.render().decode()
     assert strangers(text.encode(), operators={"gpu-1:8000", *build()}) == set()
     for secret in ("hush", "hu@sh", "anna", "a@b", "a%40b"):
         assert secret not in text
