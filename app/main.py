@@ -24,8 +24,9 @@ from app.api.intake import Intake
 from app.api.rerank import RerankApi
 from app.api.service import service_router
 from app.auth import Keys
+from app.cache import agreed
 from app.cache.memory import MemoryTier
-from app.cache.pairs import Generations, PairCache
+from app.cache.pairs import PairCache
 from app.dispatch import Dispatch
 from app.errors import RerankError, UnknownRoute, WrongMethod
 from app.fallback import Fallback
@@ -153,7 +154,7 @@ def assemble(
 
 
 def _cache(settings: Settings, metrics: Metrics) -> tuple[PairCache, "RedisTier | None"]:
-    generations = Generations()
+    generations, weights = agreed.Generations(), agreed.Weights()
     shared = None
     if settings.redis_url and settings.cache:
         # Loading the library takes a sixth of the start, which only those pay who use it.
@@ -163,13 +164,14 @@ def _cache(settings: Settings, metrics: Metrics) -> tuple[PairCache, "RedisTier 
             settings.redis_url.get_secret_value(),
             timeout_s=settings.redis_timeout_s,
             ttl_s=settings.cache_ttl_s,
-            merge=generations.merge,
+            merge=partial(agreed.merge, generations, weights),
             metrics=metrics,
         )
     cache = PairCache(
         memory=MemoryTier(settings.cache_max_bytes),
         shared=shared,
         generations=generations,
+        weights=weights,
         secret=_cache_secret(settings),
         ttl_s=settings.cache_ttl_s,
         shares_keys=settings.cache_shared,

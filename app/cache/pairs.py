@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter, time
 from typing import Any, Protocol
 
+from app.cache.agreed import Generations, Weights
 from app.cache.memory import MemoryTier
 from app.metrics import Metrics
 from app.metrics.catalog.requests import Source
@@ -28,30 +29,6 @@ class SharedTier(Protocol):
         """Tell other replicas of a new generation; they hear of it within seconds."""
 
 
-class Generations:
-    """Numbers inside the digests, one per model: a higher one makes everything from before unknown.
-
-    They are times of flushes in milliseconds: they rise whoever sets them, and whatever was forgotten meanwhile.
-    """
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def of(self, model: str) -> int:
-        """The model's generation."""
-        return self._numbers.get(model, 0)
-
-    def flush(self, model: str, now: float) -> None:
-        """Begin a new generation."""
-        self._numbers[model] = max(int(now * 1000), self.of(model) + 1)
-
-    def merge(self, known: Mapping[str, int]) -> Mapping[str, int]:
-        """Take over what is newer in `known`; what is newer here is given back."""
-        for model, number in known.items():
-            self._numbers[model] = max(number, self.of(model))
-        return {model: number for model, number in self._numbers.items() if number > known.get(model, 0)}
-
-
 class PairCache:
     """Scores by pair.
 
@@ -59,6 +36,7 @@ class PairCache:
         memory: The tier of this process.
         shared: The tier that replicas share, if there is one.
         generations: Of the models.
+        weights: Their names, as replicas agree on them.
         secret: Key of the digests, at most 64 bytes.
         ttl_s: How long scores are kept.
         shares_keys: Whether API keys share scores.
@@ -72,6 +50,7 @@ class PairCache:
         memory: MemoryTier,
         shared: SharedTier | None,
         generations: Generations,
+        weights: Weights,
         secret: bytes,
         ttl_s: int,
         shares_keys: bool,
@@ -81,6 +60,7 @@ class PairCache:
         self.memory = memory
         self._shared = shared
         self._generations = generations
+        self._weights = weights
         self._secret = secret
         self._ttl_s = ttl_s
         self._shares_keys = shares_keys
@@ -98,7 +78,7 @@ class PairCache:
             secret=self._secret,
             tenant="" if self._shares_keys else caller.key,
             generation=self._generations.of(fingerprint.model),
-            fingerprint=fingerprint,
+            fingerprint=fingerprint._replace(weights=self._weights.name(fingerprint.weights)),
             fields=fields,
         )
 

@@ -43,7 +43,7 @@ class RedisTier:
         url: redis://, rediss:// or unix://, as redis-py takes it.
         timeout_s: How long a lookup may take.
         ttl_s: How long scores are kept.
-        merge: Takes the generations the replicas know and gives back those that are newer here.
+        merge: Takes what the replicas agree on, and gives back what is newer here.
         metrics: Count and time what is asked of it.
         exchange_interval_s: How long other replicas may not hear of a new generation.
     """

@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from time import time
 from typing import Any
 
+from app.cache import agreed
 from app.cache.memory import MemoryTier
-from app.cache.pairs import Generations, PairCache
+from app.cache.pairs import PairCache
 from app.cache.redis import RedisTier
 from app.metrics import Metrics
 from app.policy.digest import DIGEST_BYTES
@@ -21,7 +23,7 @@ class Replica:
 
     tier: RedisTier
     cache: PairCache
-    generations: Generations
+    generations: agreed.Generations
     metrics: Metrics = field(repr=False)
 
     def store(self, scores: Mapping[bytes, float], ttl_s: int = 60) -> None:
@@ -44,18 +46,19 @@ class Replica:
 @asynccontextmanager
 async def replica(url: str, *, is_usable: bool = True, **given: Any) -> AsyncIterator[Replica]:
     """A replica that shares by the Redis at `url`, usable when the block begins unless it can't be."""
-    metrics, generations = Metrics(), Generations()
+    metrics, generations, weights = Metrics(), agreed.Generations(), agreed.Weights()
     chosen: dict[str, Any] = {
         "timeout_s": 0.1,
         "ttl_s": 60,
         "exchange_interval_s": 0.1,
-        "merge": generations.merge,
+        "merge": partial(agreed.merge, generations, weights),
     } | given
     tier = RedisTier(url, metrics=metrics, **chosen)
     cache = PairCache(
         memory=MemoryTier(2**20),
         shared=tier,
         generations=generations,
+        weights=weights,
         secret=b"s" * 16,
         ttl_s=60,
         shares_keys=False,

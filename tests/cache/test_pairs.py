@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from app.cache.agreed import Generations, Weights, merge
 from app.cache.memory import BYTES_PER_PAIR, MemoryTier
-from app.cache.pairs import Generations, PairCache
+from app.cache.pairs import PairCache
 from app.metrics import Metrics
 from app.work import CacheUse, Caller, Chunk, Fingerprint, Pairs, Tally
 
@@ -26,6 +27,7 @@ def _cache(clock: Clock, *, metrics: Metrics | None = None, room: int = 100) -> 
         memory=MemoryTier(room * BYTES_PER_PAIR),
         shared=None,
         generations=Generations(),
+        weights=Weights(),
         secret=b"s",
         ttl_s=TTL_S,
         shares_keys=False,
@@ -106,3 +108,33 @@ def test_of_two_replicas_generations_the_newer_ones_stay_and_older_ones_are_told
     assert generations.merge({"there": 3000, "both": 7000}) == {"here": 5000}
     assert [generations.of(model) for model in ("here", "there", "both")] == [5000, 3000, 7000]
     assert generations.merge({"here": 5000, "there": 3000, "both": 6000}) == {"both": 7000}
+
+
+def test_replicas_agree_on_one_name_for_weights_whose_scores_hardly_differ():
+    one, other = Weights(), Weights()
+    assert one.name("0.50,0.10") == "0.50,0.10"
+    assert other.name("0.51,0.13") == "0.51,0.13"
+    assert other.merge(one.merge(other.merge(()))) == {"0.51,0.13"}
+    assert one.merge({"0.50,0.10", "0.51,0.13"}) == set()
+    assert {one.name("0.50,0.10"), other.name("0.51,0.13")} == {"0.50,0.10"}
+
+
+def test_other_weights_keep_a_name_of_their_own():
+    weights = Weights()
+    weights.merge({"0.50,0.10", "of another release"})
+    assert weights.name("0.90,0.70") == "0.90,0.70"
+    assert weights.name("") == ""
+
+
+def test_generations_and_weights_are_written_down_together():
+    generations, weights = Generations(), Weights()
+    generations.flush("m", 5)
+    weights.name("0.50")
+    written = merge(generations, weights, {})
+    late_generations, late_weights = Generations(), Weights()
+    late_weights.name("0.52")
+    added = merge(late_generations, late_weights, written)
+    assert late_generations.of("m") == 5000
+    assert late_weights.name("0.52") == "0.50"
+    assert list(added.values()) == [1]
+    assert merge(generations, weights, {**written, **added}) == {}

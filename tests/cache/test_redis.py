@@ -5,6 +5,7 @@ import gc
 import ssl
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from time import thread_time, time
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from app.cache.outbox import Outbox
+from app.cache.pairs import PairCache
+from app.work import Caller, Fingerprint, Pairs
 from tests.cache.middleman import Middleman
 from tests.cache.replica import digests, replica, scores_of
 from tests.cache.valkey import Valkey, until_it, valkey
@@ -177,6 +180,17 @@ async def test_the_later_of_two_flushes_wins_everywhere(server: Valkey):
         one.tier.exchange_soon()
         other.tier.exchange_soon()
         await until(lambda: one.generations.of("m") == other.generations.of("m") == 7000)
+
+
+async def test_replicas_whose_workers_gave_the_probe_slightly_different_scores_still_share(server: Valkey):
+    pairs, caller = Pairs(["q"], ["d"]), Caller(key="k", request_id="r", deadline=0)
+
+    def digest(cache: PairCache, weights: str) -> Sequence[bytes]:
+        return cache.digests(pairs, Fingerprint("m", "/m", 512, "1", "", weights), {}, caller)
+
+    async with replica(server.url) as one, replica(server.url) as other:
+        await until(lambda: digest(one.cache, "0.50,0.10") == digest(other.cache, "0.51,0.11"))
+        assert digest(one.cache, "0.90,0.90") != digest(other.cache, "0.50,0.10")
 
 
 async def test_a_password_may_have_any_characters():

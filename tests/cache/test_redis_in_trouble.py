@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.cache import redis
-from app.cache.pairs import Generations
+from app.cache.agreed import Generations
 from app.cache.records import value_of
 from app.policy import breaker
 from tests.cache.middleman import Alter, Middleman

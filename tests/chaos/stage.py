@@ -43,7 +43,8 @@ class _Child:
     _stdout = sys.__stderr__.fileno() if sys.__stderr__ else DEVNULL
 
     def __init__(self, *command: str) -> None:
-        self.port = _free_port()
+        self._place = _reserved()
+        self.port: int = self._place.getsockname()[1]
         self._command = command
         self._process: Process | None = None
 
@@ -71,6 +72,10 @@ class _Child:
         if self._process and self._process.stdin:
             self._process.stdin.close()
             await self._process.wait()
+
+    def give_up(self) -> None:
+        """It won't be started again."""
+        self._place.close()
 
 
 class WorkerProcess(_Child):
@@ -225,6 +230,8 @@ async def started(*children: WorkerProcess | GatewayProcess) -> AsyncIterator[No
         yield
     finally:
         await asyncio.gather(*[child.kill() for child in children])
+        for child in children:
+            child.give_up()
 
 
 async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -233,13 +240,15 @@ async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.05)
 
 
-def _free_port() -> int:
+def _reserved() -> socket.socket:
+    """A port that nobody else gets as long as this is open; who allows reuse may listen on it."""
     for port in random.sample(_PORTS, 100):
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        place = socket.socket()
+        try:
+            place.bind(("127.0.0.1", port))
+        except OSError:
+            place.close()
+            continue
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return place
     raise OSError("no free port on 127.0.0.1")
