@@ -11,6 +11,7 @@ from app.metrics import Metrics
 from app.work import Caller, Chunk, Fingerprint, RerankRequest, Scored, Tally
 
 LEXICAL = "lexical"
+_MOST_DEGRADED = 1000
 
 
 class Fallback:
@@ -38,7 +39,8 @@ class Fallback:
         until = self._until.get(model)
         if until is None:
             return False
-        if asyncio.get_running_loop().time() < until or not self._fleet.serves_now(model):
+        is_over = self._fleet.serves_now(model) or self._fleet.rules_out(model)
+        if asyncio.get_running_loop().time() < until or not is_over:
             return True
         del self._until[model]
         self._log.warning("degraded_ended", model=model)
@@ -46,6 +48,9 @@ class Fallback:
 
     def enter(self, model: str | None, reason: RerankError) -> None:
         """No worker of the model is usable: from now on its lists are scored here."""
+        # As long as no worker has said which models there are, clients may have asked for any name.
+        for earlier in list(self._until)[:-_MOST_DEGRADED]:
+            del self._until[earlier]
         self._until[model] = asyncio.get_running_loop().time() + self._hold_s
         self._log.warning("degraded", model=model, fallback=LEXICAL, hold_s=self._hold_s, reason=reason.message)
 

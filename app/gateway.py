@@ -110,6 +110,8 @@ class Gateway:
             tokens=sum(tokens),
             digests=digests,
         )
+        # What was found on a fingerprint that went away meanwhile is of no use on another.
+        tally.cache_hits = tally.joined = 0
         scores = await self._cache.lookup(whole, tally)
         answer = await self._fill(whole, scores, tally)
         self._metrics.documents("duplicate", len(request.pairs) - len(pairs))

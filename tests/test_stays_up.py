@@ -17,6 +17,7 @@ from app.errors import (
     Overloaded,
     Refused,
     Unavailable,
+    UnknownModel,
     Unreachable,
     Vanished,
 )
@@ -455,6 +456,20 @@ async def test_without_workers_the_fallback_scores_whole_lists_and_says_so():
         assert (await score(made, ["a"], model="m")).degraded
         await asyncio.sleep(10)
         assert not (await score(made, ["a"], model="m")).degraded
+
+
+@on_virtual_clock
+async def test_a_name_that_no_model_has_is_unknown_again_when_workers_are_back():
+    link = ScriptedLink("w", trouble=Unreachable("w is down"))
+    async with engine([link], fallback="lexical", no_worker_wait_s=0) as made:
+        assert (await score(made, DOCUMENTS, model="other")).degraded == "lexical"
+        for number in range(2000):
+            await score(made, ["d"], model=f"made up {number}")
+        assert len(made.gateway._fallback._until) <= 1001
+        link.trouble = None
+        await asyncio.sleep(20)
+        with pytest.raises(UnknownModel, match="there is m"):
+            await score(made, DOCUMENTS, model="made up 1999")
 
 
 @on_virtual_clock

@@ -118,7 +118,7 @@ class RerankApi:
             deadline=deadline,
             priority=priority if type(priority) is int else 0,
             takes_degraded=request.headers.get("x-rerank-degraded", "").lower() != "deny",
-            cache=_cache_use(request) if self._settings.cache else "no-store",
+            cache=_cache_use(request, is_on=self._settings.cache),
         )
 
     def _parse(self, request: Request, body: dict[str, Any], visit: Visit) -> RerankRequest:
@@ -164,18 +164,18 @@ class RerankApi:
         return min(limits_ms) / 1000
 
 
-def _cache_use(request: Request) -> CacheUse:
-    """What the client wants of the cache, from the header or else the query string."""
+def _cache_use(request: Request, *, is_on: bool) -> CacheUse:
+    """What the client wants of the cache, from the header or else the query string; nothing where it is off."""
     given = request.headers.get("x-rerank-cache") or request.query_params.get("cache") or "default"
     match given.strip().lower():
         case "default":
-            return "default"
+            return "default" if is_on else "no-store"
         case "no-cache":
-            return "no-cache"
+            return "no-cache" if is_on else "no-store"
         case "no-store":
             return "no-store"
         case _:
-            message = "X-Rerank-Cache, or cache in the query string, must be no-cache or no-store"
+            message = "X-Rerank-Cache, or cache in the query string, must be default, no-cache or no-store"
             raise BadInput(message, param="cache")
 
 

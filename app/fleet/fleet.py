@@ -68,6 +68,12 @@ class Fleet:
         model = self._aliases.get(asked, asked) if asked else None
         return any(w.is_usable and (model is None or model in w.serves) for w in self.workers)
 
+    def rules_out(self, asked: str | None) -> bool:
+        """Whether it is known which models there are, and that the one that was asked for isn't among them."""
+        known = self.models()
+        name = self._aliases.get(asked, asked) if asked else None
+        return bool(known and name) and name not in known and name not in self._settings.models
+
     def troubles(self) -> str:
         """Why workers can't be used, or weren't found."""
         reasons = [source.trouble for source in self.sources if source.trouble]
@@ -96,7 +102,7 @@ class Fleet:
             message = f"model is missing and there are several ({_listed(known)}): name one in the body or as ?model="
             raise BadInput(message, param="model")
         own_name = self._aliases.get(name, name)
-        if own_name not in known and own_name not in self._settings.models:
+        if self.rules_out(name):
             raise UnknownModel(
                 f"The model `{name[:100]}` does not exist here; there is {_listed(known)}.", param="model"
             )

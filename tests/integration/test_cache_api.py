@@ -97,7 +97,7 @@ async def test_a_word_that_is_none_of_them_is_a_400_that_names_what_is_allowed(q
     told = answer.json()["error"]
     assert told["param"] == "cache"
     assert "X-Rerank-Cache" in told["message"]
-    assert "no-cache or no-store" in told["message"]
+    assert "default, no-cache or no-store" in told["message"]
     assert not worker.scored
 
 
