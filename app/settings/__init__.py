@@ -1,0 +1,16 @@
+"""Every setting: `RERANK_` environment over files of secrets over a YAML file, checked once, frozen."""
+
+from app.settings.fields import ModelSettings, Settings
+from app.settings.keyfiles import PREFIX, SettingsError, parse_keys
+from app.settings.loading import SECRETS_DIR, load, warnings_about
+
+__all__ = [
+    "PREFIX",
+    "SECRETS_DIR",
+    "ModelSettings",
+    "Settings",
+    "SettingsError",
+    "load",
+    "parse_keys",
+    "warnings_about",
+]
