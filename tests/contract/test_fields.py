@@ -59,7 +59,7 @@ async def test_a_wrong_value_in_the_query_string_is_named(given: str, param: str
 
 
 async def test_what_is_not_known_is_ignored(client: httpx.AsyncClient, worker: FakeVllm):
-    path = "/v1/rerank?user=u1&cache=off&api_key=secret&query=other&documents=other&use_activation=false"
+    path = "/v1/rerank?user=u1&color=off&api_key=secret&query=other&documents=other&use_activation=false"
     answer = await answer_of(
         client, path, query="q", documents=DOCUMENTS, user="u1", foo={"bar": 1}, top_p=3, softmax=False, priority=2**70
     )
