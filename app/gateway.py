@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -98,16 +99,16 @@ class Gateway:
         own = self._settings.for_model(fingerprint.model)
         pairs, positions = (request.pairs, range(len(request.pairs))) if own.listwise else fold(request.pairs)
         fields = await self._worker_fields(request, fingerprint, own, caller.deadline)
-        tokens = _pair_tokens(pairs, fingerprint.max_model_len)
         # A listwise model's score of a pair depends on the other pairs.
         digests = () if own.listwise else self._cache.digests(pairs, fingerprint, fields, caller)
         whole = Chunk(
             pairs=pairs,
             fingerprint=fingerprint,
             fields=fields,
-            pair_tokens=tokens,
+            # Nobody asks for them when all is known.
+            pair_tokens=(),
             caller=caller,
-            tokens=sum(tokens),
+            tokens=0,
             digests=digests,
         )
         # What was found on a fingerprint that went away meanwhile is of no use on another.
@@ -124,7 +125,9 @@ class Gateway:
         if not missing:
             return Answer([score for _, score in known], 0)
         began = perf_counter()
-        fresh = await self._flights.score(whole.part(missing), tally)
+        tokens = _pair_tokens(whole.pairs, whole.fingerprint.max_model_len)
+        weighed = replace(whole, pair_tokens=tokens, tokens=sum(tokens))
+        fresh = await self._flights.score(weighed.part(missing), tally)
         tally.workers_s = perf_counter() - began
         found = Answer([score for _, score in known], 0)
         return merge([([place for place, _ in known], found), (missing, fresh)], len(scores))

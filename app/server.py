@@ -103,6 +103,8 @@ def serve(
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=ceil(settings.deadline_s) + _LAST_WORDS_S,
         access_log=False,
+        # Who is behind a proxy makes no difference here.
+        proxy_headers=False,
         log_config=None,
         server_header=False,
         http="httptools",

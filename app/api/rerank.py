@@ -105,7 +105,7 @@ class RerankApi:
             async with cancelled_when_client_leaves(request.receive):
                 scored = await self._gateway.score(parsed, self._caller(request, visit, deadline, body), visit.tally)
             response = answer(visit.dialect.render(parsed, scored, visit.request_id))
-            response.headers.update(_spent(visit))
+            response.raw_headers.extend(_spent(visit))
             if scored.degraded:
                 visit.degraded = response.headers["X-Rerank-Degraded"] = scored.degraded
             return response
@@ -179,14 +179,12 @@ def _cache_use(request: Request, *, is_on: bool) -> CacheUse:
             raise BadInput(message, param="cache")
 
 
-def _spent(visit: Visit) -> dict[str, str]:
+def _spent(visit: Visit) -> list[tuple[bytes, bytes]]:
     """What was spent on a request, as headers."""
     tally = visit.tally
     times = {"cache": tally.cache_s, "workers": tally.workers_s, "total": perf_counter() - visit.started}
-    return {
-        "X-Rerank-Cache-Hits": str(tally.cache_hits),
-        "Server-Timing": ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in times.items()),
-    }
+    timing = ", ".join(f"{name};dur={1000 * seconds:.2f}" for name, seconds in times.items())
+    return [(b"x-rerank-cache-hits", b"%d" % tally.cache_hits), (b"server-timing", timing.encode())]
 
 
 def _check_sizes(pairs: Pairs, settings: Settings) -> None:
