@@ -45,18 +45,20 @@ class Weights:
 
     def name(self, own: str) -> str:
         """The common name of weights that this process calls `own`."""
-        chosen = self._chosen.get(own)
-        if chosen is None:
-            self._names.add(own)
-            chosen = self._chosen[own] = min(other for other in self._names if _mean_the_same(own, other))
-        return chosen
+        if own not in self._chosen:
+            self._add({own})
+            self._chosen[own] = min(other for other in self._names if _mean_the_same(own, other))
+        return self._chosen[own]
 
     def merge(self, known: Collection[str]) -> Collection[str]:
         """Take over the names in `known`; those that are missing there are given back."""
-        if not self._names.issuperset(known):
-            self._names.update(known)
-            self._chosen.clear()
+        self._add(known)
         return self._names.difference(known)
+
+    def _add(self, names: Collection[str]) -> None:
+        if not self._names.issuperset(names):
+            self._names.update(names)
+            self._chosen.clear()
 
 
 def merge(generations: Generations, weights: Weights, known: Mapping[str, int]) -> Mapping[str, int]:

@@ -119,6 +119,14 @@ def test_replicas_agree_on_one_name_for_weights_whose_scores_hardly_differ():
     assert {one.name("0.50,0.10"), other.name("0.51,0.13")} == {"0.50,0.10"}
 
 
+def test_a_name_that_comes_later_is_agreed_on_by_all_that_can_mean_the_same():
+    one, other = Weights(), Weights()
+    assert one.name("0.51") == "0.51"
+    assert one.name("0.50") == "0.50"
+    other.merge(one.merge(()))
+    assert one.name("0.51") == other.name("0.51") == "0.50"
+
+
 def test_other_weights_keep_a_name_of_their_own():
     weights = Weights()
     weights.merge({"0.50,0.10", "of another release"})
