@@ -120,17 +120,17 @@ class Gateway:
 
     async def _fill(self, whole: Chunk, scores: Sequence[float | None], tally: Tally) -> Answer:
         """The answer for all pairs: `scores` has those that are known, the others are computed."""
+        found = Answer([score for score in scores if score is not None], 0)
+        if len(found.scores) == len(scores):
+            return found
+        known = [place for place, score in enumerate(scores) if score is not None]
         missing = [place for place, score in enumerate(scores) if score is None]
-        known = [(place, score) for place, score in enumerate(scores) if score is not None]
-        if not missing:
-            return Answer([score for _, score in known], 0)
         began = perf_counter()
         tokens = _pair_tokens(whole.pairs, whole.fingerprint.max_model_len)
         weighed = replace(whole, pair_tokens=tokens, tokens=sum(tokens))
         fresh = await self._flights.score(weighed.part(missing), tally)
         tally.workers_s = perf_counter() - began
-        found = Answer([score for _, score in known], 0)
-        return merge([([place for place, _ in known], found), (missing, fresh)], len(scores))
+        return merge([(known, found), (missing, fresh)], len(scores))
 
     async def _worker_fields(
         self, request: RerankRequest, fingerprint: Fingerprint, own: ModelSettings, deadline: float

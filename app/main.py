@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -231,16 +231,7 @@ def create_app(
         async with aclosing(traces), engine.running():
             yield
 
-    app = FastAPIOffline(
-        title="rerank-gateway",
-        version=__version__,
-        description="Reranks documents over vLLM workers, in the shapes of vLLM, Jina, Cohere, TEI and Voyage.",
-        redoc_url=None,
-        redirect_slashes=False,
-        lifespan=lifespan,
-        # FastAPI would write query strings and the messages of errors into spans and logs of its own.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
-    )
+    app = _described(lifespan)
     intake = Intake(settings)
     engine.metrics.watch_intake(intake)
     rerank = RerankApi(
@@ -265,6 +256,20 @@ def create_app(
     app.add_exception_handler(HTTPException, _unknown_place)
     app.add_middleware(Door, is_draining=lambda: drain.has_begun)
     return app
+
+
+def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    """An application without routes that serves its own description, also where there is no internet."""
+    return FastAPIOffline(
+        title="rerank-gateway",
+        version=__version__,
+        description="Reranks documents over vLLM workers, in the shapes of vLLM, Jina, Cohere, TEI and Voyage.",
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        # FastAPI would write query strings and the messages of errors into spans and logs of its own.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
 
 
 def _traces(settings: Settings) -> Traces:
