@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.fleet.probe import PROBE_ID
+from tests.listening import listening
 
 # What a fault does with a call instead of answering it: it gets the connection and the request.
 Fault = Callable[["Call", asyncio.StreamWriter], Awaitable[None]]
@@ -81,23 +82,9 @@ class FakeVllm:
     async def running(
         self, port: int = 0, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
     ) -> AsyncIterator["FakeVllm"]:
-        tasks: set[asyncio.Task[None]] = set()
-
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.ensure_future(self._serve(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        server = await asyncio.start_server(accept, host, port, limit=2**26, ssl=tls)
-        _, bound = server.sockets[0].getsockname()[:2]
-        self.url = f"{'https' if tls else 'http'}://{host}:{bound}"
-        try:
+        async with listening(self._serve, host=host, port=port, tls=tls) as bound:
+            self.url = f"{'https' if tls else 'http'}://{host}:{bound}"
             yield self
-        finally:
-            server.close()
-            for task in list(tasks):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

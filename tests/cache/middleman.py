@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import hiredis
 
+from tests.listening import listening
+
 # What is answered instead: it gets the command and the right answer, both as they are sent.
 Alter = Callable[[list[bytes], bytes], bytes]
 
@@ -28,23 +30,9 @@ class Middleman:
 
     @asynccontextmanager
     async def running(self, context: ssl.SSLContext | None = None) -> AsyncIterator["Middleman"]:
-        tasks: set[asyncio.Task[None]] = set()
-
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.ensure_future(self._serve(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
-        host, port = server.sockets[0].getsockname()
-        self.url = f"{'rediss' if context else 'redis'}://{host}:{port}"
-        try:
+        async with listening(self._serve, tls=context) as port:
+            self.url = f"{'rediss' if context else 'redis'}://127.0.0.1:{port}"
             yield self
-        finally:
-            server.close()
-            for task in list(tasks):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     def count(self, name: bytes) -> int:
         return sum(command[0] == name for command in self.asked)

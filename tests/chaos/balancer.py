@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 from tests.chaos.stage import GatewayProcess
+from tests.listening import listening
 
 _INTERVAL_S = 0.1
 
@@ -15,7 +16,6 @@ async def balancing(gateways: Sequence[GatewayProcess]) -> AsyncIterator[str]:
     """The URL of a balancer over `gateways`; each connection goes to one that was ready a moment ago."""
     ready = list(gateways)
     turn = count()
-    connections: set[asyncio.Task[None]] = set()
 
     async def follow() -> None:
         while True:
@@ -23,20 +23,16 @@ async def balancing(gateways: Sequence[GatewayProcess]) -> AsyncIterator[str]:
             ready[:] = [gateway for gateway, is_ready in zip(gateways, answers, strict=True) if is_ready]
             await asyncio.sleep(_INTERVAL_S)
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(_connect(reader, writer, ready[next(turn) % len(ready)].port))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _connect(reader, writer, ready[next(turn) % len(ready)].port)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     follower = asyncio.create_task(follow())
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with listening(connect) as port:
+            yield f"http://127.0.0.1:{port}"
     finally:
-        server.close()
-        for task in (follower, *connections):
-            task.cancel()
-        await asyncio.gather(follower, *connections, return_exceptions=True)
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
 
 
 async def _connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:

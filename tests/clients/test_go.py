@@ -10,6 +10,7 @@ import pytest
 
 from tests.clients.go_json import Unmarshal, float32, marshal, unmarshal
 from tests.clients.milvus import Hit, Milvus, MilvusError, ProxyDied
+from tests.listening import listening
 
 THREE: list[Hit] = [(11, "a"), (12, "b"), (13, "c")]
 RIGHT = (
@@ -22,7 +23,6 @@ RIGHT = (
 async def answering(*answers: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A server that gives `answers` in turn, the last one for ever, and keeps what it was sent."""
     sent: list[bytes] = []
-    tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -35,18 +35,8 @@ async def answering(*answers: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
         finally:
             writer.close()
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.ensure_future(serve(reader, writer)))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()[:2]
-    try:
-        yield f"{host}:{port}", sent
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with listening(serve) as port:
+        yield f"127.0.0.1:{port}", sent
 
 
 def answer(body: str, status: str = "200 OK", *headers: str) -> bytes:
