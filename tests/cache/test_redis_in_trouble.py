@@ -254,7 +254,7 @@ REFUSALS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 async def test_a_server_that_takes_no_writes_is_still_read(
     server: Valkey, told: list[Any], refuse: Sequence[str], take: Sequence[str]
 ):
-    async with replica(server.url) as one:
+    async with replica(server.url, timeout_s=1) as one:
         one.store(SCORES)
         await server.until_keys(20)
         await server.ask(*refuse)
@@ -265,6 +265,7 @@ async def test_a_server_that_takes_no_writes_is_still_read(
             assert await one.lookup(PAIRS) == list(SCORES.values())
         await server.ask(*take)
         await until_it(lambda: server.ask("HGET", "rerank:1:generations", "m"))
+        await until(lambda: len(_events(told)) > 2)
     assert _events(told) == ["shared_cache_usable", "shared_cache_refuses_writes", "shared_cache_takes_writes"]
 
 
