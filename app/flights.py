@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from app.admission import Admission
 from app.dispatch import Dispatch
 from app.errors import OutOfTime
-from app.fleet.fleet import Fleet
 from app.metrics import Metrics
 from app.parallel import in_parallel
 from app.policy.merge import merge
@@ -44,8 +43,7 @@ class Flights:
     Args:
         admission: Lets in what has to be computed.
         dispatch: Computes it.
-        schedule: Serves a chunk earlier that a more urgent request waits for too.
-        fleet: Tells over how many workers to spread.
+        schedule: Tells over how many workers to spread, and lets chunks go first that more urgent requests wait for.
         settings: Sizes of chunks.
         metrics: Count where scores came from.
     """
@@ -56,14 +54,12 @@ class Flights:
         admission: Admission,
         dispatch: Dispatch,
         schedule: Schedule,
-        fleet: Fleet,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
         self._admission = admission
         self._dispatch = dispatch
         self._schedule = schedule
-        self._fleet = fleet
         self._settings = settings
         self._metrics = metrics
         self._under_way: dict[bytes, _Flight] = {}
@@ -132,7 +128,7 @@ class Flights:
             return [own]
         pieces = split(
             [chunk.pair_tokens[place] for place in own],
-            workers=max(1, len(self._fleet.usable(chunk.fingerprint))),
+            workers=self._schedule.strength(chunk.fingerprint),
             max_batch=self._settings.max_batch,
             max_batch_tokens=self._settings.max_batch_tokens,
             min_batch=self._settings.min_batch,

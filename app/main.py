@@ -116,9 +116,7 @@ def assemble(
     dispatch = Dispatch(
         schedule=schedule, fleet=fleet, probe=probe, cache=cache, metrics=metrics, settings=settings, rng=rng
     )
-    flights = Flights(
-        admission=admission, dispatch=dispatch, schedule=schedule, fleet=fleet, settings=settings, metrics=metrics
-    )
+    flights = Flights(admission=admission, dispatch=dispatch, schedule=schedule, settings=settings, metrics=metrics)
     fallback = (
         Fallback(fleet, hold_s=settings.fallback_hold_s, metrics=metrics) if settings.fallback != "none" else None
     )

@@ -107,6 +107,11 @@ class Schedule:
         per_s = line.throughput.per_s(len(self._fleet.usable(fingerprint)))
         return Outlook(before, per_s, line.load.is_overload)
 
+    def strength(self, fingerprint: Fingerprint) -> int:
+        """How many workers of full speed the usable ones are worth; at least 1."""
+        weights = _weights(self._fleet.usable(fingerprint), asyncio.get_running_loop().time())
+        return max(1, round(sum(1 / weight for weight in weights.values())))
+
     @asynccontextmanager
     async def slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> AsyncIterator[Slot]:
         """A worker for one call with this chunk; the slot is free again at the end of the block.
@@ -235,13 +240,8 @@ class Schedule:
                 waiter.granted.set_result(self._grant(waiter.chunk, candidates, now) if usable else None)
 
     def _grant(self, chunk: Chunk, candidates: Sequence[Worker], now: float) -> Slot:
-        found = {worker: worker.slowness(now) for worker in candidates}
-        fastest = min((one for one in found.values() if one is not None), default=None)
-        worker = pick(
-            candidates,
-            load=lambda worker: (worker.tokens + chunk.tokens) * slowness(found[worker], fastest),
-            rng=self._rng,
-        )
+        weights = _weights(candidates, now)
+        worker = pick(candidates, load=lambda worker: (worker.tokens + chunk.tokens) * weights[worker], rng=self._rng)
         worker.take(documents=len(chunk.pairs), tokens=chunk.tokens)
         return Slot(worker, chunk.fingerprint, worker.breaker.generation, worker.documents, worker.tokens)
 
@@ -255,6 +255,13 @@ class Schedule:
 
     def _line(self, fingerprint: Fingerprint) -> _Line:
         return self._lines.setdefault(fingerprint, _Line())
+
+
+def _weights(workers: Sequence[Worker], now: float) -> dict[Worker, float]:
+    """By which factor the work that each holds weighs more than with the fastest of them."""
+    measured = {worker: worker.slowness(now) for worker in workers}
+    fastest = min((one for one in measured.values() if one is not None), default=None)
+    return {worker: slowness(own, fastest) for worker, own in measured.items()}
 
 
 def _comes_earlier(caller: Caller, owner: Caller, documents: int, queue: FairQueue[_Waiter]) -> bool:

@@ -299,6 +299,19 @@ async def test_a_slow_worker_gets_less_work():
 
 
 @on_virtual_clock
+async def test_a_list_is_not_cut_for_a_worker_that_is_too_slow_to_help():
+    links = [ScriptedLink(f"w{number}", takes_s=0.1 if number == 0 else 0.01) for number in range(4)]
+    documents = [f"document {number}" for number in range(3 * 64)]
+    pieces = []
+    async with engine(links) as made:
+        for _ in range(60):
+            before = sum(len(link.calls) for link in links)
+            await score(made, documents)
+            pieces.append(sum(len(link.calls) for link in links) - before)
+    assert (pieces[0], pieces[-1]) == (4, 3)
+
+
+@on_virtual_clock
 async def test_a_worker_that_got_small_calls_is_not_taken_for_a_slow_one():
     links = [ScriptedLink(f"w{number}", takes_s=0.01, per_document_s=0.0001) for number in range(5)]
     async with engine(links) as made:

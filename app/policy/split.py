@@ -12,7 +12,7 @@ def split(
 
     Args:
         tokens: Estimated tokens of each pair, each at least 1.
-        workers: Usable workers, at least 1.
+        workers: How many workers of full speed the usable ones are worth, at least 1.
         max_batch: Documents per piece at most.
         max_batch_tokens: Tokens per piece at most; a longer document gets a piece of its own.
         min_batch: A list is spread over idle workers only as long as pieces keep this many documents on average.
