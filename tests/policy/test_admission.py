@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from app.policy.admission import Load, Shed, allowed_wait_s, shed
 
 USUAL: dict[str, Any] = {
@@ -63,3 +65,22 @@ def test_overload_lasts_until_the_queue_has_been_empty():
     growing = list(range(1, 12))
     assert _overload_of([*growing, *range(9, 0, -1), 1, 1])
     assert not _overload_of([*growing, 0, 5])
+
+
+def test_a_queue_that_got_hardly_shorter_in_two_seconds_is_overload_too():
+    for waiting, is_overload in ((95, False), (96, True)):
+        load = Load()
+        load.observe(100, now=0)
+        load.observe(waiting, now=2)
+        assert load.is_overload is is_overload
+
+
+def test_in_overload_a_short_wait_is_refused_already():
+    assert shed(**USUAL) is None
+    assert shed(**USUAL | {"is_overload": True}) == Shed("queue", pytest.approx(0.1))
+
+
+def test_what_would_be_just_in_time_is_let_in():
+    assert shed(**USUAL | {"before": 5000}) is None
+    assert shed(**USUAL | {"before": 5500}) == Shed("queue", 0.5)
+    assert shed(**USUAL | {"before": 6000, "documents": 0, "left_s": 5.0}) == Shed("queue", 1)

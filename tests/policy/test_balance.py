@@ -20,4 +20,6 @@ def test_only_a_marked_difference_in_speed_weighs():
     assert slowness(None, 1.0) == 1.0
     assert slowness(3.0, None) == 1.0
     assert slowness(1.9, 1.0) == 1.0
-    assert slowness(3.0, 1.0) == 3.0
+    assert slowness(2.0, 1.0) == 2.0
+    assert slowness(3.0, 2.0) == 1.0
+    assert slowness(6.0, 2.0) == 3.0

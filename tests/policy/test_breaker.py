@@ -24,6 +24,7 @@ def test_a_new_breaker_is_open_and_its_probe_is_due():
 
 def test_three_failures_in_a_row_are_too_many():
     assert _report(_closed(), "xx.xxx") == [False, False, False, False, False, True]
+    assert _report(_closed(), "....xxx")[-1]
 
 
 def test_every_second_call_failing_is_too_much():
@@ -78,8 +79,8 @@ def test_a_flapping_worker_is_left_alone_ever_longer():
         breaker.begin_probe()
         breaker.close()
     assert pauses == [1, 2, 4, 4, 4]
-    breaker.trip(now + 60)
-    assert breaker.probe_at == now + 61
+    breaker.trip(now + 30)
+    assert breaker.probe_at == now + 31
 
 
 @given(st.lists(st.sampled_from(["trip", "begin_probe", "close", "x", "."]), max_size=60))

@@ -16,3 +16,4 @@ def test_no_estimate_is_below_one_or_above_the_bound_of_a_longer_text(text):
 
 def test_english_prose_is_estimated_at_four_bytes_a_token():
     assert likely_tokens("The capital of France is Paris. " * 10) == 81
+    assert likely_tokens("Paris") == 2

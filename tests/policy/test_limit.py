@@ -58,3 +58,74 @@ def test_a_worker_that_gets_one_huge_call_at_a_time_is_measured_too():
     for _ in range(2100):
         limit.observe(documents=1000, held=1000, seconds=0.01)
     assert limit.documents > 64
+
+
+def test_the_last_chunk_may_pass_the_limit_by_half_and_an_idle_worker_gets_any():
+    limit = Limit(least=64, most=4096, chunk=65)
+    assert [held for held in (0, 32, 33) if limit.allows(held)] == [0, 32]
+    assert [held for held in (0, 1) if Limit(least=16, most=16, chunk=64).allows(held)] == [0]
+
+
+def test_it_grows_by_half_a_call_when_all_of_it_was_used_and_little_queues():
+    for documents, grown in ((64, 96), (1, 65)):
+        limit = Limit(least=64, most=4096, chunk=64)
+        limit.observe(documents=documents, held=64, seconds=0.01)
+        assert limit.documents == grown
+    unused = Limit(least=128, most=4096, chunk=64)
+    unused.observe(documents=64, held=64, seconds=0.01)
+    assert unused.documents == 128
+    queueing = Limit(least=64, most=4096, chunk=64)
+    for seconds in (0.01, 0.0105):
+        queueing.observe(documents=64, held=128, seconds=seconds)
+    assert queueing.documents == 64 + 32 + 32
+
+
+def test_a_call_that_took_no_time_that_could_be_measured_is_a_good_one():
+    limit = Limit(least=64, most=4096, chunk=64)
+    limit.observe(documents=64, held=64, seconds=0.0)
+    assert limit.documents == 96
+
+
+def _due_for_a_measurement() -> Limit:
+    """A limit of 64 to 128 one result before it is measured again; a document took 1 ms, 64 of them 10."""
+    limit = Limit(least=64, most=128, chunk=64)
+    limit.observe(documents=1, held=1, seconds=0.001)
+    for _ in range(1998):
+        limit.observe(documents=64, held=64, seconds=0.01)
+    assert limit.documents == 128
+    return limit
+
+
+def test_every_two_thousand_results_it_keeps_low_for_eight():
+    limit = _due_for_a_measurement()
+    seen = []
+    for _ in range(10):
+        limit.observe(documents=64, held=64, seconds=0.01)
+        seen.append(limit.documents)
+    assert seen == [64] * 8 + [128] * 2
+
+
+def test_what_set_out_before_the_queue_was_short_is_not_measured():
+    limit = _due_for_a_measurement()
+    limit.observe(documents=64, held=64, seconds=0.01)
+    for _ in range(20):
+        limit.observe(documents=64, held=64 + 64, seconds=0.01)
+    seen = []
+    for _ in range(8):
+        limit.observe(documents=10, held=64 + 10, seconds=0.01)
+        seen.append(limit.documents)
+    assert seen == [64] * 7 + [128]
+
+
+def test_the_new_base_is_the_shortest_that_was_measured_and_sizes_that_did_not_come_up_keep_theirs():
+    limit = _due_for_a_measurement()
+    limit.observe(documents=64, held=64, seconds=0.01)
+    for seconds in (0.02, *[0.08] * 7):
+        limit.observe(documents=64, held=64, seconds=seconds)
+    assert limit.documents == 128
+    limit.observe(documents=64, held=128, seconds=0.02)
+    assert limit.documents == 128
+    limit.observe(documents=64, held=128, seconds=0.1)
+    assert limit.documents == 115
+    limit.observe(documents=1, held=128, seconds=0.02)
+    assert limit.documents == 103

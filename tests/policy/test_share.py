@@ -150,3 +150,20 @@ def test_nothing_is_lost_doubled_or_left_behind(steps):
             documents for _, _, documents in waiting.values()
         )
     assert sorted(iter(lambda: queue.take(_always), None)) == sorted(waiting)
+
+
+def test_turns_stay_even_however_long_they_go_on():
+    queue = FairQueue[str]()
+    _fill(queue, "k", "big", 4, documents=100)
+    _fill(queue, "k", "small", 40, documents=10)
+    taken = _drained(queue)
+    assert [taken.index(f"big{number}") for number in range(4)] == [0, 11, 22, 33]
+
+
+def test_what_does_not_wait_cannot_be_taken_out():
+    queue = FairQueue[str]()
+    queue.push("here", key="k", request="a", documents=1)
+    assert not queue.remove("other", key="k", request="a")
+    assert not queue.remove("here", key="k", request="unknown")
+    assert not queue.remove("here", key="unknown", request="a")
+    assert queue.remove("here", key="k", request="a")

@@ -69,3 +69,7 @@ def test_each_worker_gets_as_many_pieces_as_the_others():
 def test_a_giant_gets_a_piece_of_its_own_and_the_rest_stays_together():
     pieces = split([5000] + [10] * 63, workers=1, max_batch=64, max_batch_tokens=1000, min_batch=16)
     assert sorted(map(len, pieces)) == [1, 63]
+
+
+def test_a_piece_may_be_as_heavy_as_the_limit():
+    assert len(split([500] * 4, workers=1, max_batch=64, max_batch_tokens=1000, min_batch=16)) == 2

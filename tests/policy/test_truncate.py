@@ -46,8 +46,9 @@ def test_a_length_the_client_chose_for_the_pair_becomes_the_documents_share():
 
 
 def test_a_length_without_room_for_the_document_is_an_error():
-    with pytest.raises(BadInput, match="raise it"):
+    with pytest.raises(BadInput, match="raise it") as raised:
         worker_fields({"truncate_prompt_tokens": 110}, **CHAT_TEMPLATE)
+    assert raised.value.param == "truncate_prompt_tokens"
 
 
 def test_the_shorter_of_two_document_limits_wins():
@@ -56,8 +57,10 @@ def test_the_shorter_of_two_document_limits_wins():
 
 
 def test_a_chat_template_cant_be_cut_from_the_left():
-    with pytest.raises(BadInput, match="truncation_side"):
+    with pytest.raises(BadInput, match=r"^truncation_side left is not possible .* cut at their end$") as raised:
         worker_fields({"truncation_side": "left"}, **CHAT_TEMPLATE)
+    assert raised.value.param == "truncation_side"
+    assert worker_fields({"truncation_side": "right"}, **CHAT_TEMPLATE) == worker_fields({}, **CHAT_TEMPLATE)
 
 
 def test_a_pair_length_the_client_chose_is_left_to_vllm():
@@ -92,3 +95,21 @@ def test_tokens_are_counted_only_when_the_query_may_fill_half_of_the_model():
     assert not needs_count("x" * (256 - SPECIAL_TOKENS), 512)
     assert needs_count("x" * (257 - SPECIAL_TOKENS), 512)
     assert needs_count("é" * 150, 512)
+
+
+def test_the_query_is_the_longer_half_only_beyond_half_of_the_model():
+    assert worker_fields({}, **CROSS_ENCODER | {"query_tokens": 256 - SPECIAL_TOKENS}) == {"truncate_prompt_tokens": -1}
+    cut = worker_fields({}, **CROSS_ENCODER | {"query_tokens": 257 - SPECIAL_TOKENS})
+    assert cut["max_tokens_per_doc"] == 511
+
+
+def test_asking_for_the_models_length_is_as_good_as_asking_for_nothing():
+    asked = {"truncate_prompt_tokens": -1}
+    for settings in (CROSS_ENCODER, CHAT_TEMPLATE, CROSS_ENCODER | {"query_tokens": 300}):
+        assert worker_fields(asked, **settings) == worker_fields({}, **settings)
+    assert worker_fields({"truncate_prompt_tokens": 512}, **CROSS_ENCODER) == {"truncate_prompt_tokens": 512}
+
+
+def test_a_query_the_client_has_cut_itself_fits_at_any_length():
+    fields = worker_fields({"max_tokens_per_query": 50}, **CROSS_ENCODER | {"query_tokens": 600})
+    assert fields == {"max_tokens_per_query": 50, "truncate_prompt_tokens": -1}
