@@ -53,7 +53,7 @@ async def shell(command: str, copy: Path, **environment: str) -> AsyncIterator[P
 
 async def to_its_end(command: str, copy: Path) -> None:
     """Run `command`, which has to succeed."""
-    async with shell(command, copy) as process, asyncio.timeout(30):
+    async with shell(command, copy) as process, asyncio.timeout(60):
         out, _ = await process.communicate()
     assert process.returncode == 0, out.decode()
 
@@ -64,7 +64,7 @@ async def until_it_serves(command: str, copy: Path) -> None:
     async with (
         shell(command, copy, RERANK_PORT=str(port)) as process,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
-        asyncio.timeout(30),
+        asyncio.timeout(60),
     ):
         while process.returncode is None:
             try:

@@ -28,6 +28,7 @@ def runnable(page: Path) -> list[Block]:
     return [block for block in blocks_of(page) if block.language in {"bash", "python"} and block.is_run]
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=lambda page: page.name)
 async def test_every_command_of_a_page_works(page: Path, tmp_path: Path):
     copy = clone(tmp_path)
