@@ -2,6 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEPLOY_VENV := .venv-deploy
+RELEASE_VENV := .venv-release
+DIST_VENV := .venv-dist
+SBOM := dist/rerank-gateway.cdx.json
+OVERLAY ?= dev
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
 RULES := deploy/kubernetes/components/monitoring/prometheusrule.yaml
 DOCKER ?= docker
 IMAGE ?= rerank-gateway:local
@@ -27,7 +32,7 @@ demo: install  ## serve over the embedded worker and show a first ranking
 
 .PHONY: test
 test: install  ## all tests that need no vLLM
-	$(BIN)/python -m pytest --ignore=tests/live
+	$(BIN)/python -m pytest --ignore=tests/live --ignore=tests/release
 
 .PHONY: live
 live: install  ## tests against two real vLLM workers on CPU; installs vLLM (2.4 GB) when it is missing
@@ -49,6 +54,10 @@ deploy-install: $(DEPLOY_VENV)/.installed
 deploy-check: deploy-install  ## manifests, compose files and Dockerfile against schemas, scanners and our own policies
 	$(DEPLOY_VENV)/bin/python -m pytest deploy/checks
 
+.PHONY: render
+render: deploy-install  ## print what a cluster would get: make render OVERLAY=prod
+	@$(DEPLOY_VENV)/bin/kubectl kustomize deploy/kubernetes/overlays/$(OVERLAY)
+
 .PHONY: manifests
 manifests:  ## write the manifest of the alerting rules anew
 	{ sed '/^spec:/q' $(RULES); sed 's/^\(.\)/  \1/' deploy/monitoring/rules.yaml; } >$(RULES).new
@@ -57,12 +66,42 @@ manifests:  ## write the manifest of the alerting rules anew
 .PHONY: image
 image:  ## build the container image
 	$(DOCKER) build $(IMAGE_FLAGS) --tag $(IMAGE) \
-		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)" \
+		--build-arg VERSION="$(VERSION)" \
 		--build-arg REVISION="$$(git rev-parse HEAD)" .
 
 .PHONY: monitoring-check
 monitoring-check:  ## alert rules, their tests and Prometheus's configuration; installs promtool when it is missing
 	deploy/monitoring/check
+
+.PHONY: dist
+dist: install  ## build the wheel and the sdist into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
+# What a user gets who installs the wheel with the pinned requirements, and nothing else.
+.PHONY: dist-install
+dist-install: dist
+	$(PYTHON) -m venv --clear --without-pip $(DIST_VENV)
+	$(BIN)/python -m pip --python $(DIST_VENV)/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip --python $(DIST_VENV)/bin/python install --quiet --disable-pip-version-check --no-index --no-deps dist/*.whl
+
+$(RELEASE_VENV)/.installed: deploy/requirements-release.txt
+	$(PYTHON) -m venv $(RELEASE_VENV)
+	$(RELEASE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+.PHONY: sbom
+sbom: dist-install $(RELEASE_VENV)/.installed  ## write what an installed gateway consists of as CycloneDX, into dist/
+	sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml >$(DIST_VENV)/pyproject.toml
+	$(RELEASE_VENV)/bin/cyclonedx-py environment --output-reproducible --pyproject $(DIST_VENV)/pyproject.toml --output-file $(SBOM) $(DIST_VENV)
+
+.PHONY: release-check
+release-check: sbom  ## the wheel as a user installs it, the sdist, the SBOM and the licences in it
+	$(BIN)/python -m pytest tests/release
+
+.PHONY: notes
+notes:  ## print the newest section of CHANGELOG.md
+	@awk '/^## / { section++; next } section == 1' CHANGELOG.md
 
 .PHONY: bench
 bench: install  ## the figures the documents give
@@ -90,3 +129,4 @@ lock: install  ## pin requirements anew, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header deploy/requirements.in -o deploy/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header deploy/requirements-build.in -o deploy/requirements-build.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header deploy/requirements-release.in -o deploy/requirements-release.txt
