@@ -8,8 +8,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 from typing import Any
 
-from tenacity import AsyncRetrying, RetryCallState
-
 from app.cache.pairs import PairCache
 from app.errors import Busy, ChunkTooBig, Misconfigured, OutOfTime, Stalled, Unreachable, Vanished, WorkerError
 from app.fleet.fleet import Fleet
@@ -122,15 +120,17 @@ class Dispatch:
     async def _score_whole(self, chunk: Chunk, tally: Tally) -> Answer:
         """The chunk's scores from one worker: attempts until one succeeds, or no further one can help."""
         chain = _Chain(chunk)
-        retrying = AsyncRetrying(
-            retry=lambda state: self._is_worth_another(chain, state),
-            wait=lambda _: self._pause_s(chain),
-            reraise=True,
-        )
-        answer: Answer = await retrying(self._attempt, chain, tally)
-        self._cache.store(chunk, answer.scores)
-        self._settle_blame(chain)
-        return answer
+        while True:
+            try:
+                answer = await self._attempt(chain, tally)
+            except WorkerError as error:
+                if not self._is_worth_another(chain, error):
+                    raise
+                await asyncio.sleep(self._pause_s(chain))
+            else:
+                self._cache.store(chunk, answer.scores)
+                self._settle_blame(chain)
+                return answer
 
     async def _score_halves(self, chunk: Chunk, tally: Tally) -> Answer:
         middle = len(chunk.pairs) // 2
@@ -255,10 +255,7 @@ class Dispatch:
             if slot.worker.breaker.report(failed=True, generation=slot.generation):
                 self._probe.suspect(slot.worker, error)
 
-    def _is_worth_another(self, chain: "_Chain", state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        if not isinstance(error, WorkerError):
-            return False
+    def _is_worth_another(self, chain: "_Chain", error: WorkerError) -> bool:
         chain.tries += retry.is_try(error)
         allowed = retry.allows(
             error,

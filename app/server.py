@@ -1,6 +1,7 @@
 """Listening and stopping: uvicorn, with a drain before it closes its doors."""
 
 import asyncio
+import gc
 import signal
 import socket
 import ssl
@@ -111,6 +112,17 @@ def serve(
         ssl_context_factory=(lambda *_: tls) if tls else None,
     )
     server = DrainingServer(config, drain=drain, drain_s=settings.drain_s, reload=reload)
+    _collect_rarely()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve())
     structlog.get_logger().info("stopped")
+
+
+def _collect_rarely() -> None:
+    """Have the garbage collector look at what is new, and not after every request: decision 0013.
+
+    A request leaves nothing behind that only the collector could free. What is there by now stays, and looking through
+    it would stop everything for 25 ms.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

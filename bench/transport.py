@@ -1,4 +1,4 @@
-"""What a scoring call costs each HTTP client in CPU time; the numbers of decision 0002.
+"""What a scoring call costs each HTTP client in CPU time; the numbers of decisions 0002 and 0013.
 
 A call carries 32 documents of about 700 bytes, and the answer 32 scores, as between gateway and worker. The server
 runs in a process of its own, so that only the client's work is counted. Clients that aren't installed are left out:
@@ -15,11 +15,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from multiprocessing.connection import Connection
 from typing import cast
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
 import orjson
 import uvloop
+
+from app.fleet.connections import Connections
 
 DOCUMENTS = 32
 DOCUMENT_CHARS = 700
@@ -96,6 +99,21 @@ async def _httpx_over_aiohttp(stack: AsyncExitStack, url: str) -> Call:
     return await _httpx(stack, url, transport)
 
 
+async def _own(stack: AsyncExitStack, url: str) -> Call:
+    parts = urlsplit(url)
+    connections = Connections(
+        str(parts.hostname), parts.port or 80, tls=None, connect_timeout_s=2.0, idle_s=2.5, max_answer_bytes=2**26
+    )
+    stack.callback(connections.close)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+    head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{lines}Content-Length: {len(BODY)}\r\n\r\n".encode()
+
+    async def call() -> bytes:
+        return (await connections.post(head, BODY)).body
+
+    return call
+
+
 async def _pyreqwest(stack: AsyncExitStack, url: str) -> Call:
     builder = importlib.import_module("pyreqwest.client").ClientBuilder
     client = await stack.enter_async_context(builder().build())
@@ -122,6 +140,7 @@ CLIENTS: dict[str, Callable[[AsyncExitStack, str], Awaitable[Call]]] = {
     "niquests": _niquests,
     "aiohttp": _aiohttp,
     "pyreqwest": _pyreqwest,
+    "our own": _own,
 }
 
 
