@@ -77,7 +77,7 @@ def test_a_queue_that_got_hardly_shorter_in_two_seconds_is_overload_too():
 
 def test_in_overload_a_short_wait_is_refused_already():
     assert shed(**USUAL) is None
-    assert shed(**USUAL | {"is_overload": True}) == Shed("queue", pytest.approx(0.1))
+    assert shed(**USUAL | {"is_overload": True}) == ("queue", pytest.approx(0.1))
 
 
 def test_what_would_be_just_in_time_is_let_in():
