@@ -1,7 +1,5 @@
 from typing import Any
 
-import pytest
-
 from app.policy.admission import Load, Shed, allowed_wait_s, shed
 
 USUAL: dict[str, Any] = {
@@ -77,7 +75,8 @@ def test_a_queue_that_got_hardly_shorter_in_two_seconds_is_overload_too():
 
 def test_in_overload_a_short_wait_is_refused_already():
     assert shed(**USUAL) is None
-    assert shed(**USUAL | {"is_overload": True}) == ("queue", pytest.approx(0.1))
+    assert shed(**USUAL | {"is_overload": True, "per_s": 500.0, "documents": 0}) == Shed("queue", 0.75)
+    assert shed(**USUAL | {"is_overload": True, "per_s": 500.0, "documents": 50}) == Shed("queue", 0.6)
 
 
 def test_what_would_be_just_in_time_is_let_in():
