@@ -41,16 +41,25 @@ class RerankError(Exception):
         message: What is wrong, which part of the request, and what to do. Never text of a query or document.
         param: The request field at fault, such as `documents[3]`.
         retry_after_s: Seconds after which a new try makes sense; sent as `Retry-After`.
+        words: The part of the message that a worker said of the client's texts, which it may have quoted.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "InternalServerError"
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: float | None = None, words: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self._words = words
+
+    @property
+    def logged(self) -> str:
+        """The message for all but the client whose texts these are."""
+        return _without(self._words, self.message)
 
 
 class BadInput(RerankError):
@@ -158,14 +167,21 @@ class WorkerError(Exception):
     Args:
         reason: What happened, starting with the worker's name: "gpu-1:8000 returned 7 scores for 8 documents".
         retry_after_s: The worker's own `Retry-After`, in seconds.
+        words: The part of the reason that the worker said of the texts it got, which it may have quoted.
     """
 
     outcome: ClassVar[str] = "error"
 
-    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, reason: str, *, retry_after_s: float | None = None, words: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after_s = retry_after_s
+        self.words = words
+
+    @property
+    def logged(self) -> str:
+        """The reason for all but the client whose texts these are."""
+        return _without(self.words, self.reason)
 
 
 class Unreachable(WorkerError):
@@ -232,12 +248,18 @@ class FingerprintGone(Exception):
 
 def told_to_client(error: WorkerError) -> RerankError:
     """What a client is told when `error` was the last try of a chunk."""
+    words = error.words
     match error:
         case Refused():
-            return BadInput(error.reason)
+            return BadInput(error.reason, words=words)
         case Stalled():
             return OutOfTime(f"Time ran out: {error.reason}.")
         case Unavailable() | Unreachable():
-            return NoWorker(f"No worker can serve now: {error.reason}.", retry_after_s=error.retry_after_s or 1.0)
+            wait_s = error.retry_after_s or 1.0
+            return NoWorker(f"No worker can serve now: {error.reason}.", retry_after_s=wait_s, words=words)
         case _:
-            return BadGateway(f"No worker gave a usable answer: {error.reason}.")
+            return BadGateway(f"No worker gave a usable answer: {error.reason}.", words=words)
+
+
+def _without(words: str, message: str) -> str:
+    return message.replace(words, "(what the worker said of the texts)") if words else message

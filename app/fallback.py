@@ -52,7 +52,7 @@ class Fallback:
         for earlier in list(self._until)[:-_MOST_DEGRADED]:
             del self._until[earlier]
         self._until[model] = asyncio.get_running_loop().time() + self._hold_s
-        self._log.warning("degraded", model=model, fallback=LEXICAL, hold_s=self._hold_s, reason=reason.message)
+        self._log.warning("degraded", model=model, fallback=LEXICAL, hold_s=self._hold_s, reason=reason.logged)
 
     async def score(self, request: RerankRequest, tally: Tally) -> Scored:
         """Lexical scores for the whole list."""

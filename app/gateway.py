@@ -178,8 +178,9 @@ def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:
     """The error that names the documents no worker would score."""
     places = [f"documents[{index}]" for index in sorted(refused)]
     more = f" and {len(places) - _NAMED_DOCUMENTS} more" if len(places) > _NAMED_DOCUMENTS else ""
-    reason = refused[min(refused)].reason
+    first = refused[min(refused)]
+    reason, words = first.reason, first.words
     message = f"{', '.join(places[:_NAMED_DOCUMENTS])}{more}: {reason}"
     # A worker that can't score a text says nothing about whether the client wrote it wrongly.
     is_input = any(isinstance(error, Refused) for error in refused.values())
-    return BadInput(message, param=places[0]) if is_input else BadGateway(message, param=places[0])
+    return (BadInput if is_input else BadGateway)(message, param=places[0], words=words)

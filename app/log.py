@@ -1,5 +1,6 @@
 """One structured line per event, JSON or for people's eyes. Never text of a query or document, never a key."""
 
+import json
 import logging
 import sys
 from typing import Any, Literal
@@ -16,11 +17,7 @@ def configure(*, style: Literal["json", "console"], level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    render = (
-        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
-        if style == "console"
-        else structlog.processors.JSONRenderer(_json)
-    )
+    render = _console(colors=sys.stdout.isatty()) if style == "console" else structlog.processors.JSONRenderer(_json)
     structlog.configure(
         processors=[*stamp, render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -35,4 +32,23 @@ def configure(*, style: Literal["json", "console"], level: str) -> None:
 
 
 def _json(event: dict[str, Any], **_: object) -> str:
-    return orjson.dumps(event, default=str).decode()
+    return _printable(orjson.dumps(event, default=str).decode())
+
+
+def _console(*, colors: bool) -> structlog.typing.Processor:
+    render = structlog.dev.ConsoleRenderer(colors=colors)
+
+    def printed(logger: Any, method: str, event: structlog.typing.EventDict) -> str:
+        # Only a trace has lines of its own.
+        texts = {name: value for name, value in event.items() if isinstance(value, str)}
+        safe = {name: _printable(text, kept="\n" * (name == "exception")) for name, text in texts.items()}
+        return render(logger, method, {**event, **safe})
+
+    return printed
+
+
+def _printable(text: str, *, kept: str = "") -> str:
+    """The text with all that would begin a line, or tell a terminal something, escaped as in JSON."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in kept else json.dumps(char)[1:-1] for char in text)

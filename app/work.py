@@ -9,6 +9,8 @@ from app.errors import WorkerError
 
 LongDocuments = Literal["truncate", "error"]
 CacheUse = Literal["default", "no-cache", "no-store"]
+# A larger one is no float32: Milvus fails a search over it.
+LARGEST_SCORE = 3.4028234663852886e38
 
 
 class Fingerprint(NamedTuple):

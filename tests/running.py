@@ -10,15 +10,26 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from app.connection import Connection
 from app.main import create_app
 from app.settings import Settings
 from tests.fake_vllm import FakeVllm
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
+async def serving(
+    app: FastAPI, connection: type[Connection] = Connection, *, keep_alive_s: int = 120
+) -> AsyncIterator[str]:
     """The URL where `app` is served until the end of the block."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_keep_alive=120, http="httptools")
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=keep_alive_s,
+        proxy_headers=False,
+        http=connection,
+    )
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)

@@ -102,8 +102,11 @@ class RerankApi:
         async with self._intake.body(request) as body:
             parsed = self._parse(request, body, visit)
             deadline = visit.arrived + self._time_limit_s(request, parsed)
+            caller = self._caller(request, visit, deadline, body)
+            # Fields that nobody knows may take 20 times the bytes they came in; scoring may take long.
+            del body
             async with cancelled_when_client_leaves(request.receive):
-                scored = await self._gateway.score(parsed, self._caller(request, visit, deadline, body), visit.tally)
+                scored = await self._gateway.score(parsed, caller, visit.tally)
             response = answer(visit.dialect.render(parsed, scored, visit.request_id))
             response.raw_headers.extend(_spent(visit))
             if scored.degraded:

@@ -72,7 +72,7 @@ class VisitLog:
             self._metrics.shed(error.reason)
         line = _line(visit, status, seconds)
         if error:
-            line["error"] = error.message
+            line["error"] = error.logged
         is_slow = seconds > self._slow_s
         if is_slow:
             line |= _where_time_went(visit.tally)

@@ -3,10 +3,11 @@
 The number in the prefix is that of this layout: replicas of two layouts share nothing.
 """
 
-import math
 import struct
 from collections.abc import Sequence
 from time import time
+
+from app.work import LARGEST_SCORE
 
 _PREFIX = b"rerank:1:"
 GENERATIONS = _PREFIX + b"generations"
@@ -61,6 +62,6 @@ def _known(value: object, digest: bytes, now: float) -> Known | None:
     if not isinstance(value, bytes) or len(value) != _VALUE.size:
         raise ValueError("it holds a value that no replica can have written")
     score, expiry, tag = _VALUE.unpack(value)
-    if tag != digest[_TAG] or not math.isfinite(score):
+    if tag != digest[_TAG] or not -LARGEST_SCORE <= score <= LARGEST_SCORE:
         raise ValueError("it answered with the value of another pair")
     return (score, expiry) if expiry > now else None

@@ -77,7 +77,7 @@ class Fleet:
     def troubles(self) -> str:
         """Why workers can't be used, or weren't found."""
         reasons = [source.trouble for source in self.sources if source.trouble]
-        reasons += [worker.trouble.reason for worker in self.workers if worker.trouble]
+        reasons += [worker.trouble.logged for worker in self.workers if worker.trouble]
         return "; ".join(reasons)[:_REASON_CHARS]
 
     async def resolve(self, asked: str | None, *, until: float) -> str:

@@ -14,16 +14,16 @@ import orjson
 from app.errors import BadAnswer, Busy, Dropped, Misconfigured, Refused, Unavailable, Unreachable, Vanished
 from app.fleet.connections import Broken, Connections, Reply, TooLong
 from app.spans import current_span
-from app.work import Answer, Chunk
+from app.work import LARGEST_SCORE, Answer, Chunk
 
 # vLLM closes idle connections after 5 s; one that we let go first can't die under a call.
 _IDLE_CONNECTION_S = 2.5
 _IDENTIFY_TIMEOUT_S = 5.0
 # 65 bytes per score in vLLM's answers, 20,000 documents at most by default, and room for a rerank answer's echo.
 _MAX_ANSWER_BYTES = 64 * 2**20
+# `/tokenize` lists every token of a query, which may have a million characters.
+_MAX_RARE_ANSWER_BYTES = 16 * 2**20
 _REASON_BYTES = 300
-# A larger one is no float32: Milvus fails a search over it.
-_LARGEST_SCORE = 3.4028234663852886e38
 _REDIRECT = 3
 # A rate limit that doesn't say how long it lasts.
 _USUAL_REST_S = 1.0
@@ -179,7 +179,7 @@ class HttpLink:
             # Like the scoring calls, these don't go through a proxy of the environment.
             self._rare = httpx.AsyncClient(
                 base_url=self.url,
-                headers=self._headers,
+                headers={**self._headers, "Accept-Encoding": "identity"},
                 timeout=timeout,
                 limits=limits,
                 trust_env=False,
@@ -187,7 +187,8 @@ class HttpLink:
                 verify=self._tls or False,
             )
         try:
-            response = await self._rare.request(method, path, content=content)
+            async with self._rare.stream(method, path, content=content) as response:
+                body = await self._read_rare(response)
         except httpx.TransportError as exc:
             if _is_about_tls(exc):
                 raise self._distrust() from exc
@@ -196,8 +197,17 @@ class HttpLink:
         except RuntimeError as exc:
             # All that httpx says to who asks a link that was closed meanwhile.
             raise Unreachable(f"{self.name} has left") from exc
-        self._check(response.status_code, response.headers, response.content)
-        return self._decode(response.content)
+        self._check(response.status_code, response.headers, body)
+        return self._decode(body)
+
+    async def _read_rare(self, response: httpx.Response) -> bytes:
+        """The answer as it was sent: it wasn't asked for compressed, and would unfold to 1000 times its size."""
+        body = bytearray()
+        async for part in response.aiter_raw():
+            body += part
+            if len(body) > _MAX_RARE_ANSWER_BYTES:
+                raise BadAnswer(f"{self.name} sent an answer above {_MAX_RARE_ANSWER_BYTES} bytes")
+        return bytes(body)
 
     def _distrust(self) -> Misconfigured:
         """TLS didn't come about."""
@@ -210,21 +220,23 @@ class HttpLink:
         """Raises what a status other than 200 means."""
         if status == HTTPStatus.OK:
             return
-        told = f"{self.name} answered {status}: {_message_of(body)}"
+        words = _message_of(body)
+        told = f"{self.name} answered {status}: {words}"
         if status in {400, 413, 422}:
             # vLLM answers a NaN score with a 400 too: that is the worker's fault, not the client's.
             if _TELLS_OF_NAN.search(body):
-                raise BadAnswer(told)
-            raise Refused(_message_of(body))
+                raise BadAnswer(told, words=words)
+            raise Refused(words, words=words)
         if status in {401, 403}:
-            raise Misconfigured(f"{told}; check RERANK_WORKER_API_KEY")
+            raise Misconfigured(f"{told}; check RERANK_WORKER_API_KEY", words=words)
         if status in {404, 405} or status // 100 == _REDIRECT:
-            raise Misconfigured(f"{told}; check its address in RERANK_WORKERS and the model it serves")
+            message = f"{told}; check its address in RERANK_WORKERS and the model it serves"
+            raise Misconfigured(message, words=words)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise Busy(told, retry_after_s=_seconds(headers.get("retry-after")) or _USUAL_REST_S)
+            raise Busy(told, retry_after_s=_seconds(headers.get("retry-after")) or _USUAL_REST_S, words=words)
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            raise Busy(told, retry_after_s=_seconds(headers.get("retry-after")))
-        raise Unavailable(told)
+            raise Busy(told, retry_after_s=_seconds(headers.get("retry-after")), words=words)
+        raise Unavailable(told, words=words)
 
     def _read(self, body: bytes, documents: int, *, rows: str, score: str) -> Answer:
         answer = self._decode(body)
@@ -238,7 +250,7 @@ class HttpLink:
         if len(scores) != documents:
             raise BadAnswer(f"{self.name} returned {len(scores)} scores for {documents} documents")
         are_numbers = all(type(value) is float or type(value) is int for value in scores)
-        if not are_numbers or not -_LARGEST_SCORE <= min(scores) <= max(scores) <= _LARGEST_SCORE:
+        if not are_numbers or not -LARGEST_SCORE <= min(scores) <= max(scores) <= LARGEST_SCORE:
             raise BadAnswer(f"{self.name} returned a score that is no finite number")
         if indices != list(range(documents)):
             scores = self._in_order(indices, scores)

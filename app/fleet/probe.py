@@ -71,7 +71,7 @@ class Probe:
         worker.suspect(trouble, asyncio.get_running_loop().time())
         # A worker that has left the fleet has no watch any more.
         if was_well and worker in self._suspected:
-            self._log.warning("breaker_opened", worker=worker.name, reason=trouble.reason)
+            self._log.warning("breaker_opened", worker=worker.name, reason=trouble.logged)
             self._suspected[worker].set()
             self._changed()
 
@@ -106,13 +106,15 @@ class Probe:
             worker.suspect(Stalled(f"{worker.name} didn't score a probe in {self._timeout_s:g} s"), loop.time())
         except WorkerError as exc:
             outcome = exc.outcome
+            # It said them of texts of ours, and the operator needs them.
+            exc.words = ""
             worker.suspect(exc, loop.time())
         else:
             outcome = "drifted" if _has_drifted(worker.serves, serves) else "ok"
             worker.shown(serves)
         self._metrics.probe(worker.name, outcome)
         if _seen(worker) != before:
-            reason = {"reason": worker.trouble.reason} if worker.trouble else {}
+            reason = {"reason": worker.trouble.logged} if worker.trouble else {}
             self._log.info(
                 "worker_changed", worker=worker.name, usable=worker.is_usable, models=sorted(worker.serves), **reason
             )

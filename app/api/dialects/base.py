@@ -70,6 +70,8 @@ _TEXT = {
     "required": ["text"],
     "additionalProperties": False,
 }
+# Without it, a list of 4 million numbers would be as many errors: 23 s and 3.4 GB for a body of 8 MB.
+Strings = Annotated[list[str], Field(fail_fast=True)]
 Documents = Annotated[
     list[str],
     BeforeValidator(_as_texts),

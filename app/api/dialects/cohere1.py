@@ -21,9 +21,13 @@ class Cohere1Body(base.Wire):
     """A rerank request as Cohere's v1 clients write it. `max_chunks_per_doc` is taken and ignored."""
 
     query: str
-    documents: list[Annotated[str | dict[str, Any], BeforeValidator(_text_or_object)]] = Field(min_length=1)
+    documents: list[Annotated[str | dict[str, Any], BeforeValidator(_text_or_object)]] = Field(
+        min_length=1, fail_fast=True
+    )
     top_n: int | None = Field(default=None, ge=0)
-    rank_fields: list[str] | None = Field(default=None, description="Fields of document objects to rank by, in order.")
+    rank_fields: base.Strings | None = Field(
+        default=None, description="Fields of document objects to rank by, in order."
+    )
     return_documents: bool = False
 
 

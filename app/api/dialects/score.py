@@ -19,7 +19,7 @@ def _as_list(texts: object) -> object:
 
 # No union of str and list: its errors name a branch of the union where a client looks for an index.
 Texts = Annotated[
-    list[str],
+    base.Strings,
     Field(min_length=1),
     BeforeValidator(_as_list),
     WithJsonSchema({"anyOf": [{"type": "array", "minItems": 1, "items": {"type": "string"}}, {"type": "string"}]}),

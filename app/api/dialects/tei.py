@@ -15,7 +15,7 @@ class TeiBody(base.Wire):
     """A rerank request as TEI's clients write it."""
 
     query: str
-    texts: list[str] = Field(min_length=1)
+    texts: base.Strings = Field(min_length=1)
     truncate: bool | None = Field(default=None, description="false makes texts too long for the model an error.")
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
     raw_scores: bool = Field(default=False, description="true returns raw logits.")

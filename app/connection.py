@@ -1,0 +1,77 @@
+"""A client's connection: uvicorn's, with what comes before and between bodies bounded in size and time.
+
+Bodies are the intake's business. Of heads uvicorn keeps whatever comes, from anybody, for as long as it comes: small
+headers take 20 times their size.
+"""
+
+import asyncio
+from typing import ClassVar
+
+from httptools import HttpParserError
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# Beside a body, or before the next: a head, chunk extensions, trailers. What comes in one read is looked at as a whole.
+_MOST_BYTES = 64 * 2**10
+_MOST_HEADERS = 256
+
+
+class Connection(HttpToolsProtocol):
+    """Refuses heads above 64 KiB or 256 headers with 400, and closes when one takes longer than `head_s`.
+
+    A connection on which nothing comes at all is closed like an idle one.
+    """
+
+    head_s: ClassVar[float] = 10.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._is_in_body = False
+        self._bytes_beside_bodies = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes_beside_bodies += len(data)
+        if self._head_timer is None and not self._is_in_body:
+            self._head_timer = self.loop.call_later(self.head_s, self.transport.close)
+        super().data_received(data)
+        if self._bytes_beside_bodies > _MOST_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; but not a trailer, which uvicorn would put among the headers."""
+        if self._is_in_body:
+            return
+        if len(self.headers) >= _MOST_HEADERS:
+            raise HttpParserError("too many headers")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin the request."""
+        self._is_in_body = True
+        self._bytes_beside_bodies = 0
+        self._stop_timer()
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            # The parser reads nothing more on this connection, so the next request would wait for ever.
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._bytes_beside_bodies = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        self._is_in_body = False
+        self._bytes_beside_bodies = 0
+        super().on_message_complete()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None

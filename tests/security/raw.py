@@ -1,0 +1,58 @@
+"""Bytes as an attacker writes them, and what comes back for them."""
+
+import asyncio
+import re
+from contextlib import suppress
+from typing import NamedTuple
+
+import httpx
+
+BODY = b'{"query":"q","documents":["a","b"]}'
+LENGTH = b"Content-Length: %d\r\n" % len(BODY)
+POST = b"POST /rerank HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+# What an attacker would like to be taken for a second request.
+SECOND = b"GET /version HTTP/1.1\r\nHost: smuggled\r\n\r\n"
+
+
+class Heard(NamedTuple):
+    """What came back on a connection: the answers, and whether it was closed then."""
+
+    text: bytes
+    is_closed: bool
+
+    @property
+    def statuses(self) -> list[int]:
+        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", self.text)]
+
+
+async def heard(client: httpx.AsyncClient, *pieces: bytes, within_s: float = 0.15) -> Heard:
+    """What comes back for `pieces` until the connection is closed, or nothing came for `within_s`."""
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    parts: list[bytes] = []
+    try:
+        # A gateway that has refused them early may not read all pieces.
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(5):
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+        is_closed = await _ends(reader, parts, within_s)
+        return Heard(b"".join(parts), is_closed)
+    finally:
+        # What is still to be sent would keep it open.
+        writer.transport.abort()
+
+
+async def _ends(reader: asyncio.StreamReader, parts: list[bytes], within_s: float) -> bool:
+    try:
+        while True:
+            async with asyncio.timeout(within_s):
+                part = await reader.read(2**16)
+            if not part:
+                return True
+            parts.append(part)
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
