@@ -11,7 +11,7 @@ from rich.table import Table
 from app.tools.verify.compare import Comparison, compare
 from app.tools.verify.measured import Measured
 from app.tools.verify.sample import Sample
-from app.tools.verify.verdict import Verdict, split_kind
+from app.tools.verify.verdict import Verdict, groups, split_kind
 from app.work import Fingerprint
 
 
@@ -91,10 +91,11 @@ def _worker(measured: Measured, fingerprint: Fingerprint) -> dict[str, Any]:
 
 
 def _across(measured: Sequence[Measured]) -> Iterator[tuple[str, str, Comparison]]:
-    """Every worker but the first, compared with the first."""
-    base, *others = measured
-    for other in others:
-        yield other.worker, base.worker, compare(base.unsplit, other.unsplit)
+    """Every worker compared with the one that is the standard."""
+    standard = groups(measured)[0][0]
+    for other in measured:
+        if other is not standard:
+            yield other.worker, standard.worker, compare(standard.unsplit, other.unsplit)
 
 
 def _variants(worker: Measured) -> Iterator[tuple[str, Comparison | None, float | None]]:
