@@ -57,8 +57,8 @@ def show(report: Report, console: Console) -> None:
     documents = sum(map(len, report.sample))
     model = report.fingerprints[0].model
     console.print(f"{model}: {len(report.sample)} queries with {documents} documents in all\n", highlight=False)
-    for worker in report.measured:
-        table = _table(worker.worker)
+    for worker, fingerprint in zip(report.measured, report.fingerprints, strict=True):
+        table = _table(f"{worker.worker}: {fingerprint.root}, version {fingerprint.version}")
         for name, comparison, speed in _variants(worker):
             table.add_row(name, *_cells(comparison), f"{speed:.0f}" if speed else "")
         console.print(table)

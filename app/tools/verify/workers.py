@@ -78,11 +78,18 @@ async def _seen(source: Source) -> list[str]:
 
 
 async def _identities(links: Sequence[WorkerLink]) -> Mapping[WorkerLink, Identity]:
-    answers = await asyncio.gather(*(link.identify() for link in links), return_exceptions=True)
-    silent = [answer.reason for answer in answers if isinstance(answer, WorkerError)]
+    answers = dict(zip(links, await in_parallel([_identity(link) for link in links]), strict=True))
+    silent = [answer.reason for answer in answers.values() if isinstance(answer, WorkerError)]
     if silent:
         raise NotThere("\n".join([*silent, "Start what is down, or leave it out: name the others with --worker."]))
-    return {link: answer for link, answer in zip(links, answers, strict=True) if isinstance(answer, Identity)}
+    return {link: answer for link, answer in answers.items() if isinstance(answer, Identity)}
+
+
+async def _identity(link: WorkerLink) -> Identity | WorkerError:
+    try:
+        return await link.identify()
+    except WorkerError as exc:
+        return exc
 
 
 def _model(identities: Mapping[WorkerLink, Identity], wanted: str | None) -> str:
