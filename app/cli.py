@@ -59,6 +59,30 @@ def demo(config: Config = None) -> None:
 
 
 @cli.command()
+def verify(
+    config: Config = None,
+    worker: Annotated[list[str] | None, typer.Option(help="A worker's URL, instead of those in the settings.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model, when the workers serve several.")] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(help='JSONL with {"query": ..., "documents": [...]} per line, instead of the built-in.'),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,  # noqa: FBT002 - an option
+) -> None:
+    """Tell whether splitting changes the ranking on a model, and how many documents a call should have.
+
+    Ends with 0 when splitting is safe, with 1 when something has to be done, with 2 when it couldn't be found out.
+    """
+    # A server has no need of it.
+    from app.tools.verify import run  # noqa: PLC0415
+
+    settings = _load(config)
+    if worker:
+        settings = settings.model_copy(update={"workers": tuple(worker)})
+    raise typer.Exit(run(settings, model=model, sample_file=sample, prints_json=as_json))
+
+
+@cli.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)

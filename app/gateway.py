@@ -126,7 +126,7 @@ class Gateway:
         known = [place for place, score in enumerate(scores) if score is not None]
         missing = [place for place, score in enumerate(scores) if score is None]
         began = perf_counter()
-        tokens = _pair_tokens(whole.pairs, whole.fingerprint.max_model_len)
+        tokens = pair_tokens(whole.pairs, whole.fingerprint.max_model_len)
         weighed = replace(whole, pair_tokens=tokens, tokens=sum(tokens))
         fresh = await self._flights.score(weighed.part(missing), tally)
         tally.workers_s = perf_counter() - began
@@ -163,7 +163,7 @@ class Gateway:
         return Scored(model=model, scores=scores, tokens=answer.tokens, unscored=unscored)
 
 
-def _pair_tokens(pairs: Pairs, max_model_len: int) -> list[int]:
+def pair_tokens(pairs: Pairs, max_model_len: int) -> list[int]:
     """What each pair most likely costs a worker, which never reads on past `max_model_len`."""
     queries = [likely_tokens(query) + SPECIAL_TOKENS for query in pairs.queries]
     if len(queries) == 1:

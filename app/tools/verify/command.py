@@ -1,0 +1,89 @@
+"""The work of `rerank-gateway verify`, from settings to an exit code."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import orjson
+from rich.console import Console
+from rich.progress import Progress
+
+from app import log
+from app.errors import BadInput, WorkerError
+from app.settings import Settings, SettingsError
+from app.tools.verify.measured import Measured
+from app.tools.verify.report import Report, as_json, show
+from app.tools.verify.runs import documents_to_score, measure
+from app.tools.verify.sample import Sample, SampleError, built_in, read
+from app.tools.verify.scorer import Scorer
+from app.tools.verify.verdict import judge
+from app.tools.verify.workers import Candidate, NotThere, serving
+
+_SAFE, _NEEDS_ACTION, _UNUSABLE = 0, 1, 2
+_SEED = 7
+# A console as wide as the table, where there is no terminal that has a width.
+_WIDTH = 120
+
+
+def run(settings: Settings, *, model: str | None, sample_file: Path | None, prints_json: bool) -> int:
+    """Verify, print what was found, and give the exit code.
+
+    Args:
+        settings: Name the workers and how the gateway treats them.
+        model: Which model; None when there is only one.
+        sample_file: What is scored; None for the built-in sample.
+        prints_json: Whether the report is for programs.
+    """
+    # Standard output is the report's alone, and what discovery would log is part of its error.
+    log.configure(style="console", level="error")
+    try:
+        sample = read(sample_file) if sample_file else built_in()
+        report = asyncio.run(_report(settings, sample, model))
+    except (SampleError, NotThere, SettingsError) as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - what a command prints
+        return _UNUSABLE
+    if prints_json:
+        print(orjson.dumps(as_json(report), option=orjson.OPT_INDENT_2).decode())  # noqa: T201 - as above
+    else:
+        show(report, Console(width=None if sys.stdout.isatty() else _WIDTH))
+    return _NEEDS_ACTION if report.verdict.needs_action else _SAFE
+
+
+async def _report(settings: Settings, sample: Sample, model: str | None) -> Report:
+    async with serving(settings, model) as candidates:
+        with _progress(len(candidates) * documents_to_score(sample)) as advance:
+            # One worker after the other: two on one machine would slow each other down.
+            measured = [await _measured(candidate, settings, sample, advance) for candidate in candidates]
+    fingerprints = [candidate.fingerprint for candidate in candidates]
+    verdict = judge(
+        measured,
+        is_listwise=settings.for_model(fingerprints[0].model).listwise,
+        usual_max_batch=Settings.model_fields["max_batch"].default,
+    )
+    return Report(
+        sample=sample, measured=measured, fingerprints=fingerprints, verdict=verdict, min_batch=settings.min_batch
+    )
+
+
+async def _measured(
+    candidate: Candidate, settings: Settings, sample: Sample, advance: Callable[[int], None]
+) -> Measured:
+    link = candidate.link
+    scorer = Scorer(link=link, fingerprint=candidate.fingerprint, settings=settings, on_scored=advance)
+    try:
+        return await measure(scorer, sample, Random(_SEED))  # noqa: S311 - shuffles texts
+    except WorkerError as exc:
+        raise NotThere(exc.reason if link.name in exc.reason else f"{link.name}: {exc.reason}") from exc
+    except BadInput as exc:
+        raise NotThere(f"{link.name}: {exc}") from exc
+
+
+@contextmanager
+def _progress(documents: int) -> Iterator[Callable[[int], None]]:
+    """Advances a bar on the terminal, if standard error is one."""
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task("scoring", total=documents)
+        yield lambda scored: progress.advance(task, scored)

@@ -1,0 +1,138 @@
+"""What was found, as tables for people and as JSON for programs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from app.tools.verify.compare import Comparison, compare
+from app.tools.verify.measured import Measured
+from app.tools.verify.sample import Sample
+from app.tools.verify.verdict import Verdict, groups, split_kind
+from app.work import Fingerprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything there is to tell; texts of queries and documents are no part of it.
+
+    Args:
+        sample: Only counted.
+        measured: What was found on each worker.
+        fingerprints: What each of them serves.
+        verdict: The end of it.
+        min_batch: The setting in force.
+    """
+
+    sample: Sample
+    measured: Sequence[Measured]
+    fingerprints: Sequence[Fingerprint]
+    verdict: Verdict
+    min_batch: int
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """All of it; docs/verify.md describes the fields."""
+    verdict = report.verdict
+    return {
+        "model": report.fingerprints[0].model,
+        "sample": {"queries": len(report.sample), "documents": sum(map(len, report.sample))},
+        "workers": [_worker(*pair) for pair in zip(report.measured, report.fingerprints, strict=True)],
+        "across": [{"worker": name, "from": base, **found._asdict()} for name, base, found in _across(report.measured)],
+        "verdict": {
+            "kind": verdict.kind,
+            "text": verdict.text,
+            "advice": verdict.advice,
+            "max_batch": verdict.max_batch,
+            "needs_action": verdict.needs_action,
+        },
+    }
+
+
+def show(report: Report, console: Console) -> None:
+    """Print a table per worker, one for the differences between workers, and the verdict."""
+    documents = sum(map(len, report.sample))
+    model = report.fingerprints[0].model
+    console.print(f"{model}: {len(report.sample)} queries with {documents} documents in all\n", highlight=False)
+    for worker, fingerprint in zip(report.measured, report.fingerprints, strict=True):
+        table = _table(f"{worker.worker}: {fingerprint.root}, version {fingerprint.version}")
+        for name, comparison, speed in _variants(worker):
+            table.add_row(name, *_cells(comparison), f"{speed:.0f}" if speed else "")
+        console.print(table)
+    across = list(_across(report.measured))
+    if across:
+        table = _table("worker against worker, unsplit")
+        for name, base, comparison in across:
+            table.add_row(f"{name} and {base}", *_cells(comparison), "")
+        console.print(table)
+    for line in _conclusions(report):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _worker(measured: Measured, fingerprint: Fingerprint) -> dict[str, Any]:
+    return {
+        "name": measured.worker,
+        "root": fingerprint.root,
+        "version": fingerprint.version,
+        "max_model_len": fingerprint.max_model_len,
+        "verdict": split_kind(measured),
+        "repeated": measured.repeated._asdict(),
+        "shuffled": measured.shuffled._asdict(),
+        "neighbours": measured.neighbours._asdict() if measured.neighbours else None,
+        "alone": measured.alone._asdict(),
+        "splits": [
+            {"max_batch": size, **split.comparison._asdict(), "documents_per_s": list(split.documents_per_s)}
+            for size, split in measured.splits.items()
+        ],
+    }
+
+
+def _across(measured: Sequence[Measured]) -> Iterator[tuple[str, str, Comparison]]:
+    """Every worker compared with the one that is the standard."""
+    standard = groups(measured)[0][0]
+    for other in measured:
+        if other is not standard:
+            yield other.worker, standard.worker, compare(standard.unsplit, other.unsplit)
+
+
+def _variants(worker: Measured) -> Iterator[tuple[str, Comparison | None, float | None]]:
+    yield "repeated", worker.repeated, None
+    yield "shuffled", worker.shuffled, None
+    yield "among other texts", worker.neighbours, None
+    yield "alone", worker.alone, None
+    for size, split in worker.splits.items():
+        yield f"max_batch {size}", split.comparison, median(split.documents_per_s)
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("against unsplit")
+    for name in ("largest", "mean", "swaps", "of pairs", "left top 10", "tau", "documents/s"):
+        table.add_column(name, justify="right")
+    return table
+
+
+def _cells(found: Comparison | None) -> Sequence[str]:
+    if found is None:
+        return ("not tried", "", "", "", "", "")
+    return (
+        f"{found.largest:.1e}",
+        f"{found.mean:.1e}",
+        f"{found.swaps}",
+        f"{found.pairs}",
+        f"{found.top_10}",
+        f"{found.tau:.4f}",
+    )
+
+
+def _conclusions(report: Report) -> Iterator[str]:
+    verdict = report.verdict
+    yield f"\n{verdict.text}"
+    if verdict.advice:
+        yield verdict.advice
+    if verdict.max_batch:
+        lower = f", and RERANK_MIN_BATCH no higher (it is {report.min_batch})"
+        yield f"recommended: RERANK_MAX_BATCH={verdict.max_batch}{lower * (report.min_batch > verdict.max_batch)}"

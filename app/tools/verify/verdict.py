@@ -1,0 +1,154 @@
+"""What the measurements of a model's workers mean: whether it may be split, and into chunks of which size."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log2
+from statistics import median
+from typing import Literal
+
+from app.tools.verify.compare import compare
+from app.tools.verify.measured import Measured
+
+Kind = Literal["safe", "precision", "listwise", "not_safe", "workers_differ"]
+_RANK: Sequence[Kind] = ("safe", "precision", "not_safe")
+
+# Another batch shape adds the same numbers in another order. That moved scores of a 12-layer model by at most 5e-6 in
+# float32, 0.006 in float16 and 0.05 in bfloat16: each bound is twice that, as a share of the largest score above 1.
+_FLOAT32, _FLOAT16, _BFLOAT16 = 1e-5, 0.012, 0.1
+# Repeats are few: by chance the largest of many other differences is above the largest of these.
+_CHANCE = 2
+# As above, where a mistake would be an alarm about a model or a worker that is well.
+_NO_CHANCE = 4
+# Sizes whose speeds are this near to each other are taken as equally fast.
+_AS_FAST = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What there is to know in the end.
+
+    Args:
+        kind: For programs.
+        text: For people, in one sentence.
+        advice: What to do; "" when there is nothing.
+        max_batch: The recommended `RERANK_MAX_BATCH`; None when the model must not be split.
+    """
+
+    kind: Kind
+    text: str
+    advice: str
+    max_batch: int | None
+
+    @property
+    def needs_action(self) -> bool:
+        """Whether the ranking depends on how the fleet is set up, until somebody changes that."""
+        return self.kind in {"not_safe", "workers_differ"}
+
+
+def judge(fleet: Sequence[Measured], *, is_listwise: bool, usual_max_batch: int) -> Verdict:
+    """The verdict on a model.
+
+    Args:
+        fleet: Its workers, at least one.
+        is_listwise: Whether the settings say so: the gateway never splits it then.
+        usual_max_batch: Recommended unless another size is clearly faster.
+    """
+    most = max(fleet, key=lambda one: (_RANK.index(split_kind(one)), one.splitting))
+    kind = split_kind(most)
+    if kind == "not_safe" and not is_listwise:
+        return _not_safe(most)
+    max_batch = None if kind == "not_safe" else recommended(fleet, usual_max_batch)
+    agreed, *others = groups(fleet)
+    if others:
+        return _workers_differ(agreed, others, max_batch)
+    if kind == "not_safe":
+        text = "listwise: the model compares documents with each other, and the gateway doesn't split it"
+        return Verdict("listwise", text, "", None)
+    if kind == "precision":
+        name = "float16" if most.splitting <= _FLOAT16 * most.scale else "bfloat16"
+        text = f"differs by precision only: near-ties may swap (as {name} rounds)"
+    elif most.splitting <= _CHANCE * most.noise:
+        text = "safe: splitting changes no more than repeating does"
+    else:
+        text = f"safe: splitting moves scores by next to nothing ({most.splitting:.1g} at most)"
+    advice = "listwise: true in RERANK_MODELS isn't needed: without it the gateway splits lists" if is_listwise else ""
+    return Verdict(kind, text, advice, max_batch)
+
+
+def split_kind(worker: Measured) -> Literal["safe", "precision", "not_safe"]:
+    """What splitting does on one worker, whatever the others do."""
+    if depends_on_neighbours(worker):
+        return "not_safe"
+    if worker.splitting <= max(_CHANCE * worker.noise, _FLOAT32 * worker.scale):
+        return "safe"
+    return "precision" if worker.splitting <= max(_CHANCE * worker.noise, _BFLOAT16 * worker.scale) else "not_safe"
+
+
+def depends_on_neighbours(worker: Measured) -> bool:
+    """Whether a document's score changes with the texts that stand beside it, more than repeating changes it."""
+    bound = max(_NO_CHANCE * worker.noise, _FLOAT32 * worker.scale)
+    return worker.neighbours is not None and worker.neighbours.largest > bound
+
+
+def groups(fleet: Sequence[Measured]) -> list[list[Measured]]:
+    """The workers by what they answer, the largest group first; within a group all agree with its first."""
+    found: list[list[Measured]] = []
+    for worker in fleet:
+        group = next((group for group in found if _agree(group[0], worker)), None)
+        if group is None:
+            found.append([worker])
+        else:
+            group.append(worker)
+    return sorted(found, key=len, reverse=True)
+
+
+def recommended(fleet: Sequence[Measured], usual: int) -> int:
+    """The fastest chunk size; of those that are about as fast, the one nearest to the usual."""
+    speeds = {size: _fleet_speeds(fleet, size) for size in fleet[0].splits}
+    fastest = max(median(rounds) for rounds in speeds.values())
+    good = [size for size, rounds in speeds.items() if max(rounds) >= _AS_FAST * fastest]
+    return min(good, key=lambda size: abs(log2(size / usual)))
+
+
+def _not_safe(worker: Measured) -> Verdict:
+    advice = "set listwise: true for the model in RERANK_MODELS, and the gateway no longer splits its lists"
+    if depends_on_neighbours(worker):
+        text = "not safe: the model compares documents with each other (listwise)"
+    else:
+        text = f"not safe: splitting moves scores by {worker.splitting:.2g}, which precision doesn't explain"
+    return Verdict("not_safe", text, advice, None)
+
+
+def _workers_differ(agreed: Sequence[Measured], others: Sequence[Sequence[Measured]], max_batch: int | None) -> Verdict:
+    standard = agreed[0]
+    causes = {worker.worker: _difference(standard, worker) for group in others for worker in group}
+    told = "; ".join(f"{name} has other {cause} than {standard.worker}" for name, cause in causes.items())
+    return Verdict("workers_differ", f"workers differ: same name, but {told}", _advice_on(causes), max_batch)
+
+
+def _advice_on(causes: Mapping[str, str]) -> str:
+    if "weights" in causes.values():
+        return "serve the same weights on all workers of a name, or give the others another --served-model-name"
+    return "start all workers of the model with the same --dtype, on the same hardware if scores shall be the same"
+
+
+def _difference(standard: Measured, worker: Measured) -> Literal["weights", "precision"]:
+    gap = compare(standard.unsplit, worker.unsplit).largest
+    return "weights" if gap > _BFLOAT16 * standard.scale else "precision"
+
+
+def _agree(one: Measured, other: Measured) -> bool:
+    """Whether two workers differ no more than the finer one of them differs from itself."""
+    return compare(one.unsplit, other.unsplit).largest <= min(_own_difference(one), _own_difference(other))
+
+
+def _own_difference(worker: Measured) -> float:
+    if split_kind(worker) == "not_safe":
+        # What splitting changes says nothing about precision here.
+        return max(_NO_CHANCE * worker.noise, _BFLOAT16 * worker.scale)
+    return max(_NO_CHANCE * worker.noise, _NO_CHANCE * worker.splitting, _FLOAT32 * worker.scale)
+
+
+def _fleet_speeds(fleet: Sequence[Measured], size: int) -> list[float]:
+    """Documents per second of all workers together, by round."""
+    return [sum(speeds) for speeds in zip(*(worker.splits[size].documents_per_s for worker in fleet), strict=True)]
