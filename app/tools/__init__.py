@@ -1,0 +1,1 @@
+"""What is run beside the gateway; serving needs nothing of it."""

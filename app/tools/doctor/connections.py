@@ -1,0 +1,39 @@
+"""How long an idle connection lives."""
+
+from app.tools.doctor.exam import FULL_IDLE_S
+from app.tools.doctor.findings import Findings
+from app.tools.doctor.line import Line
+from app.tools.doctor.target import Target
+
+# The gateway lets go of a worker's connection after 2.5 s.
+WORKER_IDLE_S = 3.0
+
+
+async def check_keep_alive(target: Target, found: Findings, *, idle_s: float) -> None:
+    """Whether the server closes first; that costs Milvus a failed try and a pause of a second."""
+    closed_s = await target.line.closes_after_s(idle_s)
+    if closed_s is None:
+        more = "" if idle_s >= FULL_IDLE_S else "; --full waits past the 90 s of Milvus"
+        found.green("keep-alive", f"an idle connection is open after {idle_s:g} s{more}")
+        return
+    if target.kind == "vllm":
+        fix = "start vLLM with VLLM_HTTP_TIMEOUT_KEEP_ALIVE=120, or put the gateway in front"
+    else:
+        fix = "set RERANK_KEEP_ALIVE_S above 90, and that of proxies before it (nginx: keepalive_timeout 120s)"
+    seen = (
+        f"an idle connection is closed after {closed_s:.1f} s: Milvus uses it again for up to 90, fails, pauses for 1 s"
+    )
+    found.yellow("keep-alive", seen, fix)
+
+
+async def check_worker_keep_alive(line: Line, found: Findings, *, idle_s: float) -> None:
+    """Whether a worker keeps connections for longer than the gateway does."""
+    closed_s = await line.closes_after_s(idle_s)
+    if closed_s is None:
+        found.green("worker-keep-alive", f"{line.name} keeps idle connections for {idle_s:g} s and more")
+        return
+    found.yellow(
+        "worker-keep-alive",
+        f"{line.name} closes idle connections after {closed_s:.1f} s; the gateway uses them for 2.5",
+        "start vLLM with VLLM_HTTP_TIMEOUT_KEEP_ALIVE=5 or more, and raise the idle time of proxies on the way",
+    )

@@ -1,0 +1,101 @@
+"""How long searches take, against the 30 s that Milvus waits for one call."""
+
+import secrets
+from typing import NamedTuple
+
+from app.settings import Settings
+from app.tools.doctor.findings import Findings
+from app.tools.doctor.line import NoAnswer
+from app.tools.doctor.milvus import usual
+from app.tools.doctor.remedies import remedy
+from app.tools.doctor.target import Target
+
+_OK = 200
+_MILVUS_PATIENCE_S = 30.0
+# Three tries and their pauses fit into Milvus's 30 s.
+_READABLE_S = 8.0
+_BATCH = 32
+_LARGER_BATCH = 256
+_SEARCH = 1000
+# The larger batch is only sent where it won't take longer.
+_AFFORDABLE_S = 5.0
+_TEXT = "Wind and solar power grew last year while coal was burnt less and gas stayed where it had been before. "
+
+
+class _Speed(NamedTuple):
+    """`first_s` for the batch Milvus sends by default, and `per_document_s` for more in the same call."""
+
+    first_s: float
+    per_document_s: float
+
+    def call_s(self, documents: int) -> float:
+        """The time of one call."""
+        return self.first_s + max(0, documents - _BATCH) * self.per_document_s
+
+    def most_within(self, seconds: float) -> int:
+        """The documents that one call has time for."""
+        return (
+            max(1, int(_BATCH * seconds / self.first_s))
+            if self.first_s > seconds
+            else int(_BATCH + (seconds - self.first_s) / max(self.per_document_s, 1e-9))
+        )
+
+
+async def check_time(target: Target, found: Findings) -> None:
+    """How long 1000 documents take in one call, estimated, and in batches of 32 one after another."""
+    try:
+        speed = await _measured(target)
+    except NoAnswer as failed:
+        found.red("time", f"{_BATCH} documents: {failed.seen}", remedy(failed))
+        return
+    if isinstance(speed, str):
+        found.yellow("time", f"not measured: {_BATCH} documents {speed}", "heal what is red, then run it again")
+        return
+    whole_s, serial_s = speed.call_s(_SEARCH), speed.first_s * _SEARCH / _BATCH
+    seen = f"{_SEARCH} documents: about {whole_s:.1f} s in one call, {serial_s:.1f} s in serial batches of {_BATCH}"
+    if whole_s > _MILVUS_PATIENCE_S:
+        found.red("time", f"{seen}; Milvus gives up on a call after {_MILVUS_PATIENCE_S:g} s", _slower(speed))
+    elif whole_s > _READABLE_S:
+        found.yellow("time", f"{seen}; above {_READABLE_S:g} s Milvus has no time for its three tries", _slower(speed))
+    else:
+        found.green("time", f"{seen}: set max_client_batch_size to {_SEARCH}")
+
+
+def check_deadline(settings: Settings, found: Findings) -> None:
+    """Whether the gateway gives up before Milvus does."""
+    deadline_s = settings.deadline_s
+    if deadline_s >= _MILVUS_PATIENCE_S:
+        seen = f"RERANK_DEADLINE_S is {deadline_s:g}, but Milvus gives up after {_MILVUS_PATIENCE_S:g} s"
+        found.red("deadline", f"{seen}, and its user never reads why", "set RERANK_DEADLINE_S to 25 or less")
+    else:
+        found.green("deadline", f"RERANK_DEADLINE_S is {deadline_s:g}, below the {_MILVUS_PATIENCE_S:g} s of Milvus")
+
+
+async def _measured(target: Target) -> _Speed | str:
+    """The speed, or what was answered instead of scores."""
+    first = await _timed(target, _BATCH)
+    if isinstance(first, str):
+        return first
+    usual_s = first / _BATCH
+    if target.kind == "tei" or usual_s * _LARGER_BATCH > _AFFORDABLE_S:
+        return _Speed(first, usual_s)
+    larger = await _timed(target, _LARGER_BATCH)
+    if isinstance(larger, str):
+        return _Speed(first, usual_s)
+    return _Speed(first, max(0.0, larger - first) / (_LARGER_BATCH - _BATCH))
+
+
+async def _timed(target: Target, documents: int) -> float | str:
+    """The seconds a call of documents takes that nobody has seen before."""
+    request = usual(target)
+    texts = [f"{secrets.token_hex(4)} {_TEXT * 3}" for _ in range(documents)]
+    reply = await target.line.post(
+        request.path, request.body(texts), query="cache=no-store", timeout_s=_MILVUS_PATIENCE_S
+    )
+    return reply.seconds if reply.status == _OK else f"were answered {reply.told}"
+
+
+def _slower(speed: _Speed) -> str:
+    most = speed.most_within(_READABLE_S)
+    advice = f"set max_client_batch_size to {most}" if most > 1 else "use a smaller model"
+    return f"add workers to RERANK_WORKERS, cut documents with ?max_tokens_per_doc=, or {advice}"
