@@ -60,6 +60,7 @@ async def _examine_target(exam: Exam, target: Target, found: Findings, until: fl
     """First what is quick, all at once; then, one by one, what loads the workers and measures time."""
     _tell_trust(exam, target.line, found)
     if target.kind == "vllm" and not (exam.workers or exam.settings.workers):
+        found.green("workers-found", "vLLM itself is the worker")
         exam = replace(exam, workers=(exam.url,))
     first = await check_first(target, found)
     quick = _quick_checks(target, first, found, until) if first else []

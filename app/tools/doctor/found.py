@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from app.address import LEXICAL
 from app.fleet.discovery import sources
 from app.fleet.discovery.source import Source
+from app.fleet.discovery.written import Written
 from app.tools.doctor.exam import Exam
 from app.tools.doctor.findings import Findings
 
@@ -30,7 +31,8 @@ async def workers_of(exam: Exam, found: Findings) -> list[str]:
     for source, seen_urls in await asyncio.gather(*(_look(source) for source in sources(entries, Random()))):  # noqa: S311 - jitter
         urls += [url for url in seen_urls if not url.startswith(LEXICAL)]
         if seen_urls:
-            found.green("workers-found", f"{source.name} has {_counted(len(seen_urls))}")
+            name = "--worker" if exam.workers and isinstance(source, Written) else source.name
+            found.green("workers-found", f"{name} has {_counted(len(seen_urls))}")
         else:
             fix = "run it where the gateway runs (kubectl exec, docker exec), or name workers by --worker"
             found.yellow("workers-found", source.trouble or f"{source.name} gave no answer in {_LOOK_S:g} s", fix)

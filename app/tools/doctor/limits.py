@@ -25,11 +25,15 @@ async def check_documents(target: Target, found: Findings) -> None:
         found.yellow("documents", f"{_DOCUMENTS} documents in one call: {reply.seen}", "see the line about time")
     elif target.kind == "tei":
         fix = "keep max_client_batch_size at the --max-client-batch-size of TEI, or put the gateway over vLLM"
-        found.yellow("documents", f"{_DOCUMENTS} documents in one call: {told(reply)}", fix)
+        found.yellow("documents", f"{_DOCUMENTS} documents in one call: the request {told(reply)}", fix)
     else:
         fix = "raise RERANK_MAX_DOCUMENTS, or lower max_client_batch_size in the search"
         is_limit = isinstance(reply, Reply) and reply.status in {400, 422}
-        found.red("documents", f"{_DOCUMENTS} documents in one call: {told(reply)}", fix if is_limit else remedy(reply))
+        found.red(
+            "documents",
+            f"{_DOCUMENTS} documents in one call: the request {told(reply)}",
+            fix if is_limit else remedy(reply),
+        )
 
 
 async def check_body(target: Target, found: Findings) -> None:

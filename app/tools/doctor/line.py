@@ -5,6 +5,7 @@ import base64
 import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -154,6 +155,8 @@ class Line:
             return await _silent_until_closed_s(reader, wait_s)
         finally:
             writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     async def close(self) -> None:
         """Close what is idle."""

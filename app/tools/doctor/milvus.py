@@ -29,6 +29,7 @@ class Request(NamedTuple):
 
     check: str
     path: str
+    title: str
     provider: str = "vllm"
     fields: Mapping[str, object] = {}
 
@@ -38,14 +39,16 @@ class Request(NamedTuple):
         return {"query": _QUERY, documents: list(texts), **self.fields}
 
 
-_USUAL = Request("milvus-2.6", "/rerank")
-_TEI = Request("milvus-tei", "/rerank", "tei")
+_USUAL = Request("milvus-2.6", "/rerank", "Milvus 2.6")
+_TEI = Request("milvus-tei", "/rerank", "the provider tei", "tei")
 _REQUESTS = (
-    Request("milvus-2.6.0", "/v2/rerank"),
+    Request("milvus-2.6.0", "/v2/rerank", "Milvus 2.6.0"),
     # 3.0 sends its documents in an order of its own, and so the same bytes each time.
-    Request("milvus-3.0", "/rerank"),
-    Request("milvus-truncate", "/rerank", fields={"truncate_prompt_tokens": -1}),
-    Request("milvus-tei", "/rerank", "tei", {"truncate": True, "truncation_direction": "Right"}),
+    Request("milvus-3.0", "/rerank", "Milvus 3.0"),
+    Request(
+        "milvus-truncate", "/rerank", "a search with truncate_prompt_tokens", fields={"truncate_prompt_tokens": -1}
+    ),
+    Request("milvus-tei", "/rerank", "the provider tei", "tei", {"truncate": True, "truncation_direction": "Right"}),
 )
 
 
@@ -59,7 +62,7 @@ async def check_first(target: Target, found: Findings) -> Asked | None:
     request = usual(target)
     reply = await replay(target, request, _TEXTS)
     if isinstance(reply, Reply) and reply.status == _OK:
-        found.green(request.check, f"POST {request.path} of Milvus 2.6 is answered")
+        found.green(request.check, f"POST {request.path} of {request.title} is answered")
         model = reply.json.get("model") if isinstance(reply.json, dict) else None
         if isinstance(model, str):
             found.green("model", f"requests that name no model, as Milvus's, get {model[:100]}")
@@ -67,7 +70,7 @@ async def check_first(target: Target, found: Findings) -> Asked | None:
     check = request.check
     if isinstance(reply, Reply):
         check = "key" if reply.status in {401, 403} else "model" if is_about_model(reply) else check
-    found.red(check, f"POST {request.path} of Milvus 2.6: {told(reply)}", f"{remedy(reply)}; then run this again")
+    found.red(check, f"POST {request.path} of {request.title} {told(reply)}", f"{remedy(reply)}; then run this again")
     return None
 
 
@@ -77,16 +80,14 @@ async def check_requests(target: Target, first: Asked, found: Findings) -> None:
     requests = [request for request in _REQUESTS if target.kind != "tei" or request.provider == "tei"]
     replies = await asyncio.gather(*(replay(target, request, _TEXTS) for request in requests))
     for request, reply in zip(requests, replies, strict=True):
-        what = f"POST {request.path} ({request.check})"
+        what = f"POST {request.path} of {request.title}"
         if isinstance(reply, Reply) and reply.status == _OK:
             answers.append(Asked(request.provider, len(_TEXTS), reply))
             found.green(request.check, f"{what} is answered")
         elif request.provider == "tei" and target.kind != "gateway":
-            found.yellow(
-                request.check, f"{what}: {told(reply)}", 'use the provider "vllm", or put the gateway in front'
-            )
+            found.yellow(request.check, f"{what} {told(reply)}", 'use the provider "vllm", or put the gateway in front')
         else:
-            found.red(request.check, f"{what}: {told(reply)}", remedy(reply))
+            found.red(request.check, f"{what} {told(reply)}", remedy(reply))
     judge(answers, found)
     _check_duplicates(first, found)
 
@@ -116,7 +117,7 @@ async def check_order(target: Target, first: Asked, found: Findings) -> None:
 
 async def check_trailing_slash(target: Target, found: Findings) -> None:
     """Whether a slash at the end of a URL in milvus.yaml is served."""
-    reply = await replay(target, Request("trailing-slash", "/rerank/", usual(target).provider), _TEXTS)
+    reply = await replay(target, usual(target)._replace(path="/rerank/"), _TEXTS)
     if isinstance(reply, Reply) and reply.status == _OK:
         found.green("trailing-slash", "/rerank/ is served without a redirect")
         return

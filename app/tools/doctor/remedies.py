@@ -40,4 +40,4 @@ def remedy(failed: Reply | NoAnswer) -> str:
 
 def told(failed: Reply | NoAnswer) -> str:
     """What was seen of `failed`."""
-    return failed.seen if isinstance(failed, NoAnswer) else f"was answered {failed.told}"
+    return f"got no answer: {failed.seen}" if isinstance(failed, NoAnswer) else f"was answered {failed.told}"
