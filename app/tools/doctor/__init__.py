@@ -22,7 +22,8 @@ from app.tools.doctor.line import Line, line_to
 from app.tools.doctor.milvus import check_errors, check_first, check_order, check_requests, check_trailing_slash
 from app.tools.doctor.target import Target, check_path, meet
 from app.tools.doctor.times import check_deadline, check_time
-from app.tools.doctor.workers import Worker, examine
+from app.tools.doctor.worker import Worker
+from app.tools.doctor.workers import examine
 
 __all__ = ["CHECKS", "Exam", "Finding", "Findings", "diagnose"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from app.policy.drift import same_weights
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.workers import Worker
+from app.tools.doctor.worker import Worker
 
 # Repeats of a call differ by less; half precision by more.
 _ALIKE = 1e-3

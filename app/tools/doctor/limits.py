@@ -26,6 +26,9 @@ async def check_documents(target: Target, found: Findings) -> None:
     elif target.kind == "tei":
         fix = "keep max_client_batch_size at the --max-client-batch-size of TEI, or put the gateway over vLLM"
         found.yellow("documents", f"{_DOCUMENTS} documents in one call: the request {told(reply)}", fix)
+    elif target.kind == "vllm":
+        fix = "raise --max-num-queued-reqs far above max_client_batch_size, or put the gateway in front"
+        found.red("documents", f"{_DOCUMENTS} documents in one call: the request {told(reply)}", fix)
     else:
         fix = "raise RERANK_MAX_DOCUMENTS, or lower max_client_batch_size in the search"
         is_limit = isinstance(reply, Reply) and reply.status in {400, 422}

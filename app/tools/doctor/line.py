@@ -5,7 +5,6 @@ import base64
 import socket
 import ssl
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -138,26 +137,6 @@ class Line:
             go.request("POST", url, authorization or self.authorization, go.marshal(fields)), timeout_s
         )
 
-    async def closes_after_s(self, wait_s: float) -> float | None:
-        """The seconds after which an idle connection is closed; None when it is still open after `wait_s`.
-
-        Raises:
-            NoAnswer: no connection came about.
-        """
-        secure = {"ssl": self.tls, "server_hostname": self.url.host} if self.url.scheme == "https" else {}
-        port = self.url.port or (443 if secure else 80)
-        try:
-            reader, writer = await asyncio.open_connection(self.url.host, port, **secure)  # type: ignore[arg-type] # both or none
-        except OSError as exc:
-            raise NoAnswer("refused", f"{self.name} accepts no connection") from exc
-        try:
-            writer.write(b"GET /version HTTP/1.1\r\nHost: %s\r\n\r\n" % self.url.netloc)
-            return await _silent_until_closed_s(reader, wait_s)
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-
     async def close(self) -> None:
         """Close what is idle."""
         await self._client.aclose()
@@ -214,21 +193,6 @@ def line_to(url: str, *, key: str | None = None, tls: ssl.SSLContext | None = No
         authorization = "Basic " + base64.b64encode((pair if ":" in pair else f"{pair}:").encode()).decode()
     base = given.copy_with(userinfo=b"", fragment=None, raw_path=b"/")
     return Line(base, given.query.decode(), authorization, tls or ssl.create_default_context())
-
-
-async def _silent_until_closed_s(reader: asyncio.StreamReader, wait_s: float) -> float | None:
-    loop = asyncio.get_running_loop()
-    heard = loop.time()
-    try:
-        while True:
-            async with asyncio.timeout(wait_s):
-                if not await reader.read(2**16):
-                    return loop.time() - heard
-            heard = loop.time()
-    except ConnectionError:
-        return loop.time() - heard
-    except TimeoutError:
-        return None
 
 
 def _causes(exc: BaseException | None) -> list[BaseException]:

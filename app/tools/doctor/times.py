@@ -15,35 +15,33 @@ _MILVUS_PATIENCE_S = 30.0
 # Three tries and their pauses fit into Milvus's 30 s.
 _READABLE_S = 8.0
 _BATCH = 32
-_LARGER_BATCH = 256
 _SEARCH = 1000
+_SIZES = (_BATCH, 256, _SEARCH)
 _SLOW_S = 2.0
-# The larger batch is only sent where it won't take longer.
-_AFFORDABLE_S = 5.0
+# A larger call is only made where it won't take longer.
+_AFFORDABLE_S = 8.0
 _TEXT = "Wind and solar power grew last year while coal was burnt less and gas stayed where it had been before. "
 
 
 class _Speed(NamedTuple):
-    """`first_s` for the batch Milvus sends by default, and `per_document_s` for more in the same call."""
+    """What was measured: a batch of Milvus's default size, and the largest call there was time for."""
 
-    first_s: float
-    per_document_s: float
+    batch_s: float
+    documents: int
+    seconds: float
 
     def call_s(self, documents: int) -> float:
-        """The time of one call."""
-        return self.first_s + max(0, documents - _BATCH) * self.per_document_s
+        """The time of one call, in proportion to the largest."""
+        return self.seconds * documents / self.documents
 
     def most_within(self, seconds: float) -> int:
-        """The documents that one call has time for."""
-        return (
-            max(1, int(_BATCH * seconds / self.first_s))
-            if self.first_s > seconds
-            else int(_BATCH + (seconds - self.first_s) / max(self.per_document_s, 1e-9))
-        )
+        """The documents that one call has time for; whole batches, where that is more than one."""
+        most = max(1, int(self.documents * seconds / self.seconds))
+        return most // _BATCH * _BATCH or most
 
 
 async def check_time(target: Target, found: Findings) -> None:
-    """How long 1000 documents take in one call, estimated, and in batches of 32 one after another."""
+    """How long 1000 documents take in one call, and in batches of 32 one after another."""
     try:
         speed = await _measured(target)
     except NoAnswer as failed:
@@ -52,14 +50,15 @@ async def check_time(target: Target, found: Findings) -> None:
     if isinstance(speed, str):
         found.yellow("time", f"not measured: {_BATCH} documents {speed}", "heal what is red, then run it again")
         return
-    whole_s, serial_s = speed.call_s(_SEARCH), speed.first_s * _SEARCH / _BATCH
-    seen = f"{_SEARCH} documents: about {whole_s:.1f} s in one call, {serial_s:.1f} s in serial batches of {_BATCH}"
+    whole_s, serial_s = speed.call_s(_SEARCH), speed.batch_s * _SEARCH / _BATCH
+    about = "" if speed.documents == _SEARCH else "about "
+    seen = f"{_SEARCH} documents take {about}{whole_s:.1f} s in one call, about {serial_s:.1f} s in batches of {_BATCH}"
     if whole_s > _MILVUS_PATIENCE_S:
         found.red("time", f"{seen}; Milvus gives up on a call after {_MILVUS_PATIENCE_S:g} s", _slower(speed))
     elif whole_s > _READABLE_S:
         found.yellow("time", f"{seen}; above {_READABLE_S:g} s Milvus has no time for its three tries", _slower(speed))
     else:
-        found.green("time", f"{seen}: set max_client_batch_size to {_SEARCH}")
+        found.green("time", seen if about else f"{seen}: set max_client_batch_size to {_SEARCH}")
 
 
 def check_deadline(settings: Settings, found: Findings) -> None:
@@ -79,20 +78,22 @@ async def _measured(target: Target) -> _Speed | str:
         return first
     if first > _SLOW_S:
         # One worker that hangs makes one call slow, and not the next.
-        first = min(first, await _timed_within(target, _SLOW_S * 2) or first)
-    usual_s = first / _BATCH
-    if target.kind == "tei" or usual_s * _LARGER_BATCH > _AFFORDABLE_S:
-        return _Speed(first, usual_s)
-    larger = await _timed(target, _LARGER_BATCH)
-    if isinstance(larger, str):
-        return _Speed(first, usual_s)
-    return _Speed(first, max(0.0, larger - first) / (_LARGER_BATCH - _BATCH))
+        first = min(first, await _timed_within(target, _BATCH, 2 * _SLOW_S) or first)
+    speed = _Speed(first, _BATCH, first)
+    for documents in _SIZES[1:] if target.kind != "tei" else ():
+        if speed.call_s(documents) > _AFFORDABLE_S:
+            break
+        seconds = await _timed_within(target, documents, _AFFORDABLE_S)
+        if seconds is None:
+            break
+        speed = _Speed(first, documents, seconds)
+    return speed
 
 
-async def _timed_within(target: Target, timeout_s: float) -> float | None:
-    """The seconds of a default batch; None when it wasn't scored in time."""
+async def _timed_within(target: Target, documents: int, timeout_s: float) -> float | None:
+    """The seconds of a call; None when it wasn't answered with scores in time."""
     try:
-        seconds = await _timed(target, _BATCH, timeout_s=timeout_s)
+        seconds = await _timed(target, documents, timeout_s=timeout_s)
     except NoAnswer:
         return None
     return None if isinstance(seconds, str) else seconds
@@ -108,6 +109,5 @@ async def _timed(target: Target, documents: int, *, timeout_s: float = _MILVUS_P
 
 def _slower(speed: _Speed) -> str:
     most = speed.most_within(_READABLE_S)
-    most = most // _BATCH * _BATCH or most
     advice = f"set max_client_batch_size to {most}" if most > 1 else "use a smaller model"
     return f"add workers to RERANK_WORKERS, cut documents with ?max_tokens_per_doc=, or {advice}"
