@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from app import __version__, log
+from app.address import problem_with, scheme_of, without_password
 from app.auth import Keys
 from app.main import create_app
 from app.reload import Reload
 from app.server import Drain, serve
-from app.settings import Settings, SettingsError, load, warnings_about
+from app.settings import CLIENT_KEY, Settings, SettingsError, load, warnings_about
 from app.tls import Certificates
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="A rerank gateway in front of vLLM workers.")
@@ -56,6 +57,48 @@ def demo(config: Config = None) -> None:
     settings = _load(config)
     threading.Thread(target=_show_ranking, args=(settings,), daemon=True).start()
     _serve(settings.model_copy(update={"log_format": "console"}), partial(load, config))
+
+
+@cli.command()
+def doctor(
+    url: Annotated[
+        str | None, typer.Argument(help="The endpoint as Milvus has it; without it, where the settings listen.")
+    ] = None,
+    *,
+    key: Annotated[str | None, typer.Option(envvar=CLIENT_KEY, help="The API key; one in the URL goes first.")] = None,
+    worker: Annotated[
+        list[str] | None, typer.Option(help="A worker, or where to find some, as in RERANK_WORKERS; repeatable.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Take the endpoint's certificate as it is.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Wait past the 90 s that Milvus keeps idle connections.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    config: Config = None,
+) -> None:
+    """Say why a Milvus search fails: replay its requests, examine the workers, name the fix of each problem.
+
+    Takes up to 30 s, with --full two minutes. Ends with 0 when nothing is red, with 1 when something is.
+    """
+    # Serving needs nothing of it, and starts sooner without.
+    from app.tools.doctor.command import run  # noqa: PLC0415
+    from app.tools.doctor.exam import FULL_IDLE_S, SHORT_IDLE_S, Exam  # noqa: PLC0415
+
+    settings = _load(config)
+    _certificates(settings)
+    for address in (*([url] if url else []), *(worker or [])):
+        _check_address(address, is_worker=address != url)
+    exam = Exam(
+        url=url or _own_url(settings),
+        key=key or (None if url else next(iter(settings.keys.values()), None)),
+        workers=tuple(worker or ()),
+        settings=settings,
+        knows_settings=url is None or bool(settings.model_fields_set),
+        # A certificate of our own process on this machine may have any name.
+        trusts_all=insecure or url is None,
+        idle_s=FULL_IDLE_S if full else SHORT_IDLE_S,
+    )
+    raise typer.Exit(run(exam, prints_json=json))
 
 
 @cli.command()
@@ -114,6 +157,16 @@ def _load(config: Path | None) -> Settings:
     except SettingsError as exc:
         typer.echo(str(exc), err=True)
         raise typer.Exit(2) from None
+
+
+def _check_address(address: str, *, is_worker: bool) -> None:
+    """End the command when an address can't be one."""
+    problem = problem_with(address)
+    if not is_worker and scheme_of(address) not in {"http", "https"}:
+        problem = "is no URL like http://gateway:8080"
+    if problem:
+        typer.echo(f"{without_password(address)} {problem}", err=True)
+        raise typer.Exit(2)
 
 
 def _show_ranking(settings: Settings) -> None:

@@ -106,6 +106,9 @@ class FakeVllm:
             reply(writer, 401, {"error": "Unauthorized"})
         elif call.path == "/version":
             reply(writer, 200, {"version": self.version})
+        elif call.path == "/health":
+            # Well even while its engine hangs, as vLLM.
+            reply(writer, 200, b"")
         elif call.path == "/v1/models":
             entry = {"id": self.model, "object": "model", "root": self.root, "max_model_len": self.max_model_len}
             reply(writer, 200, {"object": "list", "data": [entry]})

@@ -18,7 +18,8 @@ from app.cli import cli
 from app.errors import RerankError
 from app.main import create_app
 from app.metrics.catalog import METRICS
-from app.settings import PREFIX, SECRETS_DIR, Settings
+from app.settings import CLIENT_KEY, PREFIX, SECRETS_DIR, Settings
+from app.tools.doctor import CHECKS
 from tests.documents import PAGES, ROOT, blocks_of
 from tests.running import until_ready
 
@@ -62,7 +63,7 @@ def test_the_readme_begins_with_one_sentence_and_the_two_commands():
 
 
 def test_every_setting_that_is_named_exists():
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG", SECRETS_DIR}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG", SECRETS_DIR, CLIENT_KEY}
     for where, found in named(r"\bRERANK_[A-Z][A-Z_]*").items():
         assert found <= known, where
 
@@ -166,6 +167,12 @@ def test_every_module_that_is_named_exists_and_every_one_is_documented():
         assert path.name == "__init__.py" or f"`{place}`" in text or listed, place
     pure = {path.stem for path in (ROOT / "app" / "policy").glob("[a-z]*.py")}
     assert pure == set(re.findall(r"`(\w+)`", next(line for line in text.splitlines() if "`app/policy/`" in line)))
+
+
+def test_every_check_of_the_doctor_is_documented_and_no_other():
+    rows = re.findall(r"^\| ((?:`[\w.-]+`(?:, )?)+) \|", section("doctor.md", "Every check"), re.MULTILINE)
+    documented = [check for row in rows for check in re.findall(r"`([\w.-]+)`", row)]
+    assert documented == [check for checks in CHECKS.values() for check in checks]
 
 
 def test_every_decision_has_its_four_parts():

@@ -2,9 +2,10 @@
 
 from app.settings.fields import ModelSettings, Settings
 from app.settings.keyfiles import PREFIX, SettingsError, parse_keys
-from app.settings.loading import SECRETS_DIR, load, warnings_about
+from app.settings.loading import CLIENT_KEY, SECRETS_DIR, load, warnings_about
 
 __all__ = [
+    "CLIENT_KEY",
     "PREFIX",
     "SECRETS_DIR",
     "ModelSettings",

@@ -1,1 +1,1 @@
-"""Commands that look at a fleet rather than serve it."""
+"""What is run beside the gateway; serving needs nothing of it."""

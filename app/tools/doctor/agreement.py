@@ -1,0 +1,73 @@
+"""Whether the workers of a model are alike: the gateway never mixes scores of two kinds."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from app.policy.drift import same_weights
+from app.tools.doctor.findings import Findings
+from app.tools.doctor.worker import Worker
+
+# Repeats of a call differ by less; half precision by more.
+_ALIKE = 1e-3
+_TRAITS = ("root", "max_model_len", "version")
+
+
+def check_agreement(workers: Sequence[Worker], default_model: str | None, found: Findings) -> None:
+    """Compare all workers that were met."""
+    by_model: defaultdict[str, list[Worker]] = defaultdict(list)
+    for worker in workers:
+        if worker.model:
+            by_model[worker.model].append(worker)
+    _check_names(sorted(by_model), default_model, found)
+    for model, alike in sorted(by_model.items()):
+        if len(alike) > 1:
+            _check_traits(model, alike, found)
+            _check_scores(model, [worker for worker in alike if worker.scores], found)
+
+
+def _check_names(models: Sequence[str], default_model: str | None, found: Findings) -> None:
+    """Milvus names no model, so several need a default."""
+    if len(models) > 1 and default_model is None:
+        fix = "set RERANK_DEFAULT_MODEL, or add ?model=NAME to endpoints; one model needs one --served-model-name"
+        found.yellow("workers-agree", f"workers serve several models ({', '.join(models)}), and Milvus names none", fix)
+    elif len(models) > 1 and default_model not in models:
+        fix = f"set RERANK_DEFAULT_MODEL to one of {', '.join(models)}"
+        found.yellow("workers-agree", f"no worker serves {default_model} under this name", fix)
+
+
+def _check_traits(model: str, workers: Sequence[Worker], found: Findings) -> None:
+    names = [worker.line.name for worker in workers]
+    differing = [
+        f"{trait} ({', '.join(sorted(values))})"
+        for trait, *each in zip(_TRAITS, *(worker.traits for worker in workers), strict=True)
+        if len(values := set(each)) > 1
+    ]
+    if differing:
+        fix = "start all with one path, --max-model-len and release: only the largest group that agrees is used"
+        found.yellow("workers-agree", f"workers of {model} differ in {' and '.join(differing)}", fix)
+    else:
+        found.green("workers-agree", f"{len(names)} workers serve {model} from one root, with one length and version")
+
+
+def _check_scores(model: str, workers: Sequence[Worker], found: Findings) -> None:
+    if len(workers) < 2:  # noqa: PLR2004 - one has nobody to differ from
+        return
+    first, *others = workers
+    gaps = {other: _gap(first, other) for other in others if _gap(first, other) > _ALIKE}
+    if not gaps:
+        found.green("workers-scores", f"all workers of {model} give the same scores")
+    for other, gap in gaps.items():
+        seen = f"{first.line.name} and {other.line.name} differ by {gap:.3f} in their scores of {model}"
+        if same_weights(first.scores, other.scores):
+            found.yellow(
+                "workers-scores",
+                f"{seen}: another precision",
+                "start both with the same --dtype; float32 is the exact one",
+            )
+        else:
+            fix = "start both with the same weights and --revision; only the largest group that agrees is used"
+            found.yellow("workers-scores", f"{seen}: other weights", fix)
+
+
+def _gap(one: Worker, other: Worker) -> float:
+    return max(abs(a - b) for a, b in zip(one.scores, other.scores, strict=True))

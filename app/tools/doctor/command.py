@@ -1,0 +1,30 @@
+"""The command's own part: run an examination, print it, and say how it ended."""
+
+import asyncio
+
+import typer
+from rich.console import Console
+
+from app import log
+from app.address import without_password
+from app.tools.doctor import Exam, diagnose
+from app.tools.doctor.report import as_json, show
+
+
+def run(exam: Exam, *, prints_json: bool) -> int:
+    """The exit code: 0 without a red finding, 1 with one.
+
+    Raises:
+        SettingsError: a file with certificates can't be used.
+    """
+    # Sources of workers log what this tells itself.
+    log.configure(style="console", level="error")
+    # The sign of life goes where it can't get into what is printed, and only to a terminal.
+    with Console(stderr=True).status("Examining; this takes up to 30 s, with --full two minutes"):
+        found = asyncio.run(diagnose(exam))
+    url = without_password(exam.url.partition("?")[0])
+    if prints_json:
+        typer.echo(as_json(found, url))
+    else:
+        show(found, url, Console())
+    return 1 if found.worst == "red" else 0

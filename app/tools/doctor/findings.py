@@ -1,0 +1,104 @@
+"""What an examination finds: a level, what was seen, and what to do about it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["green", "yellow", "red"]
+
+# Every check, by its subject; reports keep this order.
+CHECKS: Mapping[str, tuple[str, ...]] = {
+    "Address": ("address", "certificate", "path"),
+    "Key": ("key", "wrong-key"),
+    "Model": ("model", "unknown-model"),
+    "Requests of Milvus": (
+        "milvus-2.6",
+        "milvus-2.6.0",
+        "milvus-3.0",
+        "milvus-truncate",
+        "milvus-tei",
+        "trailing-slash",
+        "error-body",
+    ),
+    "Answers": ("results", "scores", "range", "tokens", "encoding", "duplicates", "order"),
+    "Connections": ("keep-alive",),
+    "Limits": ("documents", "body"),
+    "Time": ("time", "deadline"),
+    "Workers": (
+        "workers-found",
+        "worker-answers",
+        "worker-version",
+        "worker-health",
+        "worker-model",
+        "worker-scores",
+        "worker-score-route",
+        "worker-queue",
+        "worker-truncation",
+        "worker-keep-alive",
+        "workers-agree",
+        "workers-scores",
+    ),
+}
+_SUBJECTS = {check: subject for subject, checks in CHECKS.items() for check in checks}
+_PLACES = {check: place for place, check in enumerate(_SUBJECTS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check.
+
+    Args:
+        id: The check.
+        level: Red breaks searches, yellow costs something or could not be checked.
+        seen: One line; never a key, never text of a user.
+        fix: One line with the settings or flags to change; "" for green.
+    """
+
+    id: str
+    level: Level
+    seen: str
+    fix: str = ""
+
+    @property
+    def subject(self) -> str:
+        """What the check is about."""
+        return _SUBJECTS[self.id]
+
+
+class Findings:
+    """The findings so far; checks that run side by side write into one."""
+
+    def __init__(self) -> None:
+        self._found: list[Finding] = []
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(sorted(self._found, key=lambda finding: _PLACES[finding.id]))
+
+    @property
+    def worst(self) -> Level:
+        """The level of the worst finding."""
+        levels = {finding.level for finding in self._found}
+        return "red" if "red" in levels else "yellow" if "yellow" in levels else "green"
+
+    def green(self, check: str, seen: str) -> None:
+        """All is as it should be."""
+        self._found.append(Finding(check, "green", seen))
+
+    def yellow(self, check: str, seen: str, fix: str) -> None:
+        """It works, but costs something; or nobody knows."""
+        self._found.append(Finding(check, "yellow", seen, fix))
+
+    def red(self, check: str, seen: str, fix: str) -> None:
+        """Searches fail, or get wrong scores."""
+        self._found.append(Finding(check, "red", seen, fix))
+
+    def put_off(self, checks: Iterable[str], why: str) -> None:
+        """Say of those `checks` that have no finding why they have none."""
+        known = {finding.id for finding in self._found}
+        for check in checks:
+            if check not in known:
+                self.yellow(check, why, "heal what is red or slow, then run it again")
+
+    def take(self, others: Iterable[Finding]) -> None:
+        """Add the findings of another examination."""
+        self._found.extend(others)
