@@ -23,6 +23,7 @@ from app.api.answers import error_answer
 from app.api.door import Door
 from app.api.guard import Guard
 from app.api.intake import Intake
+from app.api.page import page_router
 from app.api.rerank import RerankApi
 from app.api.service import service_router
 from app.auth import Keys
@@ -262,6 +263,8 @@ def create_app(
     )
     admin = _admin(engine, history, settings=settings, intake=intake, keys=keys, drain=drain)
     app.include_router(admin.router(guard))
+    if settings.ui:
+        app.include_router(page_router(guard))
     app.add_exception_handler(HTTPException, _unknown_place)
     app.add_middleware(Door, is_draining=lambda: drain.has_begun)
     return app

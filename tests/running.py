@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.main import create_app
 from app.settings import Settings
@@ -16,7 +16,7 @@ from tests.fake_vllm import FakeVllm
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
+async def serving(app: ASGIApp) -> AsyncIterator[str]:
     """The URL where `app` is served until the end of the block."""
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_keep_alive=120, http="httptools")
     server = uvicorn.Server(config)
