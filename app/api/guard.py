@@ -81,7 +81,9 @@ class Guard:
             self._keys.name_of(request.headers.get("authorization"))
         except Unauthorized:
             message = "The admin key is needed: send it as `Authorization: Bearer KEY`, or as the Basic password."
-            raise NoAdminKey(message) from None
+            # To a script's call a browser would prompt in the middle of a page, and again at each that follows.
+            is_script = request.headers.get("sec-fetch-mode", "navigate") != "navigate"
+            raise (Unauthorized if is_script else NoAdminKey)(message) from None
 
     def _check_machine(self, request: Request) -> None:
         """Without a key, only this machine may: over loopback, and not by a name that a foreign DNS server made up."""

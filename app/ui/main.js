@@ -53,7 +53,8 @@ function sum(stats, workers) {
 
 function lose(error) {
   const since = shownAt ? ` What is shown is from ${shownAt.toLocaleTimeString("en-GB")}.` : "";
-  say(byId("lost"), `${error.message}${since} The page goes on asking.`);
+  const next = error.status === 401 ? "Reload the page to be asked for it." : "The page goes on asking.";
+  say(byId("lost"), `${error.message}${since} ${next}`);
   byId("lost").hidden = false;
   document.body.classList.add("stale");
 }

@@ -67,6 +67,13 @@ async def test_the_guard_stands_before_all_of_it(path: str):
     assert (await got(path, sent={"Host": "evil.example"})).status_code == 403
 
 
+async def test_a_browser_prompts_for_the_key_when_the_page_is_opened_and_not_while_it_runs():
+    answers = [await got("/ui", admin_key="operator", sent={"Sec-Fetch-Mode": mode}) for mode in ("navigate", "cors")]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    challenges = [answer.headers["www-authenticate"].partition(" ")[0] for answer in answers]
+    assert challenges == ["Basic", "Bearer"]
+
+
 def test_the_page_names_no_other_place_and_holds_no_script_or_style_of_its_own():
     for path in (ROOT / "app" / "ui").iterdir():
         text = path.read_text()
