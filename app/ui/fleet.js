@@ -42,8 +42,6 @@ export class Fleet {
       row = copyOf("worker-row");
       row.querySelector("button").addEventListener("click", () => this.#act(worker.name, row));
       this.#rows.set(worker.name, row);
-    } else if (row.dataset.state !== worker.state) {
-      announce(`${worker.name}: ${STATES[worker.state] ?? worker.state}${worker.trouble ? `, ${worker.trouble}` : ""}`);
     }
     const there = byId("workers").children[place];
     if (there !== row) byId("workers").insertBefore(row, there ?? null);
@@ -76,6 +74,9 @@ export class Fleet {
 }
 
 function fill(row, worker) {
+  if (row.dataset.state && row.dataset.state !== worker.state) {
+    announce(`${worker.name}: ${STATES[worker.state] ?? worker.state}${worker.trouble ? `, ${worker.trouble}` : ""}`);
+  }
   row.dataset.state = worker.state;
   row.dataset.drained = worker.is_drained;
   row.querySelector(".mark").dataset.state = worker.state;

@@ -18,6 +18,7 @@ async def opened(
     """The page with its fleet shown. It ends with a check that nothing went wrong in it and that it stayed at home."""
     home = (gateway if isinstance(gateway, str) else str(gateway.base_url)).rstrip("/")
     visit = await browser.new_context(reduced_motion="reduce", **context)
+    visit.set_default_timeout(10_000)
     page = await visit.new_page()
     problems: list[str] = []
     requested: list[str] = []
