@@ -31,12 +31,16 @@ demo: install  ## serve over the embedded worker and show a first ranking
 	$(BIN)/rerank-gateway demo
 
 .PHONY: test
-test: install  ## all tests that need no vLLM
-	$(BIN)/python -m pytest --ignore=tests/live --ignore=tests/release
+test: install  ## all tests that need neither vLLM nor a browser
+	$(BIN)/python -m pytest --ignore=tests/live --ignore=tests/release --ignore=tests/page
 
 .PHONY: live
 live: install  ## tests against two real vLLM workers on CPU; installs vLLM (2.4 GB) when it is missing
 	tests/live/run.sh
+
+.PHONY: page
+page: install  ## tests of the page at /ui in a browser; as root on Debian, installs Chromium when it is missing
+	tests/page/run.sh
 
 .PHONY: chaos
 chaos: install  ## the long form of the chaos suite: every fault for 10 s and more, without hedging and with it

@@ -137,9 +137,9 @@ def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
     for warning in warnings_about(settings):
         structlog.get_logger().warning("settings", warning=warning)
     certificates = _certificates(settings)
-    drain, keys = Drain(), Keys(settings.keys)
-    app = create_app(settings, drain=drain, keys=keys, certificates=certificates)
-    reload = Reload(read, settings, keys=keys, certificates=certificates)
+    drain, keys, admin_keys = Drain(), Keys(settings.keys), Keys(settings.admin_keys)
+    app = create_app(settings, drain=drain, keys=keys, admin_keys=admin_keys, certificates=certificates)
+    reload = Reload(read, settings, keys=keys, admin_keys=admin_keys, certificates=certificates)
     serve(app, settings, drain=drain, tls=certificates.listening, reload=reload)
 
 

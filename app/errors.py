@@ -3,6 +3,7 @@
     RerankError            what a client is told: status, type, message
     |- BadInput            400  the request is wrong; `param` says where
     |- Unauthorized        401
+    |  `- NoAdminKey            an API key doesn't do
     |- UnknownModel        404
     |- UnknownRoute        404
     |- WrongMethod         405
@@ -13,7 +14,11 @@
     |- BadGateway          502  workers answered badly
     |  `- AllMisconfigured      or can't serve us as they are set up
     |- NoWorker            503  no usable worker; come back after `retry_after_s`
-    `- OutOfTime           504  time ran out while a worker worked
+    |- OutOfTime           504  time ran out while a worker worked
+    `- OperatorError            what only /admin and /ui tell
+       |- Forbidden        403  not from there
+       |- UnknownWorker    404
+       `- LastWorker       409  a model would be left without a worker
 
     WorkerError            what went wrong with one attempt on one worker
     |- Unreachable         the connection was refused: nothing was spent
@@ -74,6 +79,13 @@ class Unauthorized(RerankError):
 
     status = 401
     type = "AuthenticationError"
+    challenge: ClassVar[str] = "Bearer"
+
+
+class NoAdminKey(Unauthorized):
+    """Not the admin key. The challenge has browsers ask for it."""
+
+    challenge = 'Basic realm="rerank-gateway admin"'
 
 
 class UnknownModel(RerankError):
@@ -159,6 +171,31 @@ class OutOfTime(RerankError):
 
     status = 504
     type = "GatewayTimeoutError"
+
+
+class OperatorError(RerankError):
+    """What an operator is told; clients that want scores never are."""
+
+
+class Forbidden(OperatorError):
+    """The gateway isn't operated from there."""
+
+    status = 403
+    type = "PermissionDeniedError"
+
+
+class UnknownWorker(OperatorError):
+    """No worker has this name."""
+
+    status = 404
+    type = "NotFoundError"
+
+
+class LastWorker(OperatorError):
+    """Without this worker a model would have none."""
+
+    status = 409
+    type = "ConflictError"
 
 
 class WorkerError(Exception):

@@ -18,9 +18,12 @@ from starlette.exceptions import HTTPException
 from app import __version__
 from app.admission import Admission
 from app.api import dialects
+from app.api.admin import AdminApi
 from app.api.answers import error_answer
 from app.api.door import Door
+from app.api.guard import Guard
 from app.api.intake import Intake
+from app.api.page import page_router
 from app.api.rerank import RerankApi
 from app.api.service import service_router
 from app.auth import Keys
@@ -41,6 +44,7 @@ from app.fleet.worker import Worker
 from app.flights import Flights
 from app.gateway import Gateway
 from app.metrics import Metrics
+from app.metrics.history import History
 from app.policy.limit import Limit
 from app.schedule import Schedule
 from app.server import Drain
@@ -199,6 +203,7 @@ def create_app(
     rng: Random | None = None,
     drain: Drain | None = None,
     keys: Keys | None = None,
+    admin_keys: Keys | None = None,
     certificates: Certificates | None = None,
 ) -> FastAPI:
     """The gateway as an ASGI application.
@@ -210,6 +215,7 @@ def create_app(
         rng: Chance for balancing and jitter.
         drain: Set by the server when it is told to stop.
         keys: Who may call; by default those of the settings.
+        admin_keys: Who may operate the gateway; by default that of the settings.
         certificates: Shown to workers; by default those of the settings.
     """
     certificates = certificates or Certificates(settings)
@@ -217,6 +223,8 @@ def create_app(
     engine = assemble(settings, link_factory=link_factory, search=search, rng=rng)
     keys = keys or Keys(settings.keys)
     drain = drain or Drain()
+    guard = Guard(admin_keys or Keys(settings.admin_keys), host=settings.host)
+    history = _history(engine, guard)
     traces = _traces(settings)
 
     @asynccontextmanager
@@ -226,7 +234,7 @@ def create_app(
                 "no_workers_configured",
                 advice="RERANK_WORKERS is empty: scores are lexical word matching, not a neural model",
             )
-        async with aclosing(traces), engine.running():
+        async with aclosing(traces), engine.running(), history.running():
             yield
 
     app = _described(lifespan)
@@ -251,9 +259,38 @@ def create_app(
             is_draining=lambda: drain.has_begun,
         )
     )
+    admin = _admin(engine, history, settings=settings, intake=intake, keys=keys, drain=drain)
+    app.include_router(admin.router(guard))
+    if settings.ui:
+        app.include_router(page_router(guard))
     app.add_exception_handler(HTTPException, _unknown_place)
     app.add_middleware(Door, is_draining=lambda: drain.has_begun)
     return app
+
+
+def _admin(
+    engine: Engine, history: History, *, settings: Settings, intake: Intake, keys: Keys, drain: Drain
+) -> AdminApi:
+    return AdminApi(
+        intake=intake,
+        fleet=engine.fleet,
+        cache=engine.cache,
+        shared=engine.shared,
+        metrics=engine.metrics,
+        history=history,
+        settings=settings,
+        keys=keys,
+        is_draining=lambda: drain.has_begun,
+    )
+
+
+def _history(engine: Engine, guard: Guard) -> History:
+    return History(
+        engine.metrics,
+        queued_documents=lambda: engine.schedule.waiting_documents,
+        pending_documents=lambda: engine.admission.pending_documents,
+        is_wanted=lambda: guard.can_admit,
+    )
 
 
 def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:

@@ -10,7 +10,7 @@ from app.settings import Settings, SettingsError
 from app.tls import Certificates
 
 # All other settings are built into what runs.
-_LIVE = frozenset({"api_keys", "api_keys_file", "log_format", "log_level"})
+_LIVE = frozenset({"admin_key", "api_keys", "api_keys_file", "log_format", "log_level"})
 
 
 class Reload:
@@ -20,15 +20,23 @@ class Reload:
         read: Gives the settings as they are written now, or raises SettingsError.
         settings: As they were read at the start.
         keys: Who may call.
+        admin_keys: Who may operate the gateway.
         certificates: For listening and towards workers.
     """
 
     def __init__(
-        self, read: Callable[[], Settings], settings: Settings, *, keys: Keys, certificates: Certificates
+        self,
+        read: Callable[[], Settings],
+        settings: Settings,
+        *,
+        keys: Keys,
+        admin_keys: Keys,
+        certificates: Certificates,
     ) -> None:
         self._read = read
         self._settings = settings
         self._keys = keys
+        self._admin_keys = admin_keys
         self._certificates = certificates
 
     def __call__(self) -> None:
@@ -49,8 +57,11 @@ class Reload:
         secrets = settings.keys
         if not secrets and not self._keys.is_open:
             raise SettingsError("no API key is left, which would open the gateway to everybody: restart it for that")
+        if not settings.admin_keys and not self._admin_keys.is_open:
+            raise SettingsError("no admin key is left, which changes from where /admin opens: restart it for that")
         self._certificates.reload()
         self._keys.replace(secrets)
+        self._admin_keys.replace(settings.admin_keys)
         log.configure(style=settings.log_format, level=settings.log_level)
 
 

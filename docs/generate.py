@@ -21,6 +21,7 @@ _SECTIONS = {
     "cache": "Cache",
     "max_body_bytes": "Request bodies",
     "api_keys": "API keys",
+    "admin_key": "Administration",
     "drain_s": "Stopping, logs and traces",
 }
 _KINDS = {
@@ -54,9 +55,9 @@ worker.
 per mistake and ends with 2. A key of the file that is no setting is a mistake; a `RERANK_` variable that is none is a
 warning.
 
-Settings are read at the start. SIGHUP reads them again: API keys, certificates and the log's level and form hold from
-then on, without a request noticing; what needs a restart is named in the log. A mistake is refused with its reason, and
-everything stays as it was.
+Settings are read at the start. SIGHUP reads them again: API keys, the admin key, certificates and the log's level and
+form hold from then on, without a request noticing; what needs a restart is named in the log. A mistake is refused with
+its reason, and everything stays as it was.
 """
 _MODELS = """
 What a worker doesn't tell about a model stands under `models`, by the name workers serve it under (their

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.connection import Connection
 from app.main import create_app
@@ -18,7 +18,7 @@ from tests.fake_vllm import FakeVllm
 
 @asynccontextmanager
 async def serving(
-    app: FastAPI, connection: type[Connection] = Connection, *, keep_alive_s: int = 120
+    app: ASGIApp, connection: type[Connection] = Connection, *, keep_alive_s: int = 120
 ) -> AsyncIterator[str]:
     """The URL where `app` is served until the end of the block."""
     config = uvicorn.Config(

@@ -414,6 +414,7 @@ HUSH: list[dict[str, Any]] = [
     {"api_keys": "a:hush"},
     {"workers": ["http://user:hush@gpu-1:8000", "http://user:hush@gpu-2:8000/v1"]},
     {"redis_url": "rediss://user:hush@cache:6379/0"},
+    {"admin_key": "hush"},
 ]
 
 
@@ -430,6 +431,8 @@ WRONG_HUSH: list[str] = [
     "api_keys: hush",
     "api_keys: 'a:hush,b:hush,a:hush'",
     "worker_api_key: [hush]",
+    "admin_key: [hush]",
+    "admin_key: hush\nmin_batch: 1000",
     "workers: ['user:hush@gpu-1:8000', 'http://user:hush@[gpu-1', 'ftp://user:hush@gpu-1', 'http://u:hu@hush@:1']",
     "max_batch: many\nworker_api_key: hush\nworkers: ['http://user:hush@gpu-1']",
     "worker_api_key: hush\nworkers: ['http://user:hush@gpu-1']\nmin_batch: 1000",
@@ -475,11 +478,13 @@ def test_every_setting_says_what_it_takes():
 def test_secrets_may_stand_in_files_of_a_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "rerank_worker_api_key").write_text("from-file\n")
     (tmp_path / "rerank_api_keys").write_text("milvus:hush")
+    (tmp_path / "rerank_admin_key").write_text("admin-hush\n")
     monkeypatch.setenv("RERANK_SECRETS_DIR", str(tmp_path))
     settings = load()
     assert settings.worker_api_key
     assert settings.worker_api_key.get_secret_value() == "from-file"
     assert settings.keys == {"milvus": "hush"}
+    assert settings.admin_keys == {"admin": "admin-hush"}
     monkeypatch.setenv("RERANK_WORKER_API_KEY", "from-environment")
     assert load().worker_api_key == SecretStr("from-environment")
     assert not warnings_about(load())

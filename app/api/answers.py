@@ -32,7 +32,7 @@ def error_answer(error: RerankError, dialect: Dialect, path: str) -> Response:
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, ceil(error.retry_after_s)))
     if isinstance(error, Unauthorized):
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, SlowBody | TooLarge):
         # The rest of the body would have to be read and thrown away before the connection could be used again.
         response.headers["Connection"] = "close"

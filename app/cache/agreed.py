@@ -21,6 +21,10 @@ class Generations:
         """The model's generation."""
         return self._numbers.get(model, 0)
 
+    def known(self) -> dict[str, int]:
+        """Those of all models that were flushed."""
+        return dict(self._numbers)
+
     def flush(self, model: str, now: float) -> None:
         """Begin a new generation."""
         self._numbers[model] = max(int(now * 1000), self.of(model) + 1)

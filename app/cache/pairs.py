@@ -104,6 +104,10 @@ class PairCache:
         if self._shared:
             self._shared.store(chunk.digests, scores, expiry)
 
+    def generations(self) -> dict[str, int]:
+        """The generations of all models that were flushed, here or on another replica."""
+        return self._generations.known()
+
     def flush(self, model: str) -> None:
         """Forget all scores of a model, here at once, on other replicas within seconds."""
         self._generations.flush(model, self._clock())

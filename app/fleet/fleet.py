@@ -54,6 +54,21 @@ class Fleet:
         for watcher in self._watchers:
             watcher()
 
+    def drain(self, worker: Worker) -> None:
+        """Give the worker no new chunk, until `undrain`: what waits goes elsewhere, what it has it finishes."""
+        worker.is_drained = True
+        self.change()
+
+    def undrain(self, worker: Worker) -> None:
+        """Give the worker work again."""
+        worker.is_drained = False
+        self.change()
+
+    def depending_on(self, worker: Worker) -> list[str]:
+        """The models that no usable worker serves but this one."""
+        others = {model for other in self.workers if other is not worker and other.is_usable for model in other.serves}
+        return sorted(worker.serves.keys() - others) if worker.is_usable else []
+
     def models(self) -> dict[str, Fingerprint]:
         """The models that workers serve or last served, under their own names and their aliases."""
         served = {model: mark for worker in self.workers for model, mark in worker.serves.items()}

@@ -23,8 +23,8 @@ class Worker:
     """A worker's state: what it serves, whether it can be used, and what it is doing for us.
 
     It is well while its breaker is closed, and a breaker closes when a probe has seen what the worker serves and that
-    it scores. It is usable while it is also ready: a pod may work, and not want more. Work in flight is counted in
-    calls, documents and tokens.
+    it scores. It is usable while it is also ready, since a pod may work and not want more, and not drained, since its
+    operator may want it to get no more. Work in flight is counted in calls, documents and tokens.
     """
 
     def __init__(self, link: WorkerLink, *, limit: Limit, max_calls: int) -> None:
@@ -34,12 +34,14 @@ class Worker:
         self.limit = limit
         self.serves: Mapping[str, Fingerprint] = {}
         self.is_ready = True
+        self.is_drained = False
         self._trouble: WorkerError | None = Unreachable(f"{link.name} has not answered yet")
         self.calls = 0
         self.documents = 0
         self.tokens = 0
         self.rests_until = float("-inf")
         self.last_success_at = float("-inf")
+        self.latency_s: float | None = None
         self._max_calls = max_calls
         self._rest_s = 0.0
         self._ceiling: int | None = None
@@ -52,7 +54,7 @@ class Worker:
     @property
     def is_usable(self) -> bool:
         """Whether it may be given work."""
-        return self.is_well and self.is_ready
+        return self.is_well and self.is_ready and not self.is_drained
 
     @property
     def is_well(self) -> bool:
@@ -62,9 +64,11 @@ class Worker:
     @property
     def trouble(self) -> WorkerError | None:
         """Why it can't be used; None while it can."""
-        if self._trouble is None and not self.is_ready:
-            return Unreachable(f"{self.name} is not ready")
-        return self._trouble
+        if self._trouble:
+            return self._trouble
+        if self.is_drained:
+            return Unreachable(f"{self.name} is drained")
+        return None if self.is_ready else Unreachable(f"{self.name} is not ready")
 
     def has_room(self, now: float) -> bool:
         """Whether it may be given another chunk right now."""
@@ -117,6 +121,7 @@ class Worker:
 
         Seconds per token would make whoever got small calls look slow: every call has a part that doesn't grow with it.
         """
+        self.latency_s = seconds if self.latency_s is None else _nearer(self.latency_s, seconds)
         if not usual_s:
             return
         measured = seconds / usual_s
@@ -125,7 +130,7 @@ class Worker:
         if self._slowness is None or not is_recent:
             self._slowness = measured
         else:
-            self._slowness += _SPEED_WEIGHT * (measured - self._slowness)
+            self._slowness = _nearer(self._slowness, measured)
 
     def take(self, *, documents: int, tokens: int) -> None:
         """One call more in flight."""
@@ -149,3 +154,8 @@ class Worker:
     def __repr__(self) -> str:
         state = self.breaker.state.value + (f" ({self.trouble.reason})" if self.trouble else "")
         return f"<Worker {self.name} {state}, {self.calls} calls, {self.documents} documents in flight>"
+
+
+def _nearer(before: float, measured: float) -> float:
+    """An average that follows what is measured; what was long ago counts ever less."""
+    return before + _SPEED_WEIGHT * (measured - before)

@@ -2,11 +2,13 @@
 
 import asyncio
 import platform
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.samples import Sample
 
 from app import __version__
 from app.errors import ShedReason
@@ -141,6 +143,10 @@ class Metrics:
             if workers.WORKER in declared.labels:
                 metric.remove_by_labels({workers.WORKER.name: worker.name})
         self._child.cache_clear()
+
+    def samples(self, declared: Declaration) -> Iterator[Sample]:
+        """The series of a counter or histogram, with the values they have now."""
+        return (sample for family in self._counted[declared].collect() for sample in family.samples)
 
     def render(self) -> bytes:
         """All metrics in Prometheus's text format."""

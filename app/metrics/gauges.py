@@ -52,6 +52,7 @@ class Gauges(Collector):
         self.read(workers.DOCUMENTS, lambda: worker.documents, name)
         self.read(workers.LIMIT, lambda: worker.limit.documents, name)
         self.read(workers.USABLE, lambda: worker.is_usable, name)
+        self.read(workers.DRAINED, lambda: worker.is_drained, name)
         self.read(workers.MISCONFIGURED, lambda: isinstance(worker.trouble, Misconfigured), name)
         for state in State:
             self.read(workers.BREAKER, partial(_is_in, worker, state), name, state.value)

@@ -193,6 +193,11 @@ class Settings(BaseSettings):
         default=None, description="a file with one name:secret per line; # starts a comment"
     )
 
+    admin_key: Secret | None = Field(
+        default=None, description="opens /admin and /ui; with none they open on a loopback address only"
+    )
+    ui: bool = Field(default=True, description="off serves no page at /ui")
+
     drain_s: float = Field(default=5.0, ge=0, description="after SIGTERM: how long new requests are still accepted")
     log_format: Literal["json", "console"] = Field(default="json", description="json, or console for people")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -233,6 +238,11 @@ class Settings(BaseSettings):
         """
         from_file = read_keys(self.api_keys_file) if self.api_keys_file else {}
         return {name: secret.get_secret_value() for name, secret in self.api_keys.items()} | from_file
+
+    @property
+    def admin_keys(self) -> Mapping[str, str]:
+        """The secret of the admin key by its name. Empty means none."""
+        return {"admin": self.admin_key.get_secret_value()} if self.admin_key else {}
 
     def shown(self) -> dict[str, Any]:
         """The settings as they can be shown: plain values, secrets as stars."""

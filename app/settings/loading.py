@@ -53,7 +53,7 @@ def warnings_about(settings: Settings, environ: Mapping[str, str] = os.environ) 
     """What is legal but probably not meant: unknown `RERANK_` variables, time limits that Milvus can't wait for."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG", SECRETS_DIR, CLIENT_KEY}
     unknown = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in known]
-    found = [f"{name} is no setting{_nearest(name, known)}" for name in unknown]
+    found = [f"{name} is no setting{_nearest(name, known, prefix=PREFIX)}" for name in unknown]
     if settings.deadline_s >= _MILVUS_PATIENCE_S:
         found.append(f"{PREFIX}DEADLINE_S is {settings.deadline_s:g}, but Milvus gives up after {_MILVUS_PATIENCE_S} s")
     return found
@@ -104,9 +104,10 @@ def _explain(error: Any, config: Path | None) -> str:
     return f"{name}: {problem}. It takes: {_description_of(*steps)}"
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+def _nearest(name: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """A hint at the nearest known name; a prefix that all of them have would make any two look alike."""
+    near = difflib.get_close_matches(name.removeprefix(prefix), [one.removeprefix(prefix) for one in known], n=1)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def _description_of(top: str, *below: str) -> str:

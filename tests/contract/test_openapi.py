@@ -58,6 +58,21 @@ def test_every_answer_about_the_gateway_is_described(path: str, described: Any):
     assert statuses_of(described[path]["GET"], schemathesis.GenerationMode.POSITIVE) == {200}
 
 
+@pytest.mark.parametrize("path", ["/admin/workers", "/admin/cache", "/admin/settings", "/admin/stats"])
+def test_every_answer_to_an_operator_is_described(path: str, described: Any):
+    assert statuses_of(described[path]["GET"], schemathesis.GenerationMode.POSITIVE) == {200}
+
+
+@pytest.mark.parametrize("path", ["/admin/workers/drain", "/admin/workers/undrain", "/admin/cache/flush"])
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+def test_every_answer_to_what_an_operator_wants_is_described(
+    path: str, mode: schemathesis.GenerationMode, described: Any
+):
+    seen = statuses_of(described[path]["POST"], mode)
+    assert seen <= {400, 404, 415}
+    assert (404 if mode is schemathesis.GenerationMode.POSITIVE else 400) in seen
+
+
 def statuses_of(operation: Any, mode: schemathesis.GenerationMode) -> set[int]:
     """Call an operation in many ways and check each answer against its description."""
     seen = set()

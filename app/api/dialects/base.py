@@ -117,7 +117,7 @@ class Wire(BaseModel):
         try:
             return cls.model_validate(body)
         except ValidationError as exc:
-            raise _told(exc) from None
+            raise bad_input(exc) from None
 
     def scoring_fields(self) -> dict[str, Any]:
         """The fields that change scores, as far as the client sent them."""
@@ -185,7 +185,8 @@ def render_openai_error(error: RerankError, path: str) -> dict[str, object]:
     return shown
 
 
-def _told(exc: ValidationError) -> BadInput:
+def bad_input(exc: ValidationError) -> BadInput:
+    """The error that names the first field at fault, never its value."""
     error = exc.errors(include_url=False, include_context=False, include_input=False)[0]
     steps = [step for step in error["loc"] if not (isinstance(step, str) and step.startswith("function-"))]
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")

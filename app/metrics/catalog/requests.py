@@ -2,13 +2,14 @@
 
 from typing import Literal, get_args
 
-from app.errors import RerankError, ShedReason
+from app.errors import OperatorError, RerankError, ShedReason
 from app.metrics.declaration import Declaration, Label, subclasses
 
 Source = Literal["worker", "memory", "redis", "flight", "duplicate", "fallback", "refused"]
 
 _CLIENT_LEFT, _BUG = 499, 500
-_STATUSES = {200, _CLIENT_LEFT, _BUG} | {error.status for error in subclasses(RerankError)}
+_TOLD = set(subclasses(RerankError)) - set(subclasses(OperatorError))
+_STATUSES = {200, _CLIENT_LEFT, _BUG} | {error.status for error in _TOLD}
 _REQUESTS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 _WAITS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 

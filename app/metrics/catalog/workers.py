@@ -88,6 +88,13 @@ USABLE = Declaration(
     "1 while the worker may be given work, else 0. Its sum is the capacity there is.",
     (WORKER,),
 )
+DRAINED = Declaration(
+    "rerank_worker_drained",
+    "gauge",
+    "",
+    "1 while an operator keeps work from the worker, else 0. At 1 for long: it was forgotten after a maintenance.",
+    (WORKER,),
+)
 BREAKER = Declaration(
     "rerank_worker_breaker",
     "gauge",

@@ -1,0 +1,31 @@
+// Taking a worker out of work and back in. The last usable one is only drained once somebody has said yes to it.
+
+import { CallError, post } from "./calls.js";
+import { byId, say } from "./elements.js";
+
+const CONFLICT = 409;
+
+export const undrain = (worker) => post("admin/workers/undrain", { worker });
+
+/** The drained worker; nothing when it was the last usable one and shall stay. */
+export async function drain(worker) {
+  try {
+    return await post("admin/workers/drain", { worker, force: false });
+  } catch (error) {
+    if (!(error instanceof CallError) || error.status !== CONFLICT) throw error;
+    if (!(await isConfirmed(error.message))) return null;
+  }
+  return post("admin/workers/drain", { worker, force: true });
+}
+
+function isConfirmed(reason) {
+  const dialog = byId("confirm");
+  say(byId("confirm-text"), reason);
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    byId("confirm-yes").onclick = () => dialog.close("yes");
+    byId("confirm-no").onclick = () => dialog.close("no");
+  });
+}
