@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.engine import Engine
 from app.errors import Dropped, RerankError, Unavailable
-from app.main import Engine
 from app.work import CacheUse
 from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores, score
 

@@ -7,9 +7,9 @@ from random import Random
 import pytest
 from structlog.testing import capture_logs
 
+from app.engine import Engine, assemble
 from app.errors import NoWorker, Unreachable
 from app.fleet.discovery.source import Seen
-from app.main import Engine, assemble
 from app.settings import Settings
 from tests.virtual import ScriptedLink, ScriptedSource, engine, on_virtual_clock, right_scores, score
 

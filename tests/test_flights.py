@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from app.engine import Engine
 from app.errors import Overloaded
-from app.main import Engine
 from app.work import CacheUse, Tally
 from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores
 from tests.virtual import score as ask

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from app.engine import Engine
 from app.errors import BadInput, NoWorker, OutOfTime, Overloaded, Refused, Unavailable, Unreachable
-from app.main import Engine
 from app.work import Answer, Chunk, Scored
 from tests.virtual import ScriptedLink, after, engine, on_virtual_clock, right_scores
 from tests.virtual import score as ask

@@ -10,8 +10,8 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.engine import Engine, assemble
 from app.errors import Dropped, Misconfigured, Refused, Unavailable, Unreachable, WorkerError
-from app.main import Engine, assemble
 from app.settings import Settings
 from app.work import Answer, Chunk
 from tests.cache.valkey import valkey

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.api import dialects
 from app.api.rerank import ROUTES
 from app.errors import BadAnswer, Dropped, Misconfigured, Refused, Unavailable, Unreachable
+from app.fleet.reach import reach
 from app.fleet.worker import Worker
-from app.main import reach
 from app.metrics import Metrics
 from app.metrics.catalog import METRICS, requests, workers
 from app.metrics.exposition import exposition

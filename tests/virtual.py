@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from app.engine import Engine, Search, assemble
 from app.errors import WorkerError
 from app.fleet.discovery import sources
 from app.fleet.discovery.source import Seen
 from app.fleet.link import Identity, ServedModel
 from app.fleet.probe import PROBE_ID
-from app.main import Engine, Search, assemble, create_app
+from app.main import create_app
 from app.settings import Settings
 from app.work import Answer, CacheUse, Caller, Chunk, Pairs, RerankRequest, Scored, Tally
 from tests.fake_vllm import score_of

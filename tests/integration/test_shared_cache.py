@@ -12,7 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.main import Engine, assemble
+from app.engine import Engine, assemble
 from app.settings import Settings
 from app.work import Tally
 from tests.cache.middleman import Middleman

@@ -11,7 +11,7 @@ from app.errors import WorkerError
 from app.fleet.discovery import sources
 from app.fleet.discovery.source import Source
 from app.fleet.link import Identity, WorkerLink
-from app.main import reach
+from app.fleet.reach import reach
 from app.parallel import in_parallel
 from app.settings import Settings
 from app.tls import Certificates
