@@ -1,18 +1,14 @@
 """The `rerank-gateway` command."""
 
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import httpx
 import structlog
 import typer
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from app import __version__, log
 from app.address import problem_with, scheme_of, without_password
@@ -22,16 +18,11 @@ from app.reload import Reload
 from app.server import Drain, serve
 from app.settings import CLIENT_KEY, Settings, SettingsError, load, warnings_about
 from app.tls import Certificates
+from app.tools.demo import show_ranking
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="A rerank gateway in front of vLLM workers.")
 Config = Annotated[
     Path | None, typer.Option("--config", envvar="RERANK_CONFIG", help="YAML file; the environment wins over it.")
-]
-_QUERY = "What is the capital of France?"
-_DOCUMENTS = [
-    "The capital of Brazil is Brasilia.",
-    "The capital of France is Paris.",
-    "Horses and cows are both animals.",
 ]
 
 
@@ -55,7 +46,7 @@ def check_config(config: Config = None) -> None:
 def demo(config: Config = None) -> None:
     """Serve over the embedded worker, and show a first ranking."""
     settings = _load(config)
-    threading.Thread(target=_show_ranking, args=(settings,), daemon=True).start()
+    threading.Thread(target=show_ranking, args=(settings,), daemon=True).start()
     _serve(settings.model_copy(update={"log_format": "console"}), partial(load, config))
 
 
@@ -89,7 +80,7 @@ def doctor(
     for address in (*([url] if url else []), *(worker or [])):
         _check_address(address, is_worker=address != url)
     exam = Exam(
-        url=url or _own_url(settings),
+        url=url or settings.own_url,
         key=key or (None if url else next(iter(settings.keys.values()), None)),
         workers=tuple(worker or ()),
         settings=settings,
@@ -167,63 +158,3 @@ def _check_address(address: str, *, is_worker: bool) -> None:
     if problem:
         typer.echo(f"{without_password(address)} {problem}", err=True)
         raise typer.Exit(2)
-
-
-def _show_ranking(settings: Settings) -> None:
-    """Send the documentation's example to the gateway that is starting, and print what a user would want to see."""
-    console = Console()
-    url = _own_url(settings)
-    secret = next(iter(settings.keys.values()), None)
-    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-    results = _first_ranking(url, headers)
-    if results is None:
-        console.print(f"[red]No ranking from {url} in 30 s; the log above says why.[/red]")
-        return
-    table = Table(title=_QUERY, title_justify="left")
-    table.add_column("rank", justify="right")
-    table.add_column("score", justify="right")
-    table.add_column("document")
-    for place, result in enumerate(results, start=1):
-        table.add_row(str(place), f"{result['relevance_score']:.4f}", result["document"]["text"])
-    console.print(table)
-    if not settings.workers:
-        console.print(
-            "Scored by the embedded lexical worker: words in common, no neural model. Set RERANK_WORKERS for vLLM."
-        )
-    quoted = ", ".join(f'"{text}"' for text in _DOCUMENTS)
-    console.print("\nTry it yourself:\n", style="bold")
-    key = "  -H 'Authorization: Bearer YOUR_KEY' \\\n" if headers else ""
-    print(  # noqa: T201 - rich would wrap the command, and it is there to be copied
-        f"curl {url}/v1/rerank \\\n  -H 'Content-Type: application/json' \\\n{key}"
-        f'  -d \'{{"query": "{_QUERY}", "documents": [{quoted}]}}\'\n\n'
-        f"Serving on {url} (API: {url}/docs). Ctrl-C stops it.",
-        flush=True,
-    )
-
-
-def _own_url(settings: Settings) -> str:
-    """Where this machine finds the gateway: an address that stands for all of them is no destination."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - nothing is bound here
-    scheme = "https" if settings.tls_cert_file else "http"
-    return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
-
-
-def _first_ranking(url: str, headers: dict[str, str]) -> list[dict[str, Any]] | None:
-    for _ in range(300):
-        try:
-            # A proxy of the environment has no way to this machine.
-            response = httpx.post(
-                f"{url}/v1/rerank",
-                json={"query": _QUERY, "documents": _DOCUMENTS},
-                headers=headers,
-                timeout=30,
-                trust_env=False,
-                verify=False,  # noqa: S501 - our own process on this machine, whatever name its certificate has
-            )
-            response.raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(0.1)
-            continue
-        results: list[dict[str, Any]] = response.json()["results"]
-        return results
-    return None

@@ -12,8 +12,8 @@ from app.api.dialects.tei import TeiBody
 from app.api.dialects.vllm import VllmBody
 from app.api.dialects.voyage import VoyageBody
 
-_QUERY = "What is the capital of France?"
-_DOCUMENTS = [
+QUERY = "What is the capital of France?"
+DOCUMENTS = [
     "The capital of Brazil is Brasilia.",
     "The capital of France is Paris.",
     "Horses and cows are both animals.",
@@ -123,21 +123,21 @@ _ERRORS = {
     504: "Time ran out while a worker worked",
 }
 _EXAMPLES: dict[str, dict[str, Any]] = {
-    "milvus": {"summary": "Milvus, plain curl", "value": {"query": _QUERY, "documents": _DOCUMENTS}},
+    "milvus": {"summary": "Milvus, plain curl", "value": {"query": QUERY, "documents": DOCUMENTS}},
     "jina": {
         "summary": "vLLM, Jina, Cohere",
-        "value": {"query": _QUERY, "documents": _DOCUMENTS, "top_n": 2, "return_documents": True},
+        "value": {"query": QUERY, "documents": DOCUMENTS, "top_n": 2, "return_documents": True},
     },
     "cohere1": {
         "summary": "Cohere v1 with objects",
         "value": {
-            "query": _QUERY,
-            "documents": [{"title": "Paris", "text": _DOCUMENTS[1]}],
+            "query": QUERY,
+            "documents": [{"title": "Paris", "text": DOCUMENTS[1]}],
             "rank_fields": ["title", "text"],
         },
     },
-    "tei": {"summary": "TEI", "value": {"query": _QUERY, "texts": _DOCUMENTS, "return_text": True}},
-    "voyage": {"summary": "Voyage", "value": {"query": _QUERY, "documents": _DOCUMENTS, "top_k": 2}},
+    "tei": {"summary": "TEI", "value": {"query": QUERY, "texts": DOCUMENTS, "return_text": True}},
+    "voyage": {"summary": "Voyage", "value": {"query": QUERY, "documents": DOCUMENTS, "top_k": 2}},
 }
 # Query parameters: what they do, and their schemas.
 _MODEL: dict[str, tuple[str, dict[str, Any]]] = {"model": ("Default for the body's `model`.", {"type": "string"})}
@@ -154,7 +154,7 @@ _RERANK_BODIES: tuple[type[Wire], ...] = (VllmBody, Cohere1Body, TeiBody, Voyage
 def describe(path: str) -> dict[str, Any]:
     """Keyword arguments for `add_api_route` that describe the route at `path`."""
     if path.endswith("/score"):
-        example = {"pairs": {"summary": "One query, N texts", "value": {"text_1": _QUERY, "text_2": _DOCUMENTS}}}
+        example = {"pairs": {"summary": "One query, N texts", "value": {"text_1": QUERY, "text_2": DOCUMENTS}}}
         return _route("Score pairs, in the order they are sent", (ScoreBody,), example, ScoreResponse)
     if path.startswith("/v2/"):
         examples = {"cohere2": _EXAMPLES["milvus"] | {"summary": "Cohere v2, Milvus 2.6.0"}}

@@ -244,6 +244,13 @@ class Settings(BaseSettings):
         """The secret of the admin key by its name. Empty means none."""
         return {"admin": self.admin_key.get_secret_value()} if self.admin_key else {}
 
+    @property
+    def own_url(self) -> str:
+        """Where this machine finds the gateway: an address that stands for all of them is no destination."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - nothing is bound here
+        scheme = "https" if self.tls_cert_file else "http"
+        return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
+
     def shown(self) -> dict[str, Any]:
         """The settings as they can be shown: plain values, secrets as stars."""
         values = self.model_dump(mode="json")

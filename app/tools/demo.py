@@ -1,0 +1,64 @@
+"""What `demo` shows: a first ranking, and how to ask for another."""
+
+import time
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from app.api.openapi import DOCUMENTS, QUERY
+from app.settings import Settings
+
+
+def show_ranking(settings: Settings) -> None:
+    """Send the documentation's example to the gateway that is starting, and print what a user would want to see."""
+    console = Console()
+    url = settings.own_url
+    secret = next(iter(settings.keys.values()), None)
+    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    results = _first_ranking(url, headers)
+    if results is None:
+        console.print(f"[red]No ranking from {url} in 30 s; the log above says why.[/red]")
+        return
+    table = Table(title=QUERY, title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("document")
+    for place, result in enumerate(results, start=1):
+        table.add_row(str(place), f"{result['relevance_score']:.4f}", result["document"]["text"])
+    console.print(table)
+    if not settings.workers:
+        console.print(
+            "Scored by the embedded lexical worker: words in common, no neural model. Set RERANK_WORKERS for vLLM."
+        )
+    quoted = ", ".join(f'"{text}"' for text in DOCUMENTS)
+    console.print("\nTry it yourself:\n", style="bold")
+    key = "  -H 'Authorization: Bearer YOUR_KEY' \\\n" if headers else ""
+    print(  # noqa: T201 - rich would wrap the command, and it is there to be copied
+        f"curl {url}/v1/rerank \\\n  -H 'Content-Type: application/json' \\\n{key}"
+        f'  -d \'{{"query": "{QUERY}", "documents": [{quoted}]}}\'\n\n'
+        f"Serving on {url} (API: {url}/docs). Ctrl-C stops it.",
+        flush=True,
+    )
+
+
+def _first_ranking(url: str, headers: dict[str, str]) -> list[dict[str, Any]] | None:
+    for _ in range(300):
+        try:
+            # A proxy of the environment has no way to this machine.
+            response = httpx.post(
+                f"{url}/v1/rerank",
+                json={"query": QUERY, "documents": DOCUMENTS},
+                headers=headers,
+                timeout=30,
+                trust_env=False,
+                verify=False,  # noqa: S501 - our own process on this machine, whatever name its certificate has
+            )
+            response.raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.1)
+            continue
+        results: list[dict[str, Any]] = response.json()["results"]
+        return results
+    return None
