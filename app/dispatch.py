@@ -2,35 +2,26 @@
 
 import asyncio
 import math
-from collections import defaultdict
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
-from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception
 
 from app.cache.pairs import PairCache
-from app.errors import Busy, ChunkTooBig, Misconfigured, OutOfTime, Stalled, Unreachable, Vanished, WorkerError
+from app.errors import ChunkTooBig, OutOfTime, Stalled, WorkerError
+from app.experience import Experience
 from app.fleet.fleet import Fleet
-from app.fleet.probe import Probe
 from app.fleet.worker import Worker
 from app.metrics import Metrics
 from app.metrics.catalog.workers import Kind
-from app.parallel import in_parallel
-from app.patience import patience_with
+from app.parallel import ended_together, first_answer, in_parallel
 from app.policy import retry
 from app.policy.budget import Budget
 from app.policy.estimate import likely_tokens
 from app.policy.hedge import HEDGE_AT_SHARE, HEDGE_RATIO, HEDGE_RESERVE, hedge_after_s
-from app.policy.latency import Latencies, attempt_limit_s, patience_s
 from app.schedule import Schedule, Slot
 from app.settings import Settings
 from app.spans import current_span
 from app.work import Answer, Chunk, Fingerprint, Tally
-
-# Times the limit of a silent worker: how long one that answers others meanwhile may take.
-_BUSY_PATIENCE = 5
 
 
 class Dispatch:
@@ -39,7 +30,7 @@ class Dispatch:
     Args:
         schedule: Where slots come from.
         fleet: Tells whether a retry can go to a worker not yet tried.
-        probe: Told about workers in doubt.
+        experience: Says how long a call may take, and learns from how it went.
         cache: Keeps what workers answer, whatever becomes of the request.
         metrics: Count attempts.
         settings: Tries per chunk, the retry budget, hedging.
@@ -51,7 +42,7 @@ class Dispatch:
         *,
         schedule: Schedule,
         fleet: Fleet,
-        probe: Probe,
+        experience: Experience,
         cache: PairCache,
         metrics: Metrics,
         settings: Settings,
@@ -59,7 +50,7 @@ class Dispatch:
     ) -> None:
         self._schedule = schedule
         self._fleet = fleet
-        self._probe = probe
+        self._experience = experience
         self._cache = cache
         self._metrics = metrics
         self._max_attempts = settings.max_attempts
@@ -67,7 +58,6 @@ class Dispatch:
         self._rng = rng
         self._retries = Budget(ratio=settings.retry_ratio, reserve=settings.retry_reserve)
         self._hedging = Budget(ratio=HEDGE_RATIO, reserve=HEDGE_RESERVE)
-        self._latencies: defaultdict[Fingerprint, Latencies] = defaultdict(Latencies)
 
     @property
     def retries_left(self) -> int:
@@ -163,16 +153,16 @@ class Dispatch:
                 self._hedging.deposit()
             chain.tried.add(slot.worker)
             call, began = self._call(slot, chain, kind, tally), _now()
-            wait_s = self._hedge_after_s(slot)
+            wait_s = hedge_after_s(self._experience.usual_s(slot, HEDGE_AT_SHARE)) if self._hedges else None
             if wait_s is None:
                 return await call
-            async with _ended_together(call) as calls:
+            async with ended_together(call) as calls:
                 await asyncio.wait(calls, timeout=wait_s)
                 if not calls[0].done():
                     calls.append(asyncio.create_task(self._hedge(chain, tally)))
-                answer = await _first_answer(calls)
+                answer = await first_answer(calls)
                 if not calls[0].done():
-                    self._measure(slot, _now() - began)
+                    self._experience.measure(slot, _now() - began)
                 return answer
 
     async def _hedge(self, chain: "_Chain", tally: Tally) -> Answer | None:
@@ -190,15 +180,15 @@ class Dispatch:
         span = current_span.get().attempt(kind)
         outcome = "abandoned"
         try:
-            async with self._patience(slot, chunk, began):
+            async with self._experience.patience(slot, chunk, began):
                 answer = await worker.link.score(chunk)
             outcome = "ok"
-            self._learn(slot, chunk, _now() - began)
+            self._experience.succeeded(slot, chunk, _now() - began)
         except TimeoutError:
             took_s = _now() - began
             stalled = Stalled(f"{worker.name} didn't answer for {took_s:.1f} s")
             outcome = stalled.outcome
-            if took_s >= patience_s(self._usual_s(slot, 0.99)):
+            if self._experience.counts_as_hung(slot, took_s):
                 self._report(slot, chain, stalled)
             if _now() >= chunk.caller.deadline:
                 message = f"Time ran out while {worker.name} worked on {len(chunk.pairs)} documents."
@@ -213,58 +203,17 @@ class Dispatch:
             span.end(outcome)
         return answer
 
-    def _patience(self, slot: Slot, chunk: Chunk, now: float) -> AbstractAsyncContextManager[object]:
-        """How long the call may take: all the time there is, unless another worker could do better."""
-        deadline = chunk.caller.deadline
-        if self._fleet.usable(chunk.fingerprint) == [slot.worker]:
-            return asyncio.timeout_at(deadline)
-        quiet_s = attempt_limit_s(left_s=deadline - now, p99_s=self._usual_s(slot, 0.99))
-        until = now + min((deadline - now) / 2, _BUSY_PATIENCE * quiet_s)
-        return patience_with(slot.worker, quiet_s=quiet_s, until=until)
-
-    def _usual_s(self, slot: Slot, share: float) -> float | None:
-        """Seconds within which `share` of the calls end on a worker that holds as much, if that is known.
-
-        By what the worker holds, not by the call's own size: after a burst short queues are left as soon as ever.
-        """
-        return self._latencies[slot.fingerprint].quantile(share, slot.held_tokens)
-
-    def _hedge_after_s(self, slot: Slot) -> float | None:
-        return hedge_after_s(self._usual_s(slot, HEDGE_AT_SHARE)) if self._hedges else None
-
-    def _learn(self, slot: Slot, chunk: Chunk, seconds: float) -> None:
-        """What a success says about its worker."""
-        self._measure(slot, seconds)
-        self._latencies[chunk.fingerprint].record(slot.held_tokens, seconds)
-        slot.worker.breaker.report(failed=False, generation=slot.generation)
-        slot.worker.limit.observe(documents=len(chunk.pairs), held=slot.held_documents, seconds=seconds)
-        slot.worker.succeeded(_now())
-        self._schedule.scored(chunk)
-
-    def _measure(self, slot: Slot, seconds: float) -> None:
-        """Compare a call with what is usual for all that its worker held."""
-        slot.worker.measure(seconds=seconds, usual_s=self._usual_s(slot, 0.5), now=_now())
-
     def _report(self, slot: Slot, chain: "_Chain", error: WorkerError) -> None:
-        """What a failure says about its worker. One that set out before the worker's last change says nothing."""
-        worker, documents = slot.worker, len(chain.chunk.pairs)
-        if slot.generation != worker.breaker.generation:
-            return
-        if isinstance(error, Busy):
-            worker.rest(error.retry_after_s, _now())
-            # vLLM's refusal of a chunk beyond its --max-num-queued-reqs names neither a limit nor a time.
-            if error.retry_after_s is None and slot.held_documents == documents > 1:
-                worker.lower_ceiling(documents, _now())
-        elif retry.objects_to_content(error):
+        """What a failure says; of one about the content it is known only later what that is."""
+        if not retry.objects_to_content(error):
+            self._experience.failed(slot, chain.chunk, error)
+        elif not slot.is_outdated:
             chain.objections.append((slot, error))
-        elif _leaves_no_doubt(error) or worker.breaker.report(failed=True, generation=slot.generation):
-            self._probe.suspect(worker, error)
 
     def _settle_blame(self, chain: "_Chain") -> None:
         """Another worker scored what these objected to: the content wasn't at fault, they were."""
         for slot, error in chain.objections:
-            if slot.worker.breaker.report(failed=True, generation=slot.generation):
-                self._probe.suspect(slot.worker, error)
+            self._experience.failed(slot, chain.chunk, error)
 
     def _is_worth_another(self, chain: "_Chain", error: BaseException) -> bool:
         if not isinstance(error, WorkerError):
@@ -302,34 +251,6 @@ class _Chain:
         self.tried: set[Worker] = set()
         self.tries = 0
         self.objections: list[tuple[Slot, WorkerError]] = []
-
-
-@asynccontextmanager
-async def _ended_together(call: Coroutine[Any, Any, Answer]) -> AsyncIterator[list["asyncio.Task[Answer | None]"]]:
-    """A list of calls under way, beginning with `call`; whatever is left at the end is cancelled and waited for."""
-    calls: list[asyncio.Task[Answer | None]] = [asyncio.create_task(call)]
-    try:
-        yield calls
-    finally:
-        for task in calls:
-            task.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-
-
-async def _first_answer(calls: Sequence["asyncio.Task[Answer | None]"]) -> Answer:
-    """The first answer of several calls; the first call's error when there is none."""
-    pending = set(calls)
-    while pending:
-        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for call in done:
-            if call.exception() is None and (answer := call.result()):
-                return answer
-    raise calls[0].exception() or AssertionError("only hedges end without an answer")
-
-
-def _leaves_no_doubt(error: WorkerError) -> bool:
-    """Whether one such failure is enough to stop calling a worker."""
-    return isinstance(error, Unreachable | Misconfigured) and not isinstance(error, Vanished)
 
 
 def _now() -> float:

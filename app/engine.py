@@ -14,6 +14,7 @@ from app.cache import agreed
 from app.cache.memory import MemoryTier
 from app.cache.pairs import PairCache
 from app.dispatch import Dispatch
+from app.experience import Experience
 from app.fallback import Fallback
 from app.fleet.discovery import sources
 from app.fleet.discovery.source import Source
@@ -87,7 +88,13 @@ def assemble(
     admission = Admission(schedule, settings)
     cache, shared = _cache(settings, metrics)
     dispatch = Dispatch(
-        schedule=schedule, fleet=fleet, probe=probe, cache=cache, metrics=metrics, settings=settings, rng=rng
+        schedule=schedule,
+        fleet=fleet,
+        experience=Experience(fleet=fleet, schedule=schedule, probe=probe),
+        cache=cache,
+        metrics=metrics,
+        settings=settings,
+        rng=rng,
     )
     flights = Flights(admission=admission, dispatch=dispatch, schedule=schedule, settings=settings, metrics=metrics)
     fallback = (

@@ -1,7 +1,8 @@
-"""Several pieces of work at once: all or nothing, or endless ones until one of them ends."""
+"""Several pieces of work at once: all or nothing, the first with an answer, or endless ones until one of them ends."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn, TypeVar
 
 from app.errors import FingerprintGone
@@ -24,6 +25,29 @@ async def in_parallel(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         gone, others = failures.split(FingerprintGone)
         raise (gone or others or failures).exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+@asynccontextmanager
+async def ended_together(work: Coroutine[Any, Any, T]) -> AsyncIterator[list["asyncio.Task[T | None]"]]:
+    """A list of tasks, beginning with `work`; whatever is left of them at the end is cancelled and waited for."""
+    tasks: list[asyncio.Task[T | None]] = [asyncio.create_task(work)]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def first_answer(tasks: Sequence["asyncio.Task[T | None]"]) -> T:
+    """What the first of several tasks returns that returns something; the first task's error when there is nothing."""
+    pending = set(tasks)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if task.exception() is None and (answer := task.result()):
+                return answer
+    raise tasks[0].exception() or AssertionError("the first task ended without an answer")
 
 
 async def until_one_ends(*works: Coroutine[Any, Any, NoReturn]) -> NoReturn:

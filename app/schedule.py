@@ -36,6 +36,11 @@ class Slot:
     held_documents: int
     held_tokens: int
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the worker's state has changed since: how the call ends says nothing about it as it is now."""
+        return self.generation != self.worker.breaker.generation
+
 
 @dataclass(slots=True, eq=False)
 class _Waiter:

@@ -1,0 +1,87 @@
+"""What calls teach about workers, and what follows for the next: how long it may take, and whether there is one."""
+
+import asyncio
+from collections import defaultdict
+from contextlib import AbstractAsyncContextManager
+
+from app.errors import Busy, Misconfigured, Unreachable, Vanished, WorkerError
+from app.fleet.fleet import Fleet
+from app.fleet.probe import Probe
+from app.patience import patience_with
+from app.policy.latency import Latencies, attempt_limit_s, patience_s
+from app.schedule import Schedule, Slot
+from app.work import Chunk, Fingerprint
+
+# Times the limit of a silent worker: how long one that answers others meanwhile may take.
+_BUSY_PATIENCE = 5
+
+
+class Experience:
+    """Learns from how calls went.
+
+    Args:
+        fleet: Tells whether another worker could do better.
+        schedule: Told what got done.
+        probe: Told about workers in doubt.
+    """
+
+    def __init__(self, *, fleet: Fleet, schedule: Schedule, probe: Probe) -> None:
+        self._fleet = fleet
+        self._schedule = schedule
+        self._probe = probe
+        self._latencies: defaultdict[Fingerprint, Latencies] = defaultdict(Latencies)
+
+    def usual_s(self, slot: Slot, share: float) -> float | None:
+        """Seconds within which `share` of the calls end on a worker that holds as much, if that is known.
+
+        By what the worker holds, not by the call's own size: after a burst short queues are left as soon as ever.
+        """
+        return self._latencies[slot.fingerprint].quantile(share, slot.held_tokens)
+
+    def patience(self, slot: Slot, chunk: Chunk, now: float) -> AbstractAsyncContextManager[object]:
+        """How long a call may take: all the time there is, unless another worker could do better."""
+        deadline = chunk.caller.deadline
+        if self._fleet.usable(chunk.fingerprint) == [slot.worker]:
+            return asyncio.timeout_at(deadline)
+        quiet_s = attempt_limit_s(left_s=deadline - now, p99_s=self.usual_s(slot, 0.99))
+        until = now + min((deadline - now) / 2, _BUSY_PATIENCE * quiet_s)
+        return patience_with(slot.worker, quiet_s=quiet_s, until=until)
+
+    def counts_as_hung(self, slot: Slot, took_s: float) -> bool:
+        """Whether a call that had no answer for so long is the worker's fault, not a client's in a hurry."""
+        return took_s >= patience_s(self.usual_s(slot, 0.99))
+
+    def succeeded(self, slot: Slot, chunk: Chunk, seconds: float) -> None:
+        """What a success says about its worker."""
+        self.measure(slot, seconds)
+        self._latencies[chunk.fingerprint].record(slot.held_tokens, seconds)
+        slot.worker.breaker.report(failed=False, generation=slot.generation)
+        slot.worker.limit.observe(documents=len(chunk.pairs), held=slot.held_documents, seconds=seconds)
+        slot.worker.succeeded(_now())
+        self._schedule.scored(chunk)
+
+    def measure(self, slot: Slot, seconds: float) -> None:
+        """Compare what a call took, or at least took, with what is usual for all that its worker held."""
+        slot.worker.measure(seconds=seconds, usual_s=self.usual_s(slot, 0.5), now=_now())
+
+    def failed(self, slot: Slot, chunk: Chunk, error: WorkerError) -> None:
+        """What a failure says about its worker. One that set out before the worker's last change says nothing."""
+        worker, documents = slot.worker, len(chunk.pairs)
+        if slot.is_outdated:
+            return
+        if isinstance(error, Busy):
+            worker.rest(error.retry_after_s, _now())
+            # vLLM's refusal of a chunk beyond its --max-num-queued-reqs names neither a limit nor a time.
+            if error.retry_after_s is None and slot.held_documents == documents > 1:
+                worker.lower_ceiling(documents, _now())
+        elif _leaves_no_doubt(error) or worker.breaker.report(failed=True, generation=slot.generation):
+            self._probe.suspect(worker, error)
+
+
+def _leaves_no_doubt(error: WorkerError) -> bool:
+    """Whether one such failure is enough to stop calling a worker."""
+    return isinstance(error, Unreachable | Misconfigured) and not isinstance(error, Vanished)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
