@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import NamedTuple
 
+from app.choice import candidates_for, that_take, weights
 from app.errors import ChunkTooBig, Overloaded
 from app.fleet.fleet import Fleet
 from app.fleet.worker import Worker
 from app.policy.admission import Load
-from app.policy.balance import pick, slowness
+from app.policy.balance import pick
 from app.policy.share import FairQueue
 from app.policy.throughput import Throughput
 from app.work import Caller, Chunk, Fingerprint
@@ -114,8 +116,8 @@ class Schedule:
 
     def strength(self, fingerprint: Fingerprint) -> int:
         """How many workers of full speed the usable ones are worth; at least 1."""
-        weights = _weights(self._fleet.usable(fingerprint), asyncio.get_running_loop().time())
-        return max(1, round(sum(1 / weight for weight in weights.values())))
+        found = weights(self._fleet.usable(fingerprint), asyncio.get_running_loop().time())
+        return max(1, round(sum(1 / weight for weight in found.values())))
 
     @asynccontextmanager
     async def slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> AsyncIterator[Slot]:
@@ -172,7 +174,7 @@ class Schedule:
         while slot is None:
             until = min(chunk.caller.deadline, loop.time() + self._no_worker_wait_s)
             await self._fleet.reach(chunk.fingerprint, until=until)
-            if not _that_take(self._fleet.usable(chunk.fingerprint), chunk, loop.time()):
+            if not that_take(self._fleet.usable(chunk.fingerprint), chunk, loop.time()):
                 raise ChunkTooBig
             waiter = _Waiter(chunk, chunk.caller, avoid)
             self._push(waiter, chunk.caller)
@@ -235,18 +237,18 @@ class Schedule:
             if usable and not free:
                 self._wake_after_rest(line, fingerprint, usable, now)
                 return
-            waiter = line.queue.take(lambda one: not usable or bool(_candidates(one, usable, free, now)))  # noqa: B023 - it is called within this round
+            waiter = line.queue.take(partial(_can_go, usable, free, now))
             if waiter is None:
                 self._wake_after_rest(line, fingerprint, usable, now)
                 return
             # The task of a waiter that was cancelled just now hasn't run yet to take it out of the queue.
             if not waiter.granted.done():
-                candidates = _candidates(waiter, usable, free, now)
+                candidates = candidates_for(waiter.chunk, waiter.avoid, usable=usable, free=free, now=now)
                 waiter.granted.set_result(self._grant(waiter.chunk, candidates, now) if usable else None)
 
     def _grant(self, chunk: Chunk, candidates: Sequence[Worker], now: float) -> Slot:
-        weights = _weights(candidates, now)
-        worker = pick(candidates, load=lambda worker: (worker.tokens + chunk.tokens) * weights[worker], rng=self._rng)
+        weigh = weights(candidates, now)
+        worker = pick(candidates, load=lambda worker: (worker.tokens + chunk.tokens) * weigh[worker], rng=self._rng)
         worker.take(documents=len(chunk.pairs), tokens=chunk.tokens)
         return Slot(worker, chunk.fingerprint, worker.breaker.generation, worker.documents, worker.tokens)
 
@@ -262,11 +264,9 @@ class Schedule:
         return self._lines.setdefault(fingerprint, _Line())
 
 
-def _weights(workers: Sequence[Worker], now: float) -> dict[Worker, float]:
-    """By which factor the work that each holds weighs more than with the fastest of them."""
-    measured = {worker: worker.slowness(now) for worker in workers}
-    fastest = min((one for one in measured.values() if one is not None), default=None)
-    return {worker: slowness(own, fastest) for worker, own in measured.items()}
+def _can_go(usable: Sequence[Worker], free: Sequence[Worker], now: float, waiter: _Waiter) -> bool:
+    """Whether a waiter's turn can come now: a worker is free for it, or none is left to wait for."""
+    return not usable or bool(candidates_for(waiter.chunk, waiter.avoid, usable=usable, free=free, now=now))
 
 
 def _comes_earlier(caller: Caller, owner: Caller, documents: int, queue: FairQueue[_Waiter]) -> bool:
@@ -277,16 +277,3 @@ def _comes_earlier(caller: Caller, owner: Caller, documents: int, queue: FairQue
     if caller.priority != owner.priority:
         return caller.priority < owner.priority
     return queue.waiting_of(caller.key, caller) + documents < queue.waiting_of(owner.key, owner)
-
-
-def _candidates(waiter: _Waiter, usable: Sequence[Worker], free: Sequence[Worker], now: float) -> Sequence[Worker]:
-    """The free workers this chunk should go to; none when an untried one is usable but busy."""
-    if all(worker in waiter.avoid or worker.rests_long(now) for worker in usable):
-        return _that_take(free, waiter.chunk, now) or free
-    untried = [worker for worker in free if worker not in waiter.avoid]
-    return _that_take(untried, waiter.chunk, now) or untried
-
-
-def _that_take(workers: Sequence[Worker], chunk: Chunk, now: float) -> list[Worker]:
-    """The workers that take so many documents in one call."""
-    return [worker for worker in workers if (worker.ceiling(now) or len(chunk.pairs)) >= len(chunk.pairs)]
