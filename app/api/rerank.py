@@ -29,6 +29,8 @@ from app.work import CacheUse, Caller, Pairs, RerankRequest
 ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
 # Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
 _QUERY_DEFAULTS = ("model", "return_documents", "truncate_prompt_tokens", "max_tokens_per_doc", "timeout_ms")
+# Every field that may hold one side of the pairs, in any dialect.
+_SIDES = ("documents", "texts", "text_1", "text_2", "data_1", "data_2", "queries", "items")
 _CLIENT_LEFT = 499
 # Up to what a 64-bit integer holds, which some clients write for "no limit".
 _MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,18}")
@@ -133,9 +135,10 @@ class RerankApi:
             # vLLM takes an empty model for none.
             if name in request.query_params and body.get(name) in (None, ""):
                 body[name] = request.query_params[name]
+        _check_counts(body, self._settings.max_documents)
         parsed = visit.dialect.parse(body)
         visit.tally.documents = len(parsed.pairs)
-        _check_sizes(parsed.pairs, self._settings)
+        _check_lengths(parsed.pairs, self._settings.max_document_chars)
         if not self._settings.forward_fields:
             return parsed
         return replace(parsed, fields=self._forwarded(body) | dict(parsed.fields))
@@ -190,11 +193,16 @@ def _spent(visit: Visit) -> list[tuple[bytes, bytes]]:
     return [(b"x-rerank-cache-hits", b"%d" % tally.cache_hits), (b"server-timing", timing.encode())]
 
 
-def _check_sizes(pairs: Pairs, settings: Settings) -> None:
-    if len(pairs) > settings.max_documents:
-        message = f"{len(pairs)} documents are more than the {settings.max_documents} one request may have: send fewer"
-        raise BadInput(message, param="documents")
-    longest = settings.max_document_chars
+def _check_counts(body: Mapping[str, Any], most: int) -> None:
+    """Raises when there are too many: before each is looked at, which would take seconds for ten millions."""
+    for name in _SIDES:
+        entries = body.get(name)
+        if isinstance(entries, list) and len(entries) > most:
+            message = f"{len(entries)} documents are more than the {most} one request may have: send fewer"
+            raise BadInput(message, param=name)
+
+
+def _check_lengths(pairs: Pairs, longest: int) -> None:
     for what, texts in (("documents", pairs.documents), ("query", pairs.queries)):
         for index, text in enumerate(texts):
             if len(text) > longest:

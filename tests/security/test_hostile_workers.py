@@ -65,15 +65,17 @@ def gzipped(mebibytes: int) -> bytes:
     return b"".join(packer.compress(b" " * MIB) for _ in range(mebibytes)) + packer.flush()
 
 
-BOMB = gzipped(200)
+BOMB = gzipped(100)
 FLOODS = {
-    "1 GB announced": says(b"200 OK\r\nContent-Length: 1073741824\r\n\r\n", b" " * MIB, 200),
-    "1 GB in chunks": says(b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"100000\r\n" + b" " * MIB + b"\r\n", 200),
-    "1 GB until it closes": says(b"200 OK\r\n\r\n", b" " * MIB, 200),
+    "1 GB announced": says(b"200 OK\r\nContent-Length: 1073741824\r\n\r\n", b" " * MIB, 100),
+    "100 MiB in chunks": says(
+        b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"100000\r\n" + b" " * MIB + b"\r\n", 100
+    ),
+    "100 MiB until it closes": says(b"200 OK\r\n\r\n", b" " * MIB, 100),
     "gzip": says(b"200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB), BOMB),
     "gzip in an error": says(b"500 No\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB), BOMB),
-    "a header without an end": says(b"200 OK\r\nX: ", b"a" * MIB, 200),
-    "headers without an end": says(b"200 OK\r\n", b"a: b\r\n" * 100_000, 200),
+    "a header without an end": says(b"200 OK\r\nX: ", b"a" * MIB, 100),
+    "headers without an end": says(b"200 OK\r\n", b"a: b\r\n" * 100_000, 20),
 }
 
 
