@@ -21,6 +21,9 @@ from tests.integration.commands import free_port, running
 from tests.otlp import collecting
 from tests.shell import clone, shell, to_its_end, until_it_serves
 
+WORKERS = {"gpu-1:8000", "gpu-2:8000"}
+VALKEY = "redis://cache:6379"
+COLLECTOR = "http://collector:4318"
 SETTINGS = re.compile(r"^<!-- beside a gateway with (.+) -->$", re.MULTILINE)
 
 
@@ -33,7 +36,7 @@ def runnable(page: Path) -> list[Block]:
 async def test_every_command_of_a_page_works(page: Path, tmp_path: Path):
     copy = clone(tmp_path)
     lacking = []
-    async with running("serve", **settings_of(page)) as gateway, standing_in(page, copy) as places:
+    async with standing_in(machines_in(page), copy) as places, running("serve", **settings_of(page, places)) as gateway:
         await gateway.until_usable()
         places |= {"http://127.0.0.1:8080": gateway.url, "http://gateway:8080": gateway.url}
         for block in runnable(page):
@@ -55,35 +58,44 @@ async def test_make_demo_shows_a_first_ranking(tmp_path: Path):
     assert b"The capital of France is Paris." in shown
 
 
-def settings_of(page: Path) -> dict[str, str]:
+def settings_of(page: Path, places: Mapping[str, str]) -> dict[str, str]:
     """What a page says about the gateway that its commands ask."""
-    said = " ".join(SETTINGS.findall(page.read_text()))
+    said = placed(" ".join(SETTINGS.findall(page.read_text())), places)
     return dict(re.findall(r"RERANK_(\w+)=(\S+)", said))
 
 
-async def run(block: Block, places: Mapping[str, str], copy: Path) -> None:
-    text = block.text
+def placed(text: str, places: Mapping[str, str]) -> str:
+    """The text with the names of machines and files here."""
     for name, place in places.items():
         text = text.replace(name, place)
+    return text
+
+
+async def run(block: Block, places: Mapping[str, str], copy: Path) -> None:
+    text = placed(block.text, places)
     command = text if block.language == "bash" else f"exec python - <<'END'\n{text}END"
     await (until_it_serves if block.mark == "serves" else to_its_end)(command, copy)
 
 
+def machines_in(page: Path) -> set[str]:
+    """The servers beside a gateway that a page names."""
+    written = page.read_text()
+    return {name for name in (*WORKERS, VALKEY, COLLECTOR) if name in written}
+
+
 @asynccontextmanager
-async def standing_in(page: Path, copy: Path) -> AsyncIterator[dict[str, str]]:
+async def standing_in(machines: set[str], copy: Path) -> AsyncIterator[dict[str, str]]:
     """What the names in a page stand for here, but for the gateway."""
-    written = "".join(block.text for block in runnable(page))
     (copy / "secret").write_text("16 bytes, and a few more")
     places = {"RERANK_HOST=0.0.0.0": "RERANK_HOST=127.0.0.1", "/run/secrets/cache": str(copy / "secret")}
     async with AsyncExitStack() as stack:
-        for name in ("http://gpu-1:8000", "http://gpu-2:8000"):
-            if name in written:
-                worker = await stack.enter_async_context(FakeVllm().running())
-                places[name] = worker.url
-        if "redis://cache:6379" in written:
-            places["redis://cache:6379"] = (await stack.enter_async_context(valkey())).url
-        if "http://collector:4318" in written:
-            places["http://collector:4318"] = (await stack.enter_async_context(collecting())).url
+        for name in machines & WORKERS:
+            worker = await stack.enter_async_context(FakeVllm(model="bge-reranker-v2-m3").running())
+            places[name] = worker.url.removeprefix("http://")
+        if VALKEY in machines:
+            places[VALKEY] = (await stack.enter_async_context(valkey())).url
+        if COLLECTOR in machines:
+            places[COLLECTOR] = (await stack.enter_async_context(collecting())).url
         yield places
 
 
