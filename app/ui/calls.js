@@ -1,6 +1,7 @@
 // The one place that talks to the gateway.
 
 const PATIENCE_MS = 5000;
+const FOREIGN = "This answer isn’t the gateway’s: something between here and there sent it.";
 
 /** Where the gateway is: one folder above this file's, whatever prefix an ingress puts in front. */
 export const gateway = new URL("..", import.meta.url);
@@ -18,11 +19,11 @@ export class CallError extends Error {
 }
 
 export async function get(path) {
-  return (await call(path, { signal: AbortSignal.timeout(PATIENCE_MS) })).json();
+  return content(await call(path, { signal: AbortSignal.timeout(PATIENCE_MS) }));
 }
 
 export async function post(path, body) {
-  return (await call(path, { ...json(body), signal: AbortSignal.timeout(PATIENCE_MS) })).json();
+  return content(await call(path, { ...json(body), signal: AbortSignal.timeout(PATIENCE_MS) }));
 }
 
 /** One ranking: what the gateway answered, and what its headers say about it. */
@@ -32,7 +33,7 @@ export async function rerank(body, { cache, key, signal }) {
   if (key) asked.headers.Authorization = `Bearer ${key}`;
   const began = performance.now();
   const response = await call("rerank", { ...asked, signal });
-  const answer = await response.json();
+  const answer = await content(response);
   return {
     answer,
     hits: Number(response.headers.get("X-Rerank-Cache-Hits") ?? 0),
@@ -65,11 +66,16 @@ async function refusal(response) {
     requestId: response.headers.get("X-Request-ID"),
     retryAfter: response.headers.get("Retry-After"),
   };
+  const { error } = await content(response, told);
+  return new CallError(error?.message ?? FOREIGN, { ...told, type: error?.type, param: error?.param });
+}
+
+async function content(response, told = { status: response.status }) {
   try {
-    const { error } = await response.json();
-    return new CallError(error.message, { ...told, type: error.type, param: error.param });
-  } catch {
-    return new CallError("This answer isn’t the gateway’s: something between here and there sent it.", told);
+    return await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new CallError(FOREIGN, told);
   }
 }
 

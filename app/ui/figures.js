@@ -24,7 +24,7 @@ export function duration(seconds) {
   if (seconds === null || seconds === undefined) return NONE;
   if (seconds < 0.01) return `${Number((1000 * seconds).toFixed(seconds < 0.001 ? 2 : 1))} ms`;
   if (seconds < 1) return `${Math.round(1000 * seconds)} ms`;
-  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  if (seconds < 60) return `${Number(seconds.toFixed(seconds < 10 ? 1 : 0))} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
   return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
@@ -32,7 +32,7 @@ export function duration(seconds) {
 
 export function ago(seconds) {
   if (seconds === null || seconds === undefined) return "never";
-  return seconds < 1 ? "now" : `${duration(Math.floor(seconds)).replace(".0", "")} ago`;
+  return seconds < 1 ? "now" : `${duration(Math.floor(seconds))} ago`;
 }
 
 export function bytes(value) {
@@ -41,7 +41,7 @@ export function bytes(value) {
     value /= 1024;
     unit += 1;
   }
-  return `${value >= 100 || unit === 0 ? Math.round(value) : value.toFixed(1).replace(".0", "")} ${UNITS[unit]}`;
+  return `${Number(value.toFixed(value >= 100 ? 0 : 1))} ${UNITS[unit]}`;
 }
 
 /** A score: four places tell most documents apart, and a tiny one isn't shown as nothing. */

@@ -106,8 +106,8 @@ const model = ({ model: name, max_model_len: length, version }) =>
 
 function troubles({ trouble, rests_s: rests, next_probe_s: next, state }) {
   const told = trouble ? [trouble] : [];
-  if (rests > 0) told.push(`asked for a rest of ${duration(rests)}`);
-  if (state !== "usable" && next !== null && next > 0) told.push(`next probe in ${duration(next)}`);
+  if (rests > 0) told.push(`rests for ${duration(Math.ceil(rests))}`);
+  if (state !== "usable" && next !== null && next > 0) told.push(`next probe in ${duration(Math.ceil(next))}`);
   return told.join("; ");
 }
 

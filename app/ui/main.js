@@ -31,7 +31,7 @@ function show({ stats, workers, cache }) {
   document.body.classList.remove("stale");
   say(byId("version"), stats.version);
   say(byId("uptime"), `Version ${stats.version}, up for ${duration(stats.uptime_s)}. This page asks every ${EVERY_MS / 1000} s.`);
-  sum(stats, workers.workers);
+  summarize(stats, workers.workers);
   showTraffic(stats);
   fleet.show(workers);
   showCache(cache);
@@ -39,14 +39,14 @@ function show({ stats, workers, cache }) {
 }
 
 /** The state of all, in one sentence. */
-function sum(stats, workers) {
+function summarize(stats, workers) {
   const usable = workers.filter((worker) => worker.state === "usable").length;
   const state = stats.is_draining || !usable ? "suspect" : usable < workers.length ? "trying" : "usable";
   const fleetText = !workers.length
     ? "No workers are known"
     : usable === workers.length
       ? `${workers.length === 1 ? "The worker is" : `All ${workers.length} workers are`} usable`
-      : `${usable} of ${counted(workers.length, "worker")} usable`;
+      : `${usable} of ${counted(workers.length, "worker")} are usable`;
   byId("summary").querySelector(".mark").dataset.state = state;
   say(byId("summary").lastElementChild, stats.is_draining ? `This replica is shutting down. ${fleetText}.` : `${fleetText}.`);
 }

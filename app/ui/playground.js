@@ -15,7 +15,10 @@ export class Playground {
     this.#form.addEventListener("submit", (event) => this.#send(event));
     this.#form.addEventListener("input", () => this.#write());
     this.#form.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#form.requestSubmit();
+      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+      // In a field of one line it would send the form a second time.
+      event.preventDefault();
+      this.#form.requestSubmit();
     });
     for (const choice of this.#tongues()) choice.addEventListener("change", () => this.#write());
     byId("copy").addEventListener("click", copy);
@@ -30,10 +33,11 @@ export class Playground {
       const chosen = select.value;
       select.replaceChildren(select.options[0], ...models.map((name) => new Option(name)));
       select.value = models.includes(chosen) ? chosen : "";
+      this.#write();
     }
-    byId("key-field").hidden = !needsKey;
-    if (needsKey !== this.#needsKey || there.length !== models.length) {
+    if (needsKey !== this.#needsKey) {
       this.#needsKey = needsKey;
+      byId("key-field").hidden = !needsKey;
       this.#write();
     }
   }

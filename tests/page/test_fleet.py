@@ -1,6 +1,7 @@
 """The page shows workers as they are, and drains them."""
 
 import re
+from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, Locator, Page, expect
@@ -12,25 +13,17 @@ from tests.running import gateway, rerank
 
 async def test_a_worker_is_seen_going_down_and_coming_back(browser: Browser):
     stays, goes = FakeVllm(), FakeVllm()
-    async with stays.running():
-        async with goes.running():
-            port = urlsplit(goes.url).port
-            assert port
-            context = gateway(stays, goes, probe_interval_s=0.2)
-            client = await context.__aenter__()
-            visit = opened(browser, client)
-            page = await visit.__aenter__()
+    async with AsyncExitStack() as life:
+        await life.enter_async_context(goes.running())
+        async with gateway(stays, goes, probe_interval_s=0.2) as client, opened(browser, client) as page:
             await expect(row(page, goes)).to_contain_text("Usable")
-        try:
+            await life.aclose()
             await expect(row(page, goes)).to_contain_text("refused", timeout=15_000)
-            await expect(page.locator("#summary")).to_contain_text("1 of 2 workers usable")
+            await expect(page.locator("#summary")).to_contain_text("1 of 2 workers are usable")
             await expect(page.locator("#news")).to_contain_text("refused")
-            async with goes.running(port=port):
+            async with goes.running(port=urlsplit(goes.url).port or 0):
                 await expect(row(page, goes)).to_contain_text("Usable", timeout=15_000)
                 await expect(page.locator("#summary")).to_contain_text("All 2 workers are usable")
-        finally:
-            await visit.__aexit__(None, None, None)
-            await context.__aexit__(None, None, None)
 
 
 async def test_what_is_in_flight_is_shown_against_the_limit(browser: Browser):
@@ -75,6 +68,16 @@ async def test_a_gateway_that_does_not_answer_is_said_to_and_comes_back_by_itsel
         await page.context.set_offline(False)
         await expect(page.locator("#lost")).to_be_hidden()
         await expect(page.locator("#news")).to_have_text("The gateway answers again.")
+
+
+async def test_an_answer_that_is_not_the_gateways_is_not_taken_for_one(browser: Browser):
+    async with gateway(FakeVllm()) as client, opened(browser, client) as page:
+        await page.route(
+            "**/admin/stats", lambda route: route.fulfill(content_type="text/html", body="<h1>Sign in</h1>")
+        )
+        await expect(page.locator("#lost")).to_contain_text("something between here and there")
+        await page.unroute("**/admin/stats")
+        await expect(page.locator("#lost")).to_be_hidden()
 
 
 async def test_the_charts_say_in_words_what_they_show(browser: Browser):
