@@ -15,7 +15,7 @@ from app.settings.keyfiles import PREFIX, SettingsError
 
 # A directory with one file per secret, named like its variable in small letters, as Docker and Kubernetes mount them.
 SECRETS_DIR = f"{PREFIX}SECRETS_DIR"
-# The key that clients on this machine send; no setting, but for the doctor.
+# The key that the doctor sends as a client does. Whoever serves with it meant API_KEYS, so it is no known setting.
 CLIENT_KEY = f"{PREFIX}API_KEY"
 # Milvus gives one batch 30 s, its three tries included.
 _MILVUS_PATIENCE_S = 30
@@ -51,7 +51,7 @@ def load(config: Path | None = None) -> Settings:
 
 def warnings_about(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[str]:
     """What is legal but probably not meant: unknown `RERANK_` variables, time limits that Milvus can't wait for."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG", SECRETS_DIR, CLIENT_KEY}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG", SECRETS_DIR}
     unknown = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in known]
     found = [f"{name} is no setting{_nearest(name, known, prefix=PREFIX)}" for name in unknown]
     if settings.deadline_s >= _MILVUS_PATIENCE_S:

@@ -1,5 +1,6 @@
 """`rerank-gateway doctor` as a process of its own."""
 
+import asyncio
 import json
 import time
 
@@ -35,16 +36,19 @@ async def test_without_a_url_the_settings_say_where_and_with_which_key():
     ):
         await gateway.until_usable()
         place = {"PORT": gateway.url.rpartition(":")[2], "WORKERS": worker.url}
-        told = await run("doctor", "--json", **settings, **place)
-        lacking = await run("doctor", gateway.url, "--json", WORKERS=worker.url)
-    assert (told.code, lacking.code) == (0, 1), told.out
+        told, lacking, given = await asyncio.gather(
+            run("doctor", "--json", **settings, **place),
+            run("doctor", gateway.url, "--json", WORKERS=worker.url),
+            run("doctor", gateway.url, "--json", API_KEY="hush-1", WORKER_API_KEY="hush-2"),
+        )
+    assert (told.code, lacking.code, given.code) == (0, 1, 0), told.out
     report = json.loads(told.out)
     assert report.keys() == {"url", "worst", "checks"}
     assert all(check.keys() == {"id", "subject", "level", "seen", "fix"} for check in report["checks"])
     assert {check["level"] for check in report["checks"]} == {"green"}
     red = [check["id"] for check in json.loads(lacking.out)["checks"] if check["level"] == "red"]
     assert red == ["key", "worker-answers"]
-    assert "hush" not in told.out + told.err + lacking.out + lacking.err
+    assert "hush" not in told.out + told.err + lacking.out + lacking.err + given.out + given.err
 
 
 async def test_red_lines_have_their_fix_below_and_end_it_with_1():
@@ -76,3 +80,8 @@ async def test_wrong_settings_end_it_with_2():
     told = await run("doctor", MAX_BATCH="none")
     assert (told.code, told.out) == (2, "")
     assert told.err.startswith("RERANK_MAX_BATCH: ")
+
+
+async def test_a_gateway_with_the_clients_variable_for_its_keys_is_still_warned_about_it():
+    told = await run("check-config", API_KEY="hush")
+    assert "RERANK_API_KEY is no setting; did you mean RERANK_API_KEYS?" in told.err

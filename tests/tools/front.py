@@ -30,9 +30,9 @@ Alter = Callable[[Request, Answer], Answer]
 
 @asynccontextmanager
 async def front(
-    behind: httpx.AsyncClient | None, alter: Alter, *, idle_s: float | None = None
+    behind: httpx.AsyncClient | None, alter: Alter, *, idle_s: float | None = None, pause_s: float = 0.0
 ) -> AsyncIterator[tuple[str, list[Request]]]:
-    """The URL of a server that passes requests on and alters the answers, and what it was asked."""
+    """The URL of a server that passes requests on, alters the answers and takes its time, and what it was asked."""
     asked: list[Request] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,6 +42,7 @@ async def front(
                     request = await _read(reader)
                 asked.append(request)
                 answer = alter(request, await _passed_on(behind, request))
+                await asyncio.sleep(pause_s)
                 writer.write(_written(answer))
         except (OSError, EOFError, TimeoutError):
             pass

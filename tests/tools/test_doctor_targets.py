@@ -106,6 +106,17 @@ async def test_a_server_that_never_answers_is_given_up_in_time(examine: Examine)
     assert "restart vLLM" in told(found, "worker-answers", "red")
 
 
+async def test_what_there_was_no_time_for_is_yellow_and_says_so(examine: Examine):
+    async with front(None, vllm, pause_s=0.3) as (url, _):
+        started = time.monotonic()
+        found = await examine(url, url, limit_s=2.0)
+    assert time.monotonic() - started < 4
+    late = {one.id for one in found if "the time was over" in one.seen}
+    assert {"time", "documents", "body"} <= late
+    assert all(one.level == "yellow" and one.fix for one in found if one.id in late)
+    assert levels(found)["milvus-2.6"] == "green"
+
+
 async def test_what_is_no_http_is_told_apart(examine: Examine):
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")

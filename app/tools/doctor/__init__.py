@@ -27,8 +27,6 @@ from app.tools.doctor.workers import examine
 
 __all__ = ["CHECKS", "Exam", "Finding", "Findings", "diagnose"]
 
-# With the start and the end of the process, the whole command stays below 30 s.
-_LIMIT_S = 26.0
 _REQUESTS = [*CHECKS["Requests of Milvus"], *CHECKS["Answers"]]
 
 
@@ -38,7 +36,7 @@ async def diagnose(exam: Exam) -> Findings:
     Raises:
         SettingsError: a file with certificates can't be used.
     """
-    until = asyncio.get_running_loop().time() + _LIMIT_S + max(0.0, exam.idle_s - SHORT_IDLE_S)
+    until = asyncio.get_running_loop().time() + exam.limit_s + max(0.0, exam.idle_s - SHORT_IDLE_S)
     found = Findings()
     if exam.knows_settings:
         check_deadline(exam.settings, found)
@@ -90,7 +88,16 @@ async def _examine_workers(exam: Exam, found: Findings, until: float) -> None:
     each = [Findings() for _ in workers]
     try:
         await asyncio.gather(
-            *(examine(worker, exam, own, until=until) for worker, own in zip(workers, each, strict=True))
+            *(
+                bounded(
+                    ("worker-answers",),
+                    examine(worker, exam, own, until=until),
+                    own,
+                    until=until,
+                    name=worker.line.name,
+                )
+                for worker, own in zip(workers, each, strict=True)
+            )
         )
     finally:
         await asyncio.gather(*(worker.line.close() for worker in workers))

@@ -9,6 +9,8 @@ from app.settings import Settings
 SHORT_IDLE_S = 7.0
 # Milvus uses a connection again that was idle for up to 90 s.
 FULL_IDLE_S = 91.0
+# With the start and the end of the process, the whole command stays below 30 s.
+LIMIT_S = 26.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ class Exam:
         knows_settings: Whether they are more than defaults, so that it makes sense to judge them.
         trusts_all: Whether certificates are taken as they come.
         idle_s: How long an idle connection is watched.
+        limit_s: For everything but a long watch.
     """
 
     url: str
@@ -32,3 +35,4 @@ class Exam:
     knows_settings: bool = False
     trusts_all: bool = False
     idle_s: float = SHORT_IDLE_S
+    limit_s: float = LIMIT_S
