@@ -53,14 +53,16 @@ def _main(*, accept: Annotated[bool, typer.Option(help="take what is measured as
         BASELINE.write_bytes(orjson.dumps(ratios, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     baseline = orjson.loads(BASELINE.read_bytes())
     for name, slide in slides(ratios, baseline).items():
-        print(f"{name}: {ratios[name]:.3f} loops per request, {slide:.2f} times the baseline (red above {SLIDE})")
+        print(
+            f"{name}: {ratios[name]:.1f} turns of the loop per request, {slide:.2f} times the baseline (red above {SLIDE})"
+        )
     if has_slid(ratios, baseline):
         print("a request costs more CPU time than it did; if that is meant: .venv/bin/python -m bench.guard --accept")
         raise typer.Exit(1)
 
 
 async def _ratios() -> dict[str, float]:
-    """By kind of request: its CPU time in loops."""
+    """By kind of request: its CPU time in turns of the loop."""
     async with fake_workers(1) as workers, gateway(workers) as ours:
         kinds = {"none known": never_seen(ours, _DOCUMENTS), "all known": shuffled(ours, _DOCUMENTS, Random(1))}
         for requests in kinds.values():

@@ -66,7 +66,7 @@ class Report:
 def _machine() -> dict[str, str]:
     return {
         "processor": _line_of("/proc/cpuinfo", "model name"),
-        "cores": str(len(os.sched_getaffinity(os.getppid()))),
+        "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{int(_line_of('/proc/meminfo', 'MemTotal').split()[0]) / 2**20:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
