@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -54,7 +55,10 @@ def _main(
     report = Report.begin(is_quick=quick)
     # The measured server has the first core for itself.
     os.sched_setaffinity(0, OTHER_CORES)
-    uvloop.run(_measure(report, [_PARTS[name] for name in only or _PARTS]))
+    try:
+        uvloop.run(_measure(report, [_PARTS[name] for name in only or _PARTS]))
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
     show(report, Console())
     is_whole = not (quick or only)
     report.write(RESULTS / ("latest.json" if is_whole else "partial.json"))
@@ -63,6 +67,9 @@ def _main(
 
 
 async def _measure(report: Report, parts: list[_Part]) -> None:
+    if measuring := asyncio.current_task():
+        # What is told to end takes its servers along, as it does on Ctrl-C.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.cancel)
     columns = (TextColumn("{task.description:40}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for part in parts:

@@ -53,9 +53,7 @@ def _main(*, accept: Annotated[bool, typer.Option(help="take what is measured as
         BASELINE.write_bytes(orjson.dumps(ratios, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     baseline = orjson.loads(BASELINE.read_bytes())
     for name, slide in slides(ratios, baseline).items():
-        print(
-            f"{name}: {ratios[name]:.1f} turns of the loop per request, {slide:.2f} times the baseline (red above {SLIDE})"
-        )
+        print(f"{name}: {ratios[name]:.1f} turns of the loop, {slide:.2f} times the baseline (red above {SLIDE})")
     if has_slid(ratios, baseline):
         print("a request costs more CPU time than it did; if that is meant: .venv/bin/python -m bench.guard --accept")
         raise typer.Exit(1)

@@ -129,7 +129,8 @@ def _memory(report: Report, drawn: Mapping[str, str]) -> Iterator[str]:
 
 
 def _setting(report: Report) -> Iterator[str]:
-    yield f"## Setting\n\nTaken at {report.taken_at}.\n"
+    quick = " by a quick run, so only about right" if report.is_quick else ""
+    yield f"## Setting\n\nTaken at {report.taken_at}{quick}.\n"
     yield from _table(["machine", ""], list(report.machine.items()))
     yield from _table(["version", ""], list(report.versions.items()))
 

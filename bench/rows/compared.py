@@ -37,7 +37,10 @@ async def measure(report: Report) -> None:
     async with fake_workers(1) as workers, AsyncExitStack() as stack:
         ours = await stack.enter_async_context(gateway(workers))
         uncached = await stack.enter_async_context(gateway(workers, "gateway, cache off", RERANK_CACHE="off"))
-        echoing = replace(ours, name="gateway, repeating documents", path="/v1/rerank")
+        report.remarks["gateway, /v1/rerank"] = (
+            "repeats the documents, as vLLM does; Milvus's `/rerank` leaves them out"
+        )
+        echoing = replace(ours, name="gateway, /v1/rerank", path="/v1/rerank")
         peers = await stack.enter_async_context(_peers(report, workers))
         await _cpu(report, "cpu_ms.unknown", [ours, uncached, echoing, *peers], lambda one: never_seen(one, _SMALL))
         await _cpu(report, "cpu_ms.known", [ours], lambda one: shuffled(one, _SMALL, Random(3)))
