@@ -1,100 +1,70 @@
-"""Gateways as processes on loopback, what they cost, and connections that cost little themselves."""
+"""The gateway as a process on the measured core, and everything else that reranks, as something to send requests to."""
 
-import asyncio
-import os
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
-from tests.fake_vllm import FakeVllm
+import orjson
+
+from bench.connection import post
+from bench.fake_worker import MODEL
+from bench.peers.peer import Peer
+from bench.processes import MEASURED_CORES, Server, serving
 from tests.integration.commands import free_port
-
-_REPOSITORY = Path(__file__).parents[1]
-_PATIENCE_S = 30.0
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
-class Gateway:
-    """A gateway that runs."""
+class Subject:
+    """What is measured: the gateway, a peer, or a worker called directly.
 
-    port: int
-    pid: int
+    Attributes:
+        name: What the tables call it.
+        url: Where it listens.
+        path: The route that reranks.
+        headers: What its callers must send.
+        model: What its callers ask for.
+    """
 
-    def cpu_s(self) -> float:
-        """The CPU time it has taken so far, in steps of 10 ms; source: proc(5), `utime` and `stime`."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:13])) / _TICKS_PER_S
+    name: str
+    url: str
+    path: str = "/rerank"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    model: str = MODEL
 
-
-class Connection:
-    """A kept connection for requests that are ready as bytes, one after the other."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def ask(self, request: bytes) -> bytes:
-        """The body of the answer.
-
-        Raises:
-            ValueError: the answer isn't a 200.
-        """
-        self._writer.write(request)
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        length = head.partition(b"ontent-length: ")[2].partition(b"\r\n")[0]
-        body = await self._reader.readexactly(int(length))
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise ValueError(body.decode())
-        return body
+    def request(self, query: str, documents: Sequence[str]) -> bytes:
+        """A rerank request, ready to be sent."""
+        body = orjson.dumps({"model": self.model, "query": query, "documents": documents})
+        return post(body, self.path, self.headers)
 
 
-@asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Connection]:
-    """A connection to a port of this machine, until the end of the block."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield Connection(reader, writer)
-    finally:
-        writer.close()
+@dataclass(frozen=True, kw_only=True)
+class Served(Subject):
+    """One whose costs can be seen.
 
+    Attributes:
+        server: Its processes.
+    """
 
-def post(body: bytes) -> bytes:
-    """A rerank request with `body`, as Milvus sends it."""
-    head = "POST /rerank HTTP/1.1\r\nHost: gateway:8080\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    server: Server
 
 
 @asynccontextmanager
-async def gateway(workers: Sequence[FakeVllm], **settings: str) -> AsyncIterator[Gateway]:
-    """A gateway over running `workers`, until the end of the block. It logs each request, to nowhere."""
+async def gateway(workers: Sequence[str], name: str = "gateway", **settings: str) -> AsyncIterator[Served]:
+    """A gateway over these workers, until the end of the block. It logs each request, to nowhere."""
     port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RERANK_")} | settings
-    environment |= {"RERANK_PORT": str(port), "RERANK_WORKERS": ",".join(worker.url for worker in workers)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.chaos.gateway", "serve"),
-        cwd=_REPOSITORY,
-        env=environment,
-        stdin=PIPE,
-        stdout=DEVNULL,
-    )
-    try:
-        await _until_ready(port)
-        yield Gateway(port, process.pid)
-    finally:
-        process.kill()
-        await process.wait()
+    environment = {"RERANK_PORT": str(port), "RERANK_WORKERS": ",".join(workers), "RERANK_DRAIN_S": "0"} | settings
+    command = (sys.executable, "-m", "tests.chaos.gateway", "serve")
+    async with serving(command, port=port, cores=MEASURED_CORES, ready="/readyz", environment=environment) as server:
+        yield Served(name, server.url, server=server)
 
 
-async def _until_ready(port: int) -> None:
-    async with asyncio.timeout(_PATIENCE_S):
-        while True:
-            with suppress(OSError, ValueError):
-                async with connected(port) as connection:
-                    await connection.ask(b"GET /readyz HTTP/1.1\r\nHost: gateway:8080\r\n\r\n")
-                    return
-            await asyncio.sleep(0.05)
+@asynccontextmanager
+async def peer(what: Peer, workers: Sequence[str]) -> AsyncIterator[Served]:
+    """A peer over these workers, until the end of the block.
+
+    Raises:
+        NotServing: it didn't come up.
+    """
+    async with what.serving(workers) as server:
+        yield Served(what.name, server.url, what.path, what.headers, server=server)

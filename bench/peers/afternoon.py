@@ -1,0 +1,21 @@
+"""The plain proxy of `bench/peers/plain.py`, served by uvicorn as FastAPI's documentation says."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.peers.peer import PEERS_VENV, Peer, packaged
+
+
+def _command(workers: Sequence[str], port: int, _: Path) -> Sequence[str]:
+    return (
+        *("env", f"WORKERS={','.join(workers)}", str(PEERS_VENV / "bin" / "python"), "-m", "uvicorn"),
+        *("bench.peers.plain:app", "--host", "127.0.0.1", "--port", str(port)),
+    )
+
+
+PLAIN = Peer(
+    name="plain proxy",
+    version=lambda: f"FastAPI {packaged('fastapi')()}, httpx {packaged('httpx')()}",
+    command=_command,
+    remark="`bench/peers/plain.py`: 50 lines of FastAPI and httpx",
+)
