@@ -127,7 +127,7 @@ def worker_report(worker: Worker, now: float) -> WorkerReport:
         breaker=worker.breaker.state.value,
         is_ready=worker.is_ready,
         is_drained=worker.is_drained,
-        trouble=worker.trouble.reason if worker.trouble else None,
+        trouble=worker.trouble.logged if worker.trouble else None,
         models=[_model_report(mark, is_usable=worker.is_usable) for mark in worker.serves.values()],
         calls=worker.calls,
         documents=worker.documents,
