@@ -17,6 +17,7 @@ _INTRODUCTION = """\
 
 <!-- Written by bench/page.py from bench/results/latest.json. Run `make bench` for both. -->
 
+<!-- not run: takes 20 minutes, and writes this page -->
 ```bash
 make bench          # all of this, about 20 minutes; writes this page
 make bench-quick    # two minutes, figures that are about right, no page
