@@ -113,7 +113,7 @@ function troubles({ trouble, rests_s: rests, next_probe_s: next, state }) {
 
 function pace(slowness) {
   if (slowness === null || slowness === undefined) return "";
-  return slowness >= SLOW ? `${slowness.toFixed(1)} × as long as usual` : "as usual";
+  return slowness >= SLOW ? `${slowness.toFixed(1)} × the usual` : "as usual";
 }
 
 function showSources(sources) {
