@@ -21,7 +21,7 @@ from app.api import dialects
 from app.api.answers import error_answer
 from app.api.door import Door
 from app.api.intake import Intake
-from app.api.rerank import RerankApi
+from app.api.rerank import ROUTES, RerankApi
 from app.api.service import service_router
 from app.auth import Keys
 from app.cache import agreed
@@ -242,8 +242,7 @@ def create_app(
         metrics=engine.metrics,
         traces=traces,
     )
-    # Routes of an included router are looked for twice.
-    app.router.routes.extend(rerank.router().routes)
+    app.include_router(rerank.router())
     app.include_router(
         service_router(
             fleet=engine.fleet,
@@ -254,7 +253,7 @@ def create_app(
         )
     )
     app.add_exception_handler(HTTPException, _unknown_place)
-    app.add_middleware(Door, is_draining=lambda: drain.has_begun)
+    app.add_middleware(Door, is_draining=lambda: drain.has_begun, posts=dict.fromkeys(ROUTES, rerank.serve))
     return app
 
 
