@@ -18,7 +18,7 @@ from app.api.door import Door
 from app.api.guard import Guard
 from app.api.intake import Intake
 from app.api.page import page_router
-from app.api.rerank import RerankApi
+from app.api.rerank import ROUTES, RerankApi
 from app.api.service import service_router
 from app.auth import Keys
 from app.engine import Engine, Search, assemble
@@ -85,8 +85,7 @@ def create_app(
         metrics=engine.metrics,
         traces=traces,
     )
-    # Routes of an included router are looked for twice.
-    app.router.routes.extend(rerank.router().routes)
+    app.include_router(rerank.router())
     app.include_router(
         service_router(
             fleet=engine.fleet,
@@ -101,7 +100,7 @@ def create_app(
     if settings.ui:
         app.include_router(page_router(guard))
     app.add_exception_handler(HTTPException, _unknown_place)
-    app.add_middleware(Door, is_draining=lambda: drain.has_begun)
+    app.add_middleware(Door, is_draining=lambda: drain.has_begun, posts=dict.fromkeys(ROUTES, rerank.serve))
     return app
 
 

@@ -2,9 +2,11 @@
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -16,11 +18,20 @@ class Door:
     Args:
         app: What is behind the door.
         is_draining: While true, every answer closes its connection, so that clients move on to another replica.
+        posts: What answers a POST to some paths, right here. The way through FastAPI to an endpoint that needs nothing
+            of it costs a sixth of a request whose scores are known: decision 0013.
     """
 
-    def __init__(self, app: ASGIApp, *, is_draining: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        is_draining: Callable[[], bool],
+        posts: Mapping[str, Callable[[Request], Awaitable[Response]]],
+    ) -> None:
         self._app = app
         self._is_draining = is_draining
+        self._posts = posts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,4 +51,9 @@ class Door:
                     MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
-        await self._app(scope, receive, send_marked)
+        serve = self._posts.get(scope["path"]) if scope["method"] == "POST" else None
+        if serve is None:
+            await self._app(scope, receive, send_marked)
+        else:
+            response = await serve(Request(scope, receive))
+            await response(scope, receive, send_marked)

@@ -29,7 +29,9 @@ async def cancelled_when_client_leaves(receive: Receive) -> AsyncIterator[None]:
         if task:
             task.cancel()
 
-    watcher = asyncio.create_task(watch())
+    watchers: list[asyncio.Task[None]] = []
+    # At the block's first pause: one that makes none, since all is known, needs no task to watch for it.
+    beginning = asyncio.get_running_loop().call_soon(lambda: watchers.append(asyncio.create_task(watch())))
     try:
         yield
         if has_left:
@@ -40,4 +42,6 @@ async def cancelled_when_client_leaves(receive: Receive) -> AsyncIterator[None]:
             raise ClientLeft from None
         raise
     finally:
-        watcher.cancel()
+        beginning.cancel()
+        for watcher in watchers:
+            watcher.cancel()
