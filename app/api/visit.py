@@ -52,8 +52,8 @@ class VisitLog:
     def __init__(self, *, slow_s: float, metrics: Metrics) -> None:
         self._slow_s = slow_s
         self._metrics = metrics
-        # Bound once: else each line would make a logger of its own.
-        self._log = structlog.get_logger().bind()
+        # Not bound: each line goes by the level that holds now, which SIGHUP may have changed.
+        self._log = structlog.get_logger()
 
     def write(
         self, visit: Visit, status: int, *, error: RerankError | None = None, bug: Exception | None = None

@@ -10,7 +10,7 @@ import trustme
 
 from tests.fake_vllm import FakeVllm
 from tests.integration.commands import Running, running, until
-from tests.running import rerank
+from tests.running import rerank, until_ready
 
 DOCUMENTS = ["Paris", "Rome", "Oslo"]
 
@@ -103,6 +103,21 @@ async def test_what_needs_a_restart_is_named(tmp_path: Path):
         assert (await hang_up(gateway))["needs_restart"] == ["max_batch"]
         config.write_text("max_batch: no number\n")
         assert "RERANK_MAX_BATCH" in str((await hang_up(gateway, "reload_refused"))["reason"])
+
+
+async def test_a_new_level_holds_for_the_lines_of_requests(tmp_path: Path):
+    config = tmp_path / "config.yaml"
+    config.write_text("log_level: warning\n")
+    async with FakeVllm().running() as worker, running("serve", worker, CONFIG=str(config)) as gateway:
+        transport = httpx.AsyncHTTPTransport(retries=10)
+        async with httpx.AsyncClient(base_url=gateway.url, transport=transport) as client:
+            await until_ready(client)
+            assert (await rerank(client, DOCUMENTS)).status_code == 200
+            config.write_text("log_level: info\n")
+            await hang_up(gateway)
+            assert "request" not in [line["event"] for line in gateway.events]
+            assert (await rerank(client, DOCUMENTS)).status_code == 200
+            await until(lambda: "request" in [line["event"] for line in gateway.events])
 
 
 async def test_keys_that_are_gone_do_not_open_the_gateway(tmp_path: Path):
