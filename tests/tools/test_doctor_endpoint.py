@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import ssl
 import time
 from typing import Any
@@ -231,7 +232,9 @@ async def test_a_backend_too_slow_for_milvus_is_red_with_a_batch_size_that_fits(
     async with gateway(worker) as client:
         seen = told(await examine(str(client.base_url)), "time", "red")
     assert "Milvus gives up on a call after 30 s" in seen
-    assert "set max_client_batch_size to 1" in seen or "set max_client_batch_size to 2" in seen
+    (size,) = re.findall(r"set max_client_batch_size to (\d+)", seen)
+    # What takes 8 s; less where the machine has other things to do.
+    assert 1 < int(size) <= 200
 
 
 @pytest.mark.parametrize(("deadline_s", "level"), [(25, "green"), (40, "red")])

@@ -4,6 +4,8 @@ import asyncio
 import json
 import time
 
+import pytest
+
 from tests.fake_vllm import FakeVllm
 from tests.listening import listening
 from tests.running import gateway
@@ -57,6 +59,15 @@ async def test_a_bare_vllm_is_recognized_with_what_it_costs(examine: Examine):
     assert "without a slash" in told(found, "trailing-slash", "yellow")
     assert "--api-key guards paths below /v1" in told(found, "wrong-key", "yellow")
     assert [one.id for one in found if one.level == "red"] == ["worker-answers"]
+
+
+async def test_a_proxy_of_the_environment_has_no_part_in_it(examine: Examine, monkeypatch: pytest.MonkeyPatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with front(None, vllm) as (url, _):
+        assert levels(await examine(url))["address"] == "green"
 
 
 async def test_a_bare_vllm_is_its_own_worker(examine: Examine):

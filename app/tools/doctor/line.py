@@ -91,7 +91,10 @@ class Line:
 
     def __post_init__(self) -> None:
         # Without a proxy of the environment: Milvus's way to the server is meant.
-        self._client = httpx.AsyncClient(trust_env=False, verify=self.tls)
+        # A connection used again may be closed in that very moment, which would look like a server that breaks off.
+        self._client = httpx.AsyncClient(
+            trust_env=False, verify=self.tls, limits=httpx.Limits(max_keepalive_connections=0)
+        )
 
     @property
     def name(self) -> str:
@@ -138,7 +141,7 @@ class Line:
         )
 
     async def close(self) -> None:
-        """Close what is idle."""
+        """Let go of all connections."""
         await self._client.aclose()
 
     def _at(self, path: str, query: str = "") -> httpx.URL:
