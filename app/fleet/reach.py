@@ -4,7 +4,8 @@ import ssl
 from collections.abc import Callable
 
 from app.fleet.lexical import LexicalLink
-from app.fleet.link import HttpLink, WorkerLink
+from app.fleet.link import WorkerLink
+from app.fleet.vllm import HttpLink
 from app.settings import Settings
 
 LinkFactory = Callable[[str, Settings], WorkerLink]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from app.errors import BadAnswer, Busy, Misconfigured, Refused, WorkerError
-from app.fleet.link import HttpLink, Identity, ServedModel
+from app.fleet.link import Identity, ServedModel
+from app.fleet.vllm import HttpLink
 from app.work import Caller, Chunk, Fingerprint, Pairs
 from tests.contract.recordings import RECORDINGS, Recording, each
 from tests.fake_vllm import Call, FakeVllm, Fault, reply, score_of, status

@@ -12,7 +12,7 @@ from app.address import DnsName
 from app.errors import Unreachable
 from app.fleet.discovery.dns import Dns
 from app.fleet.discovery.source import Source
-from app.fleet.link import HttpLink
+from app.fleet.vllm import HttpLink
 from app.main import create_app
 from app.settings import Settings
 from tests.fake_vllm import FakeVllm, score_of

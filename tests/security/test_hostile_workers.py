@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.errors import BadAnswer, Misconfigured, Unreachable, WorkerError
-from app.fleet.link import HttpLink
+from app.fleet.vllm import HttpLink
 from app.work import Caller, Chunk, Fingerprint, Pairs
 from tests.fake_vllm import Call, FakeVllm, reply, status
 from tests.listening import listening

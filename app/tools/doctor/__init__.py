@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import httpx
 
-from app.fleet.link import HttpLink
+from app.fleet.vllm import HttpLink
 from app.tls import Certificates
 from app.tools.doctor.agreement import check_agreement
 from app.tools.doctor.answers import Asked
