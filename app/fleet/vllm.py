@@ -25,7 +25,7 @@ _MAX_ANSWER_BYTES = 64 * 2**20
 _MAX_RARE_ANSWER_BYTES = 16 * 2**20
 
 
-class HttpLink:
+class VllmLink:
     """A vLLM server.
 
     Scores go through `Connections`, everything rare through httpx: decision 0013 has the measurement. Scores are asked
