@@ -15,7 +15,7 @@ import uvloop
 from fastapi import FastAPI
 
 from app import __version__
-from app.connection import Connection
+from app.protocol import BoundedProtocol
 from app.settings import Settings
 
 # What is in flight ends at its own deadline; this is for the answer to get out.
@@ -109,7 +109,7 @@ def serve(
         proxy_headers=False,
         log_config=None,
         server_header=False,
-        http=Connection,
+        http=BoundedProtocol,
         ssl_context_factory=(lambda *_: tls) if tls else None,
     )
     server = DrainingServer(config, drain=drain, drain_s=settings.drain_s, reload=reload)

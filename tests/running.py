@@ -10,15 +10,15 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.connection import Connection
 from app.main import create_app
+from app.protocol import BoundedProtocol
 from app.settings import Settings
 from tests.fake_vllm import FakeVllm
 
 
 @asynccontextmanager
 async def serving(
-    app: ASGIApp, connection: type[Connection] = Connection, *, keep_alive_s: int = 120
+    app: ASGIApp, protocol: type[BoundedProtocol] = BoundedProtocol, *, keep_alive_s: int = 120
 ) -> AsyncIterator[str]:
     """The URL where `app` is served until the end of the block."""
     config = uvicorn.Config(
@@ -28,7 +28,7 @@ async def serving(
         access_log=False,
         timeout_keep_alive=keep_alive_s,
         proxy_headers=False,
-        http=connection,
+        http=protocol,
     )
     server = uvicorn.Server(config)
     config.load()

@@ -4,7 +4,8 @@ import ssl
 from collections.abc import Callable
 
 from app.fleet.lexical import LexicalLink
-from app.fleet.link import HttpLink, WorkerLink
+from app.fleet.link import WorkerLink
+from app.fleet.vllm import VllmLink
 from app.settings import Settings
 
 LinkFactory = Callable[[str, Settings], WorkerLink]
@@ -15,4 +16,4 @@ def reach(url: str, settings: Settings, tls: ssl.SSLContext | None = None) -> Wo
     if url.startswith("lexical://"):
         return LexicalLink()
     key = settings.worker_api_key.get_secret_value() if settings.worker_api_key else None
-    return HttpLink(url, api_key=key, connect_timeout_s=settings.worker_connect_timeout_s, tls=tls)
+    return VllmLink(url, api_key=key, connect_timeout_s=settings.worker_connect_timeout_s, tls=tls)

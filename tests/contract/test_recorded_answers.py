@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from app.errors import BadAnswer, Busy, Misconfigured, Refused, WorkerError
-from app.fleet.link import HttpLink, Identity, ServedModel
+from app.fleet.link import Identity, ServedModel
+from app.fleet.vllm import VllmLink
 from app.work import Caller, Chunk, Fingerprint, Pairs
 from tests.contract.recordings import RECORDINGS, Recording, each
 from tests.fake_vllm import Call, FakeVllm, Fault, reply, score_of, status
@@ -41,11 +42,11 @@ def replaying(recording: Recording) -> Fault:
 
 
 @asynccontextmanager
-async def link_to(recording: Recording) -> AsyncIterator[tuple[HttpLink, FakeVllm]]:
+async def link_to(recording: Recording) -> AsyncIterator[tuple[VllmLink, FakeVllm]]:
     """A link to a worker that answers what was recorded, on the route it was recorded on."""
     worker = FakeVllm(always=replaying(recording), has_score_route="score" in recording.path)
     async with worker.running():
-        link = HttpLink(worker.url)
+        link = VllmLink(worker.url)
         try:
             yield link, worker
         finally:
@@ -140,7 +141,7 @@ def message_of(recording: Recording) -> str:
 async def test_a_400_about_a_score_that_is_no_number_is_the_workers_fault(message: str):
     worker = FakeVllm(always=status(400, message))
     async with worker.running():
-        link = HttpLink(worker.url)
+        link = VllmLink(worker.url)
         with pytest.raises(BadAnswer):
             await link.score(chunk_of(["q"], ["a"]))
         await link.close()
@@ -150,7 +151,7 @@ async def test_a_400_about_a_score_that_is_no_number_is_the_workers_fault(messag
 async def test_a_400_with_nan_inside_a_word_stays_the_clients(message: str):
     worker = FakeVllm(always=status(400, message))
     async with worker.running():
-        link = HttpLink(worker.url)
+        link = VllmLink(worker.url)
         with pytest.raises(Refused, match=message):
             await link.score(chunk_of(["q"], ["a"]))
         await link.close()
@@ -167,7 +168,7 @@ class _Replay(FakeVllm):
 async def test_a_recorded_worker_is_identified_and_counts_tokens():
     worker = _Replay()
     async with worker.running():
-        link = HttpLink(worker.url)
+        link = VllmLink(worker.url)
         identity = await link.identify()
         tokens = await link.count_tokens(TINY, RECORDINGS["tokenize"].body["prompt"])
         await link.close()

@@ -12,7 +12,7 @@ from app.address import DnsName
 from app.errors import Unreachable
 from app.fleet.discovery.dns import Dns
 from app.fleet.discovery.source import Source
-from app.fleet.link import HttpLink
+from app.fleet.vllm import VllmLink
 from app.main import create_app
 from app.settings import Settings
 from tests.fake_vllm import FakeVllm, score_of
@@ -121,7 +121,7 @@ async def test_a_worker_that_is_killed_while_its_name_still_stands_costs_no_requ
 
 async def test_who_asks_a_worker_that_has_left_is_told_of_a_worker_error():
     async with FakeVllm().running() as worker:
-        link = HttpLink(worker.url)
+        link = VllmLink(worker.url)
         await link.identify()
         await link.close()
         with pytest.raises(Unreachable, match="has left"):

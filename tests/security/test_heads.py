@@ -6,8 +6,8 @@ import tracemalloc
 import httpx
 import pytest
 
-from app.connection import Connection
 from app.main import create_app
+from app.protocol import BoundedProtocol
 from app.settings import Settings
 from tests.running import serving, until_ready
 from tests.security.raw import BODY, CHUNKED, LENGTH, POST, heard
@@ -56,7 +56,7 @@ async def test_a_head_may_have_64_kib_and_256_headers(headers: bytes, statuses: 
     assert (await heard(client, GET + headers + b"\r\n", within_s=0.4)).statuses == statuses
 
 
-class _Hasty(Connection):
+class _Hasty(BoundedProtocol):
     head_s = 0.1
 
 

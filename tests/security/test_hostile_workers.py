@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.errors import BadAnswer, Misconfigured, Unreachable, WorkerError
-from app.fleet.link import HttpLink
+from app.fleet.vllm import VllmLink
 from app.work import Caller, Chunk, Fingerprint, Pairs
 from tests.fake_vllm import Call, FakeVllm, reply, status
 from tests.listening import listening
@@ -29,7 +29,7 @@ CHUNK = Chunk(
 
 
 @asynccontextmanager
-async def link_to(say: Say) -> AsyncIterator[HttpLink]:
+async def link_to(say: Say) -> AsyncIterator[VllmLink]:
     """The link to a worker that answers every call with what `say` writes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,7 +43,7 @@ async def link_to(say: Say) -> AsyncIterator[HttpLink]:
             writer.close()
 
     async with listening(serve) as port:
-        link = HttpLink(f"http://127.0.0.1:{port}")
+        link = VllmLink(f"http://127.0.0.1:{port}")
         try:
             yield link
         finally:

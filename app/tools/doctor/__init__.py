@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import httpx
 
-from app.fleet.link import HttpLink
+from app.fleet.vllm import VllmLink
 from app.tls import Certificates
 from app.tools.doctor.agreement import check_agreement
 from app.tools.doctor.answers import Asked
@@ -111,7 +111,7 @@ def _line_to_worker(url: str, exam: Exam) -> Line:
     secret = exam.settings.worker_api_key
     tls = Certificates(exam.settings).towards_workers
     line = line_to(url, key=secret.get_secret_value() if secret else None, tls=tls)
-    line.url = httpx.URL(HttpLink(url).url)
+    line.url = httpx.URL(VllmLink(url).url)
     line.query = ""
     return line
 

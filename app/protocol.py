@@ -1,4 +1,4 @@
-"""A client's connection: uvicorn's, with what comes before and between bodies bounded in size and time.
+"""HTTP as clients speak it: uvicorn's protocol, with what comes before and between bodies bounded in size and time.
 
 Bodies are the intake's business. Of heads uvicorn keeps whatever comes, from anybody, for as long as it comes: small
 headers take 20 times their size.
@@ -15,7 +15,7 @@ _MOST_BYTES = 64 * 2**10
 _MOST_HEADERS = 256
 
 
-class Connection(HttpToolsProtocol):
+class BoundedProtocol(HttpToolsProtocol):
     """Refuses heads above 64 KiB or 256 headers with 400, and closes when one takes longer than `head_s`.
 
     A connection on which nothing comes at all is closed like an idle one.
