@@ -34,13 +34,13 @@ class _Part(NamedTuple):
 
 _PARTS = {
     "start": _Part("start", start.measure, 15, 6),
-    "compared": _Part("CPU and latency, compared", compared.measure, 330, 60),
+    "compared": _Part("CPU and latency, compared", compared.measure, 260, 60),
     "pairs": _Part("a pair in the cache", pairs.measure, 15, 15),
-    "searches": _Part("searches of Milvus", searches.measure, 80, 16),
-    "split": _Part("1000 documents over several workers", split.measure, 75, 14),
+    "searches": _Part("searches of Milvus", searches.measure, 50, 12),
+    "split": _Part("1000 documents over several workers", split.measure, 60, 14),
     "live": _Part("1000 documents over a real worker", live.measure, 90, 70),
-    "mixed": _Part("small requests beside big ones", mixed.measure, 120, 20),
-    "memory": _Part("memory", memory.measure, 665, 35),
+    "mixed": _Part("small requests beside big ones", mixed.measure, 100, 18),
+    "memory": _Part("memory", memory.measure, 640, 22),
 }
 
 
@@ -75,7 +75,7 @@ async def _measure(report: Report, parts: list[_Part]) -> None:
         for part in parts:
             about_s = part.quick_s if report.is_quick else part.whole_s
             bar = progress.add_task(part.what, total=about_s)
-            clock = asyncio.create_task(_advance(progress, bar))
+            clock = asyncio.create_task(_advance(progress, bar, about_s))
             try:
                 await part.measure(report)
             except (OSError, EOFError, NotAnswered, NotServing, TimeoutError) as exc:
@@ -88,9 +88,9 @@ async def _measure(report: Report, parts: list[_Part]) -> None:
             progress.update(bar, completed=about_s)
 
 
-async def _advance(progress: Progress, bar: TaskID) -> None:
-    """Time is all that is known of how far a part has come."""
-    while True:
+async def _advance(progress: Progress, bar: TaskID, about_s: float) -> None:
+    """Time is all that is known of how far a part has come; only its end fills the bar."""
+    for _ in range(int(about_s) - 1):
         await asyncio.sleep(1)
         progress.advance(bar, 1)
 

@@ -6,12 +6,12 @@ Times are those of perf_counter(): uvloop's clock has steps of a millisecond.
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, takewhile
 from time import perf_counter
 
-from bench.connection import Connection, connected
+from bench.connection import Connection, NotAnswered, connected
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Outcome:
     """What clients saw.
 
     Attributes:
-        latencies_s: One per request, in the order in which they were due.
+        latencies_s: One per request, in the order in which they were due; what was refused takes for ever.
         seconds: From the first request to the last answer.
     """
 
@@ -74,18 +74,20 @@ async def constant_rate(url: str, requests: Iterable[bytes], *, per_s: float, se
     Latencies count from when a request was due: neither a stalled server nor a late client hides what is behind it
     (coordinated omission).
     """
-    async with _pool(url) as pool, asyncio.TaskGroup() as sent:
+    async with _pool(url) as pool:
         began = perf_counter()
 
         async def send(request: bytes, due: float) -> float:
-            await pool.ask(request)
-            return perf_counter() - due
+            with suppress(NotAnswered):
+                await pool.ask(request)
+                return perf_counter() - due
+            return math.inf
 
         tasks = []
         for due, request in zip(due_times(began, per_s=per_s, seconds=seconds), requests, strict=False):
             await asyncio.sleep(due - perf_counter())
-            tasks.append(sent.create_task(send(request, due)))
-        latencies_s = [await task for task in tasks]
+            tasks.append(asyncio.create_task(send(request, due)))
+        latencies_s = await asyncio.gather(*tasks)
     return Outcome(latencies_s, perf_counter() - began)
 
 
@@ -104,8 +106,10 @@ class _Pool:
 
     async def ask(self, request: bytes) -> None:
         connection = self._idle.pop() if self._idle else await self._stack.enter_async_context(connected(self._url))
-        await connection.ask(request)
-        self._idle.append(connection)
+        try:
+            await connection.ask(request)
+        finally:
+            self._idle.append(connection)
 
 
 @asynccontextmanager

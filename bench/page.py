@@ -114,8 +114,8 @@ def _further(report: Report) -> Iterator[str]:
             ["searches of 8 clients at once, queries by Zipf", "pairs scored per distinct pair"], _rows(scored)
         )
     if "mixed_per_s" in figures:
-        rows = [(f"p50 {name}, p99 {name}", _both(report, name)) for name in ("idle", "busy")]
-        yield from _table([f"up to 10 documents beside up to 200, 4 workers ({_peak(report)})", "ms"], rows)
+        rows = [(f"p50, p99, percent refused: {name}", _mixed(report, name)) for name in ("idle", "busy")]
+        yield from _table([f"up to 10 documents beside up to 200, 4 workers ({_peak(report)})", "ms, ms, %"], rows)
     if pair := figures.get("pair_us"):
         yield from _table(["a pair in the cache", "us of CPU"], _rows(pair))
 
@@ -140,8 +140,11 @@ def _peak(report: Report) -> str:
     return f"{report.figures['mixed_per_s']['peak']:.0f} requests per second at most, 90 % of it when busy"
 
 
-def _both(report: Report, name: str) -> str:
-    return ", ".join(f"{report.figures[f'mixed_p{share}_ms'][name]:.1f}" for share in (50, 99))
+def _mixed(report: Report, name: str) -> str:
+    p50_ms, p99_ms, refused = (
+        report.figures[f"mixed_{what}"][name] for what in ("p50_ms", "p99_ms", "refused_percent")
+    )
+    return f"{p50_ms:.1f}, {p99_ms:.1f}, {refused:.1f}"
 
 
 def _rows(values: Mapping[str, float]) -> list[Sequence[str]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -45,7 +46,7 @@ def test_requests_are_due_at_a_constant_rate_and_no_error_adds_up():
 
 
 @asynccontextmanager
-async def answering(hold: int = 0) -> AsyncIterator[str]:
+async def answering(hold: int = 0, status: bytes = b"200 OK") -> AsyncIterator[str]:
     """The URL of a server that answers nothing before so many requests have come."""
     come, enough = count(1), asyncio.Event()
 
@@ -55,7 +56,7 @@ async def answering(hold: int = 0) -> AsyncIterator[str]:
                 if next(come) >= hold:
                     enough.set()
                 await enough.wait()
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                writer.write(b"HTTP/1.1 %s\r\ncontent-length: 2\r\n\r\n{}" % status)
         except asyncio.IncompleteReadError:
             pass
         finally:
@@ -83,6 +84,12 @@ async def test_what_is_sent_late_counts_from_when_it_was_due():
         seen = await constant_rate(url, late(), per_s=100, seconds=0.1)
     assert len(seen.latencies_s) == 10
     assert all(latency_s >= 0.2 - number / 100 for number, latency_s in enumerate(seen.latencies_s[1:], start=1))
+
+
+async def test_what_is_refused_takes_for_ever():
+    async with answering(status=b"429 Too Many Requests") as url:
+        seen = await constant_rate(url, repeat(get("/")), per_s=100, seconds=0.05)
+    assert seen.latencies_s == [math.inf] * 5
 
 
 async def test_a_closed_loop_ends_with_its_requests():

@@ -6,11 +6,14 @@ from pathlib import Path
 from bench.peers.peer import PEERS_VENV, Peer, packaged
 
 
+def plain_command(python: str, workers: Sequence[str], port: int) -> Sequence[str]:
+    """What starts it in the virtual environment of `python`."""
+    serve = ("-m", "uvicorn", "bench.peers.plain:app", "--host", "127.0.0.1", "--port", str(port))
+    return ("env", f"WORKERS={','.join(workers)}", python, *serve)
+
+
 def _command(workers: Sequence[str], port: int, _: Path) -> Sequence[str]:
-    return (
-        *("env", f"WORKERS={','.join(workers)}", str(PEERS_VENV / "bin" / "python"), "-m", "uvicorn"),
-        *("bench.peers.plain:app", "--host", "127.0.0.1", "--port", str(port)),
-    )
+    return plain_command(str(PEERS_VENV / "bin" / "python"), workers, port)
 
 
 PLAIN = Peer(

@@ -84,7 +84,7 @@ async def _cpu(
 ) -> None:
     """CPU time per request, the kernel's included: the least of the rounds, since what else runs can only add."""
     endless = {subject.name: requests(subject) for subject in subjects}
-    seconds = 0.6 if report.is_quick else 2.0
+    seconds = 0.6 if report.is_quick else 1.5
 
     async def cost_ms(subject: Served) -> float:
         before_s = subject.server.cpu_s()
@@ -98,7 +98,7 @@ async def _cpu(
 async def _latency(report: Report, subjects: Sequence[Subject], clients: int) -> None:
     """The latency that so many clients see, each with one request after another."""
     endless = {subject.name: never_seen(subject, _SMALL, start=10**9) for subject in subjects}
-    seconds = 0.4 if report.is_quick else 1.5
+    seconds = 0.4 if report.is_quick else 1.2
 
     async def latencies_ms(subject: Subject) -> list[float]:
         outcome = await closed_loop(subject.url, endless[subject.name], clients=clients, seconds=seconds)
@@ -113,6 +113,6 @@ async def _in_turns(
     report: Report, subjects: Sequence[One], one: Callable[[One], Awaitable[Value]]
 ) -> dict[str, list[Value]]:
     """Some rounds, each with everybody's turn: what disturbs the machine hits all. One more comes first, to warm up."""
-    rounds = 3 if report.is_quick else 7
+    rounds = 2 if report.is_quick else 5
     seen = [{subject.name: await one(subject) for subject in subjects} for _ in range(1 + rounds)]
     return {subject.name: [one[subject.name] for one in seen[1:]] for subject in subjects}

@@ -22,7 +22,7 @@ _SAMPLES = 120
 
 async def measure(report: Report) -> None:
     """Idle, then a soak with pairs that are all new."""
-    cache_bytes, soak_s = (2**24, 15.0) if report.is_quick else (2**26, 600.0)
+    cache_bytes, soak_s = (2**24, 10.0) if report.is_quick else (2**26, 600.0)
     async with fake_workers(1) as workers, gateway(workers, RERANK_CACHE_MAX_BYTES=str(cache_bytes)) as ours:
         await asyncio.sleep(_SETTLE_S)
         report.put("memory_mb", "idle", _resident_mb(ours))

@@ -1,6 +1,7 @@
 """How long small requests wait where big ones come as well, while the workers have work nine tenths of the time."""
 
 from collections.abc import Iterator
+from math import isinf
 from random import Random
 
 from bench.gateways import Subject, gateway
@@ -25,17 +26,14 @@ async def measure(report: Report) -> None:
         peak = await closed_loop(ours.url, _requests(ours, "peak"), clients=_CLIENTS, seconds=peak_s)
         report.put("mixed_per_s", "peak", peak.per_s)
         for name, share in LOADS.items():
-            seconds = 8.0 if report.is_quick else 50.0
+            seconds = 6.0 if report.is_quick else 40.0
             requests = _requests(ours, name)
             seen = await constant_rate(ours.url, requests, per_s=share * peak.per_s, seconds=seconds)
-            _put(
-                report, name, [one for one, size in zip(seen.latencies_s, _sizes(name), strict=False) if size <= SMALL]
-            )
-
-
-def _put(report: Report, name: str, latencies_s: list[float]) -> None:
-    for share in (0.5, 0.99):
-        report.put(f"mixed_p{100 * share:.0f}_ms", name, 1000 * quantile(latencies_s, share))
+            small_s = [one for one, size in zip(seen.latencies_s, _sizes(name), strict=False) if size <= SMALL]
+            report.put("mixed_refused_percent", name, 100 * sum(map(isinf, small_s)) / len(small_s))
+            small_s = [one for one in small_s if not isinf(one)]
+            for quantile_of in (0.5, 0.99):
+                report.put(f"mixed_p{100 * quantile_of:.0f}_ms", name, 1000 * quantile(small_s, quantile_of))
 
 
 def _sizes(name: str) -> Iterator[int]:

@@ -29,6 +29,6 @@ async def _measure(report: Report, what: str, service: Service) -> None:
 
 
 async def _median_ms(report: Report, subject: Subject) -> float:
-    rounds = 3 if report.is_quick else 7
+    rounds = 2 if report.is_quick else 5
     latencies_s = await in_sequence(subject.url, never_seen(subject, _DOCUMENTS), _WARM_UP + rounds)
     return 1000 * median(latencies_s[_WARM_UP:])
