@@ -33,7 +33,8 @@ demo: install  ## serve over the embedded worker and show a first ranking
 
 .PHONY: test
 test: install  ## all tests that need neither vLLM nor a browser
-	$(BIN)/python -m pytest --ignore=tests/live --ignore=tests/release --ignore=tests/page
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore=tests/live --ignore=tests/release --ignore=tests/page --ignore=tests/chaos
+	$(BIN)/python -m pytest tests/chaos
 
 .PHONY: live
 live: install  ## tests against two real vLLM workers on CPU; installs vLLM (2.4 GB) when it is missing
