@@ -22,6 +22,7 @@
 
     WorkerError            what went wrong with one attempt on one worker
     |- Unreachable         the connection was refused: nothing was spent
+    |  |- Unheard          nothing has come from it yet
     |  `- Vanished         gone before the first byte of an answer: hardly anything was spent
     |- Dropped             broke off in the middle of an answer
     |- Stalled             no answer within the attempt's limit
@@ -225,6 +226,10 @@ class Unreachable(WorkerError):
     """The connection was refused, or didn't come about."""
 
     outcome = "unreachable"
+
+
+class Unheard(Unreachable):
+    """It is new: no probe of it has ended yet."""
 
 
 class Vanished(Unreachable):

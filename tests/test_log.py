@@ -1,4 +1,4 @@
-"""One line per request: its level, what it says, and what it never says."""
+"""One line per request: its level, what it says, and what it never says. And why a worker can't be used."""
 
 import asyncio
 import io
@@ -163,3 +163,14 @@ async def test_no_line_has_a_text_or_a_secret_in_it_whatever_was_asked(style: St
 def _with_body_and_key(one: Odd) -> Odd:
     keys = [(name, value) for name, value in one.headers if name == b"authorization"]
     return one._replace(query=b"", headers=keys)
+
+
+@on_virtual_clock
+async def test_the_log_says_once_why_a_new_worker_cannot_be_used():
+    trouble = Unreachable("w refused the connection")
+    with logged() as out:
+        async with application([ScriptedLink("w", trouble=trouble)]):
+            await asyncio.sleep(60)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    told = [(line["usable"], line["reason"]) for line in lines if line["event"] == "worker_changed"]
+    assert told == [(False, trouble.reason)]

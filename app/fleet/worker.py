@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from app.errors import Unreachable, WorkerError
+from app.errors import Unheard, Unreachable, WorkerError
 from app.fleet.link import WorkerLink
 from app.policy.breaker import Breaker, State
 from app.policy.limit import Limit
@@ -35,7 +35,7 @@ class Worker:
         self.serves: Mapping[str, Fingerprint] = {}
         self.is_ready = True
         self.is_drained = False
-        self._trouble: WorkerError | None = Unreachable(f"{link.name} has not answered yet")
+        self._trouble: WorkerError | None = Unheard(f"{link.name} has not answered yet")
         self.calls = 0
         self.documents = 0
         self.tokens = 0
