@@ -6,13 +6,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import BadGateway, BadInput, Misconfigured, NoWorker, OutOfTime, Unavailable, UnknownModel, Unreachable
-from app.work import Caller, Pairs, RerankRequest, Tally
+from app.engine import Engine
+from app.errors import (
+    BadGateway,
+    BadInput,
+    Misconfigured,
+    NoWorker,
+    OutOfTime,
+    Refused,
+    Unavailable,
+    UnknownModel,
+    Unreachable,
+)
+from app.work import Answer, Caller, Chunk, Pairs, RerankRequest, Tally
 from tests.fake_vllm import score_of
-from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores, score
+from tests.virtual import Script, ScriptedLink, engine, on_virtual_clock, right_scores, score
 
 DOWN = Unreachable("w refused the connection")
 DOCUMENTS = [f"document {number}" for number in range(100)]
+SOURCES = ("worker", "refused", "duplicate")
 
 
 @given(
@@ -155,6 +167,71 @@ async def test_a_chunk_that_fails_ends_the_request_and_its_other_chunks():
         with pytest.raises(NoWorker, match="a broke"):
             await score(made, DOCUMENTS)
     assert links[1].cancelled == links[1].most_in_flight > 0
+
+
+def _documents_by_source(made: Engine) -> dict[str, float | None]:
+    read = made.metrics.registry.get_sample_value
+    return {source: read("rerank_documents_total", {"source": source}) for source in SOURCES}
+
+
+def _refuses_bad(link: ScriptedLink) -> Script:
+    async def step(chunk: Chunk) -> Answer:
+        if any("bad" in text for text in chunk.pairs.documents):
+            raise Refused("it is bad")
+        return await link.answer(chunk)
+
+    return step
+
+
+@on_virtual_clock
+async def test_documents_nobody_scores_are_named_up_to_five_and_counted_beyond():
+    link = ScriptedLink("w")
+    link.always = _refuses_bad(link)
+    told = []
+    async with engine([link]) as made:
+        for bad in (5, 7):
+            with pytest.raises(BadInput) as raised:
+                await score(made, ["good", *[f"bad {number}" for number in range(bad)]])
+            assert raised.value.param == "documents[1]"
+            told.append(raised.value.message)
+    five = ", ".join(f"documents[{place}]" for place in range(1, 6))
+    assert told == [f"{five}: it is bad", f"{five} and 2 more: it is bad"]
+
+
+@on_virtual_clock
+async def test_only_the_documents_nobody_scores_get_the_lowest_score_when_settings_say_so():
+    link = ScriptedLink("w")
+    link.always = _refuses_bad(link)
+    async with engine([link], document_errors="lowest") as made:
+        scored = await score(made, ["a", "bad", "b"])
+        counted = _documents_by_source(made)
+    rest = right_scores(["a", "b"])
+    assert scored.scores == [rest[0], min(rest), rest[1]]
+    assert scored.unscored == {1: "it is bad"}
+    assert counted == {"worker": 2, "refused": 1, "duplicate": 0}
+
+
+@on_virtual_clock
+async def test_tokens_are_those_the_workers_counted_and_none_for_what_was_known():
+    tally = Tally()
+    async with engine([ScriptedLink("w")], max_batch=16) as made:
+        first = await score(made, [*DOCUMENTS, *DOCUMENTS], cache="default", tally=tally)
+        again = await score(made, DOCUMENTS[::-1], cache="default")
+        counted = _documents_by_source(made)
+    assert (first.tokens, again.tokens) == (len(DOCUMENTS), 0)
+    assert counted == {"worker": len(DOCUMENTS), "refused": 0, "duplicate": len(DOCUMENTS)}
+    assert 0 <= tally.workers_s < 60
+
+
+@on_virtual_clock
+async def test_the_longest_of_several_queries_is_counted_and_cut_as_the_models_settings_say():
+    link = ScriptedLink("w", max_model_len=64)
+    queries = ["short", "word " * 12]
+    request = RerankRequest(pairs=Pairs(queries, ["a", "b"]))
+    async with engine([link], models={"m": {"truncation": "document", "template_tokens": 10}}) as made:
+        caller = Caller(key="k", request_id="r", deadline=asyncio.get_running_loop().time() + 25)
+        await made.gateway.score(request, caller, Tally())
+    assert link.calls[0].fields == {"max_tokens_per_doc": 64 - 10 - 12}
 
 
 @on_virtual_clock

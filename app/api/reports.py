@@ -136,7 +136,7 @@ def worker_report(worker: Worker, now: float) -> WorkerReport:
         slowness=worker.slowness(now),
         rests_s=max(0.0, worker.rests_until - now),
         last_success_s=None if worker.last_success_at == -inf else now - worker.last_success_at,
-        next_probe_s=max(0.0, worker.breaker.probe_at - now) if is_tried_later else None,
+        next_probe_s=round(max(0.0, worker.breaker.probe_at - now), 3) if is_tried_later else None,
         latency_s=worker.latency_s,
     )
 

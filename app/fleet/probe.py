@@ -114,10 +114,10 @@ class Probe:
             worker.shown(serves)
         self._metrics.probe(worker.name, outcome)
         if _seen(worker) != before:
-            reason = {"reason": worker.trouble.logged} if worker.trouble else {}
-            self._log.info(
-                "worker_changed", worker=worker.name, usable=worker.is_usable, models=sorted(worker.serves), **reason
-            )
+            write, reason = self._log.info, {}
+            if worker.trouble:
+                write, reason = self._log.warning, {"reason": worker.trouble.logged}
+            write("worker_changed", worker=worker.name, usable=worker.is_usable, models=sorted(worker.serves), **reason)
             self._changed()
 
     async def _until_due(self, worker: Worker) -> None:

@@ -13,14 +13,15 @@ export async function drain(worker) {
     return await post("admin/workers/drain", { worker, force: false });
   } catch (error) {
     if (!(error instanceof CallError) || error.status !== CONFLICT) throw error;
-    if (!(await isConfirmed(error.message))) return null;
+    if (!(await isConfirmed(worker))) return null;
   }
   return post("admin/workers/drain", { worker, force: true });
 }
 
-function isConfirmed(reason) {
+function isConfirmed(worker) {
   const dialog = byId("confirm");
-  say(byId("confirm-text"), reason);
+  const what = "is the last usable worker of a model. Until another one is, its clients get 503, or lexical scores if the fallback is on.";
+  say(byId("confirm-text"), `${worker} ${what}`);
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {

@@ -8,6 +8,7 @@ import sys
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import httpx
 from pymilvus import DataType, Function, FunctionType, MilvusClient  # type: ignore[import-untyped]  # ships no types
 
 GATEWAY = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8080"
@@ -47,7 +48,7 @@ def search(client: MilvusClient) -> list[dict[str, Any]]:
             "reranker": "model",
             "provider": "cohere",
             "base_url": GATEWAY,
-            "model_name": "lexical",
+            "model_name": httpx.get(f"{GATEWAY}/v1/models").json()["data"][0]["id"],
             "api_key": "any",
             "queries": [QUERY],
         },

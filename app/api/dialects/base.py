@@ -51,10 +51,13 @@ def _as_texts(documents: object) -> object:
     ]
 
 
+_KINDS = {type(None): "null", bool: "true or false", int: "a number", float: "a number", list: "a list"}
+
+
 def _text_of(item: object, place: str) -> str:
     if isinstance(item, dict) and item.keys() == {"text"} and isinstance(item["text"], str):
         return item["text"]
-    kind = "an object with other keys" if isinstance(item, dict) else "null" if item is None else type(item).__name__
+    kind = "an object with other keys" if isinstance(item, dict) else _KINDS.get(type(item), "no text")
     raise BadInput(f'{place} is {kind}: send a string or {{"text": "..."}}', param=place)
 
 

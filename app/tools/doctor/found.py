@@ -24,8 +24,8 @@ async def workers_of(exam: Exam, found: Findings) -> list[str]:
     """The URLs of all workers that can be found."""
     entries = exam.workers or exam.settings.workers
     if not entries:
-        seen = "none is named here, so none is examined: add --worker URL, or run it with the gateway's settings"
-        found.green("workers-found", seen)
+        fix = "add --worker URL, or run it with the gateway's settings"
+        found.yellow("workers-found", "none is named here, so none was examined", fix)
         return []
     urls: list[str] = []
     for source, seen_urls in await asyncio.gather(*(_look(source) for source in sources(entries, Random()))):  # noqa: S311 - jitter
