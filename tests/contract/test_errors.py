@@ -116,7 +116,7 @@ async def test_an_unknown_path_is_a_404_that_names_the_right_ones(path: str, key
             'send a string or {"text": "..."}',
         ),
         ({"documents": [{}]}, "documents[0]", 'send a string or {"text": "..."}'),
-        ({"documents": [["a"]]}, "documents[0]", "documents[0] is list"),
+        ({"documents": [["a"]]}, "documents[0]", "documents[0] is a list"),
         ({"documents": [True]}, "documents[0]", "documents[0] is true or false"),
         ({"documents": [OBJECT, 7], "rank_fields": ["title"]}, "documents[1]", "send a string or an object"),
         ({"documents": [OBJECT, None], "rank_fields": ["title"]}, "documents[1]", "send a string or an object"),
