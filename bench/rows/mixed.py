@@ -15,7 +15,8 @@ _WORKERS = 4
 _MOST = 200
 SMALL = 10
 LOADS = {"idle": 0.05, "busy": 0.9}
-_CLIENTS = 32
+# Enough to keep all workers busy; more would be told to come again.
+_CLIENTS = 12
 _DOCUMENTS = texts(_MOST, chars=600)
 
 

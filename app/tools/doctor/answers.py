@@ -6,9 +6,8 @@ from typing import Any
 
 from app.tools.doctor.findings import Findings
 from app.tools.doctor.line import Reply
+from app.work import LARGEST_SCORE
 
-# Of Milvus's float32; what is above fails its decoder.
-LARGEST_SCORE = 3.4028234663852886e38
 _BY_GATEWAY = (
     "put the gateway in front, which refuses such answers; behind the gateway, look for a proxy that rewrites them"
 )

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from app.settings import Settings
-from app.tools.doctor.answers import LARGEST_SCORE
 from app.tools.doctor.findings import Findings
 from app.tools.doctor.line import NoAnswer, Reply
 from app.tools.doctor.truncation import check_truncation
 from app.tools.doctor.worker import Worker, patience_s
+from app.work import LARGEST_SCORE
 
 _OK = 200
 _BUSY = {429, 503}
