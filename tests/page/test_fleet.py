@@ -53,7 +53,7 @@ async def test_the_last_usable_worker_is_drained_only_after_a_yes(browser: Brows
         dialog = page.get_by_role("dialog")
         for answer, state in (("Keep it", "Usable"), ("Drain anyway", "Drained")):
             await page.get_by_role("button", name="Drain").click()
-            await expect(dialog).to_contain_text("tiny-reranker")
+            await expect(dialog).to_contain_text("its clients get 503")
             await page.get_by_role("button", name=answer).click()
             await expect(dialog).to_be_hidden()
             await expect(row(page, worker)).to_contain_text(state)

@@ -39,7 +39,7 @@ def sbom() -> dict[str, Any]:
 
 def test_the_wheel_holds_the_package_and_its_licence_and_nothing_else():
     files = set(ZipFile(WHEEL).namelist())
-    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "app").rglob("*.py")}
+    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "app").rglob("*.*") if path.suffix != ".pyc"}
     about = f"rerank_gateway-{__version__}.dist-info/"
     assert {name for name in files if not name.startswith(about)} == package
     assert f"{about}licenses/LICENSE" in files
