@@ -226,7 +226,7 @@ async def test_tokens_are_those_the_workers_counted_and_none_for_what_was_known(
 @on_virtual_clock
 async def test_the_longest_of_several_queries_is_counted_and_cut_as_the_models_settings_say():
     link = ScriptedLink("w", max_model_len=64)
-    queries = ["short", "word " * 12]
+    queries = ["zz", "word " * 12]
     request = RerankRequest(pairs=Pairs(queries, ["a", "b"]))
     async with engine([link], models={"m": {"truncation": "document", "template_tokens": 10}}) as made:
         caller = Caller(key="k", request_id="r", deadline=asyncio.get_running_loop().time() + 25)
