@@ -11,9 +11,8 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from app import __version__
-from app.api import dialects
 from app.api.admin import AdminApi
-from app.api.answers import error_answer
+from app.api.answers import refusal
 from app.api.door import Door
 from app.api.guard import Guard
 from app.api.intake import Intake
@@ -154,11 +153,10 @@ def _traces(settings: Settings) -> Traces:
 
 async def _unknown_place(request: Request, exc: Exception) -> Response:
     """404 and 405 in the shape all other errors have."""
-    path = request.scope["path"]
     if isinstance(exc, HTTPException) and exc.status_code == WrongMethod.status:
         error: RerankError = WrongMethod(f"{request.method} is not served here: see /docs.")
     else:
         error = UnknownRoute("There is nothing here: POST to /rerank, /v1/rerank, /v2/rerank or /v1/score; see /docs.")
-    response = error_answer(error, dialects.foretell(path, None), path)
+    response = refusal(request, error)
     response.headers.update(getattr(exc, "headers", None) or {})
     return response

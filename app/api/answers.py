@@ -4,10 +4,15 @@ from math import ceil
 
 import orjson
 from pydantic_core import to_json
+from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api import dialects
 from app.api.dialects.base import Dialect
 from app.errors import RerankError, SlowBody, TooLarge, Unauthorized
+
+# What is noted of a client that left before its answer; nobody gets it.
+CLIENT_LEFT = 499
 
 
 class InternalError(RerankError):
@@ -22,6 +27,12 @@ def answer(content: object) -> Response:
         # A document that is returned may hold an integer beyond 64 bits, which orjson doesn't write.
         body = to_json(content, inf_nan_mode="null")
     return Response(body, media_type="application/json")
+
+
+def refusal(request: Request, error: RerankError) -> Response:
+    """An error that comes before it is known what the body says: in the shape its path foretells."""
+    path = request.scope["path"]
+    return error_answer(error, dialects.foretell(path, None), path)
 
 
 def error_answer(error: RerankError, dialect: Dialect, path: str) -> Response:

@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
-from app.api import dialects
-from app.api.answers import error_answer
+from app.api.answers import CLIENT_LEFT, refusal
+from app.api.intake import media_type_of
 from app.auth import Keys
 from app.errors import Forbidden, NoAdminKey, RerankError, Unauthorized, WrongMediaType
 
 Serve = Callable[[Request], Awaitable[Response]]
 
-_CLIENT_LEFT = 499
 # A proxy on this machine makes calls from everywhere look like calls from here.
 _PROXIED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
@@ -67,10 +66,9 @@ class Guard:
                 self.check(request)
                 response = await serve(request)
             except ClientDisconnect:
-                response = Response(status_code=_CLIENT_LEFT)
+                response = Response(status_code=CLIENT_LEFT)
             except RerankError as error:
-                path = request.scope["path"]
-                response = error_answer(error, dialects.foretell(path, None), path)
+                response = refusal(request, error)
             response.headers["Cache-Control"] = "no-store"
             return response
 
@@ -112,7 +110,7 @@ def _is_own(origin: str | None, request: Request) -> bool:
 
 def _check_type(request: Request) -> None:
     # A page can send this type to another site only after asking it, and the gateway never says yes.
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    if media_type_of(request) != "application/json":
         raise WrongMediaType("What changes something must be JSON: send the header Content-Type: application/json.")
 
 

@@ -58,6 +58,11 @@ class Intake:
         self.bytes_in_flight += more_bytes
 
 
+def media_type_of(request: Request, *, unsaid: str = "") -> str:
+    """What a body is said to be, in small letters and without parameters; `unsaid` when nothing is said."""
+    return request.headers.get("content-type", unsaid).partition(";")[0].strip().lower()
+
+
 class _Charge:
     """What one body has been charged."""
 
@@ -78,8 +83,7 @@ class _Charge:
 def _check_type(request: Request) -> None:
     # A browser says where a POST comes from; without a type, a foreign page could send it without asking first.
     unsaid = "" if "origin" in request.headers else "application/json"
-    content_type = request.headers.get("content-type", unsaid)
-    if content_type.partition(";")[0].strip().lower() != "application/json":
+    if media_type_of(request, unsaid=unsaid) != "application/json":
         raise WrongMediaType("The body must be JSON: send the header Content-Type: application/json.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise WrongMediaType("Compressed bodies aren't taken: send the JSON as it is.")

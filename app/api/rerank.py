@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from app.api import dialects
-from app.api.answers import InternalError, answer, error_answer
+from app.api.answers import CLIENT_LEFT, InternalError, answer, error_answer
 from app.api.intake import Intake
 from app.api.leaving import ClientLeft, cancelled_when_client_leaves
 from app.api.openapi import describe
@@ -30,7 +30,6 @@ ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
 _QUERY_DEFAULTS = ("model", "return_documents", "truncate_prompt_tokens", "max_tokens_per_doc", "timeout_ms")
 # Every field that may hold one side of the pairs, in any dialect.
 _SIDES = ("documents", "texts", "text_1", "text_2", "data_1", "data_2", "queries", "items")
-_CLIENT_LEFT = 499
 # Up to what a 64-bit integer holds, which some clients write for "no limit".
 _MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,18}")
 
@@ -75,7 +74,7 @@ class RerankApi:
         try:
             response = await self._score(request, visit)
         except (ClientLeft, ClientDisconnect):
-            response = Response(status_code=_CLIENT_LEFT)
+            response = Response(status_code=CLIENT_LEFT)
         except RerankError as exc:
             error = exc
             response = error_answer(error, visit.dialect, path)

@@ -7,8 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from app import __version__
-from app.api import dialects
-from app.api.answers import answer, error_answer
+from app.api.answers import answer, refusal
 from app.auth import Keys
 from app.errors import NoWorker, Unauthorized
 from app.fleet.fleet import Fleet
@@ -33,8 +32,7 @@ def service_router(
         try:
             keys.name_of(request.headers.get("authorization"))
         except Unauthorized as error:
-            path = request.scope["path"]
-            return error_answer(error, dialects.foretell(path, None), path)
+            return refusal(request, error)
         return answer({"object": "list", "data": [_model(name, fleet) for name in sorted(fleet.models())]})
 
     @router.get("/livez", summary="The process answers")
@@ -45,8 +43,7 @@ def service_router(
         problem = "This replica is shutting down." if is_draining() else _lack(fleet, has_fallback=has_fallback)
         if problem is None:
             return answer({"status": "ok"})
-        path = request.scope["path"]
-        return error_answer(NoWorker(problem[:500], retry_after_s=1.0), dialects.foretell(path, None), path)
+        return refusal(request, NoWorker(problem[:500], retry_after_s=1.0))
 
     for path in ("/readyz", "/health"):
         router.add_api_route(
