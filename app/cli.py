@@ -18,7 +18,6 @@ from app.reload import Reload
 from app.server import Drain, serve
 from app.settings import CLIENT_KEY, Settings, SettingsError, load, warnings_about
 from app.tls import Certificates
-from app.tools.demo import show_ranking
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="A rerank gateway in front of vLLM workers.")
 Config = Annotated[
@@ -45,6 +44,9 @@ def check_config(config: Config = None) -> None:
 @cli.command()
 def demo(config: Config = None) -> None:
     """Serve over the embedded worker, and show a first ranking."""
+    # A server has no need of it.
+    from app.tools.demo import show_ranking  # noqa: PLC0415
+
     settings = _load(config)
     threading.Thread(target=show_ranking, args=(settings,), daemon=True).start()
     _serve(settings.model_copy(update={"log_format": "console"}), partial(load, config))
