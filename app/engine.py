@@ -72,18 +72,7 @@ def assemble(
     """
     rng = rng or Random()  # noqa: S311 - balancing and jitter, no secrets
     metrics = Metrics()
-    fleet = Fleet(search(settings.workers, rng), settings)
-    probe = Probe(
-        revisions={name: own.revision for name, own in settings.models.items()},
-        interval_s=settings.probe_interval_s,
-        timeout_s=settings.probe_timeout_s,
-        changed=fleet.change,
-        metrics=metrics,
-        rng=rng,
-    )
-    keeper = Keeper(
-        fleet, probe=probe, metrics=metrics, hire=lambda url: _worker(link_factory(url, settings), settings)
-    )
+    fleet, probe, keeper = _staff(settings, metrics, link_factory=link_factory, search=search, rng=rng)
     schedule = Schedule(fleet, no_worker_wait_s=settings.no_worker_wait_s, rng=rng)
     admission = Admission(schedule, settings)
     cache, shared = _cache(settings, metrics)
@@ -97,15 +86,12 @@ def assemble(
         rng=rng,
     )
     flights = Flights(admission=admission, dispatch=dispatch, schedule=schedule, settings=settings, metrics=metrics)
-    fallback = (
-        Fallback(fleet, hold_s=settings.fallback_hold_s, metrics=metrics) if settings.fallback != "none" else None
-    )
     gateway = Gateway(
         fleet=fleet,
         cache=cache,
         flights=flights,
         dispatch=dispatch,
-        fallback=fallback,
+        fallback=_fallback(fleet, settings, metrics),
         settings=settings,
         metrics=metrics,
     )
@@ -129,6 +115,25 @@ def assemble(
         gateway=gateway,
         metrics=metrics,
     )
+
+
+def _staff(
+    settings: Settings, metrics: Metrics, *, link_factory: LinkFactory, search: Search, rng: Random
+) -> tuple[Fleet, Probe, Keeper]:
+    """The fleet, who asks its workers what they are, and who lets them join and leave."""
+    fleet = Fleet(search(settings.workers, rng), settings)
+    probe = Probe(
+        revisions={name: own.revision for name, own in settings.models.items()},
+        interval_s=settings.probe_interval_s,
+        timeout_s=settings.probe_timeout_s,
+        changed=fleet.change,
+        metrics=metrics,
+        rng=rng,
+    )
+    keeper = Keeper(
+        fleet, probe=probe, metrics=metrics, hire=lambda url: _worker(link_factory(url, settings), settings)
+    )
+    return fleet, probe, keeper
 
 
 def _cache(settings: Settings, metrics: Metrics) -> tuple[PairCache, "RedisTier | None"]:
@@ -156,6 +161,10 @@ def _cache(settings: Settings, metrics: Metrics) -> tuple[PairCache, "RedisTier 
         metrics=metrics,
     )
     return cache, shared
+
+
+def _fallback(fleet: Fleet, settings: Settings, metrics: Metrics) -> Fallback | None:
+    return None if settings.fallback == "none" else Fallback(fleet, hold_s=settings.fallback_hold_s, metrics=metrics)
 
 
 def _cache_secret(settings: Settings) -> bytes:
