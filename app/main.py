@@ -41,7 +41,7 @@ def create_app(
     keys: Keys | None = None,
     admin_keys: Keys | None = None,
     certificates: Certificates | None = None,
-) -> FastAPI:
+) -> Door:
     """The gateway as an ASGI application.
 
     Args:
@@ -99,8 +99,7 @@ def create_app(
     if settings.ui:
         app.include_router(page_router(guard))
     app.add_exception_handler(HTTPException, _unknown_place)
-    app.add_middleware(Door, is_draining=lambda: drain.has_begun, posts=dict.fromkeys(ROUTES, rerank.serve))
-    return app
+    return Door(app, is_draining=lambda: drain.has_begun, posts=dict.fromkeys(ROUTES, rerank.serve))
 
 
 def _admin(

@@ -1,6 +1,7 @@
 """Whose chunk is next, and on which worker: a slot is permission for one call in flight."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
@@ -91,7 +92,7 @@ class Schedule:
         self._fleet = fleet
         self._no_worker_wait_s = no_worker_wait_s
         self._rng = rng
-        self._lines: dict[Fingerprint, _Line] = {}
+        self._lines: defaultdict[Fingerprint, _Line] = defaultdict(_Line)
         self._waiting: dict[Chunk, _Waiter] = {}
         fleet.on_change(self._serve_all)
 
@@ -143,7 +144,7 @@ class Schedule:
         """A slot on a worker not in `avoid` that is free now and that nobody waits for; None when there is none."""
         now = asyncio.get_running_loop().time()
         free = [w for w in self._fleet.usable(chunk.fingerprint) if w not in avoid and w.has_room(now)]
-        slot = self._grant(chunk, free, now) if free and not len(self._line(chunk.fingerprint).queue) else None
+        slot = self._grant(chunk, free, now) if free and not len(self._lines[chunk.fingerprint].queue) else None
         try:
             yield slot
         finally:
@@ -155,14 +156,14 @@ class Schedule:
         waiter = self._waiting.get(chunk)
         if waiter is None:
             return
-        queue, owner = self._line(chunk.fingerprint).queue, waiter.turn
+        queue, owner = self._lines[chunk.fingerprint].queue, waiter.turn
         is_earlier = _comes_earlier(caller, owner, len(chunk.pairs), queue)
         if is_earlier and queue.remove(waiter, key=owner.key, request=owner):
             self._push(waiter, caller)
 
     def scored(self, chunk: Chunk) -> None:
         """Count a chunk that was scored towards its line's throughput."""
-        line = self._line(chunk.fingerprint)
+        line = self._lines[chunk.fingerprint]
         usable, now = self._fleet.usable(chunk.fingerprint), asyncio.get_running_loop().time()
         # A retry may wait for one worker while others are idle: that is no saturation.
         is_saturated = len(line.queue) > 0 and not any(worker.has_room(now) for worker in usable)
@@ -184,7 +185,7 @@ class Schedule:
 
     def _push(self, waiter: _Waiter, caller: Caller) -> None:
         waiter.turn = caller
-        self._line(waiter.chunk.fingerprint).queue.push(
+        self._lines[waiter.chunk.fingerprint].queue.push(
             waiter, key=caller.key, request=caller, documents=len(waiter.chunk.pairs), priority=caller.priority
         )
 
@@ -205,7 +206,7 @@ class Schedule:
     def _forget(self, waiter: _Waiter) -> None:
         """Whoever waited has left: nothing stays queued, and a slot granted in the same moment goes on to the next."""
         chunk = waiter.chunk
-        if self._line(chunk.fingerprint).queue.remove(waiter, key=waiter.turn.key, request=waiter.turn):
+        if self._lines[chunk.fingerprint].queue.remove(waiter, key=waiter.turn.key, request=waiter.turn):
             return
         if waiter.granted.done() and not waiter.granted.cancelled() and (slot := waiter.granted.result()):
             self._release(slot, chunk)
@@ -213,8 +214,7 @@ class Schedule:
     def _release(self, slot: Slot, chunk: Chunk) -> None:
         slot.worker.give_back(documents=len(chunk.pairs), tokens=chunk.tokens)
         # The slot may go to a chunk of any model the worker serves; the chunk's own goes first.
-        self._serve(chunk.fingerprint)
-        for fingerprint in slot.worker.serves.values():
+        for fingerprint in dict.fromkeys((chunk.fingerprint, *slot.worker.serves.values())):
             self._serve(fingerprint)
 
     def _serve_all(self) -> None:
@@ -225,7 +225,7 @@ class Schedule:
 
     def _serve(self, fingerprint: Fingerprint) -> None:
         """Grant free slots to those who wait, in fair order; send everybody away when no worker is left."""
-        line = self._line(fingerprint)
+        line = self._lines[fingerprint]
         now = asyncio.get_running_loop().time()
         self._grant_free_slots(line, fingerprint, now)
         line.load.observe(line.queue.documents, now)
@@ -259,9 +259,6 @@ class Schedule:
             if line.wake:
                 line.wake.cancel()
             line.wake = asyncio.get_running_loop().call_at(min(rests), self._serve, fingerprint)
-
-    def _line(self, fingerprint: Fingerprint) -> _Line:
-        return self._lines.setdefault(fingerprint, _Line())
 
 
 def _can_go(usable: Sequence[Worker], free: Sequence[Worker], now: float, waiter: _Waiter) -> bool:

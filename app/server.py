@@ -12,7 +12,7 @@ from math import ceil
 import structlog
 import uvicorn
 import uvloop
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app import __version__
 from app.protocol import BoundedProtocol
@@ -84,7 +84,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def serve(
-    app: FastAPI, settings: Settings, *, drain: Drain, tls: ssl.SSLContext | None, reload: Callable[[], None]
+    app: ASGIApp, settings: Settings, *, drain: Drain, tls: ssl.SSLContext | None, reload: Callable[[], None]
 ) -> None:
     """Serve until a signal comes; returns when everything in flight has been answered.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.api.rerank import ROUTES
 
@@ -45,7 +45,7 @@ class Received(NamedTuple):
     body: bytes
 
 
-async def received(app: FastAPI, odd: Odd) -> Received:
+async def received(app: ASGIApp, odd: Odd) -> Received:
     """The answer to one request of a client that stays until it has it."""
     messages: list[Any] = []
     is_read = False

@@ -42,7 +42,7 @@ def page(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
-    return create_app(Settings())
+    return create_app(Settings()).app
 
 
 def test_the_generated_pages_are_what_the_settings_and_metrics_say():
@@ -107,7 +107,7 @@ async def test_every_metric_that_is_shown_is_documented_and_the_other_way_round(
     made = create_app(Settings(redis_url="redis://127.0.0.1:9"))
     transport = httpx.ASGITransport(made)
     async with (
-        made.router.lifespan_context(made),
+        made.app.router.lifespan_context(made),
         httpx.AsyncClient(transport=transport, base_url="http://g") as client,
     ):
         await until_ready(client)

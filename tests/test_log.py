@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app import log
 from app.errors import Unreachable
@@ -59,7 +59,7 @@ def about_requests(out: io.StringIO) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] in {"request", "slow_request", "bug"}]
 
 
-async def post(app: FastAPI, **more: Any) -> int:
+async def post(app: ASGIApp, **more: Any) -> int:
     body = {"query": "q", "documents": DOCUMENTS} | more
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         return (await client.post("/v1/rerank", json=body, headers={"X-Request-Id": "abc-1"})).status_code

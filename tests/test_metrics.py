@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import ASGIApp
 
 from app.engine import Engine, assemble
 from app.errors import Dropped, Misconfigured, Refused, Unavailable, Unreachable, WorkerError
@@ -295,13 +295,13 @@ async def test_every_429_is_counted_once_by_its_reason(reason: str):
         assert moved["requests_total{/v1/rerank,vllm,429}"] == refused
 
 
-async def _ask(app: FastAPI, name: str) -> int:
+async def _ask(app: ASGIApp, name: str) -> int:
     body = {"query": "q", "documents": [f"{name} {number}" for number in range(100)]}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         return (await client.post("/v1/rerank", json=body)).status_code
 
 
-async def _scrape(app: FastAPI) -> bytes:
+async def _scrape(app: ASGIApp) -> bytes:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         return (await client.get("/metrics")).content
 

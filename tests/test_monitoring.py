@@ -52,7 +52,10 @@ async def series() -> Series:
     """All there is to ask for: what a gateway with Redis exposes, what is recorded, and Prometheus's own."""
     app = create_app(Settings(redis_url="redis://127.0.0.1:1"))
     transport = httpx.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://g") as client:
+    async with (
+        app.app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://g") as client,
+    ):
         await until_ready(client)
         exposed = re.findall(r"^# TYPE (\S+) (\w+)$", (await client.get("/metrics")).text, re.MULTILINE)
     declared = {metric.name: metric for metric in METRICS}

@@ -5,9 +5,9 @@ from random import Random
 from time import process_time
 
 import pytest
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import ASGIApp
 
 from app.api import dialects
 from app.api.rerank import ROUTES
@@ -98,7 +98,7 @@ def make_moody(link: ScriptedLink, rng: Random) -> None:
     link.always = step
 
 
-async def scrape(app: FastAPI) -> bytes:
+async def scrape(app: ASGIApp) -> bytes:
     return (await received(app, Odd("GET", "/metrics", b"", [], b""))).body
 
 

@@ -196,7 +196,7 @@ async def application(links: Sequence[ScriptedLink], *, seed: int = 7, **setting
     by_url = {f"http://{link.name}": link for link in links}
     chosen: dict[str, Any] = {"workers": tuple(by_url)} | settings
     app = create_app(Settings(**chosen), link_factory=lambda url, _: by_url[url], rng=Random(seed))
-    async with app.router.lifespan_context(app):
+    async with app.app.router.lifespan_context(app):
         await asyncio.sleep(0.001)
         yield app
 

@@ -1,6 +1,6 @@
 """How long calls of a size usually take."""
 
-from collections import deque
+from collections import defaultdict, deque
 from math import ceil
 
 _SAMPLES = 200
@@ -15,11 +15,11 @@ class Latencies:
     """Recent latencies of calls, by size. Sizes are grouped by powers of two: within one group they at most double."""
 
     def __init__(self) -> None:
-        self._groups: dict[int, _Group] = {}
+        self._groups: defaultdict[int, _Group] = defaultdict(_Group)
 
     def record(self, tokens: int, seconds: float) -> None:
         """A call of `tokens` took `seconds`."""
-        self._groups.setdefault(tokens.bit_length(), _Group()).add(seconds)
+        self._groups[tokens.bit_length()].add(seconds)
 
     def quantile(self, share: float, tokens: int) -> float | None:
         """Seconds within which `share` of the calls of about this size ended; None before enough were seen.
