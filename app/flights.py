@@ -7,15 +7,16 @@ after the other, each when it has waited for all before it.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 
 from app.admission import Admission
 from app.dispatch import Dispatch
 from app.errors import OutOfTime
 from app.metrics import Metrics
-from app.parallel import in_parallel
+from app.parallel import in_parallel, results_of
 from app.policy.merge import merge
 from app.policy.split import split
 from app.schedule import Schedule
@@ -25,6 +26,8 @@ from app.work import Answer, Chunk, Tally
 
 # Flights that a request joins for the same pair; after that it has one of its own.
 _MOST_JOINS = 2
+# Places in a chunk, and the scores of the pairs there.
+_Part = tuple[Sequence[int], Answer]
 
 
 @dataclass(slots=True, eq=False)
@@ -85,20 +88,19 @@ class Flights:
         for span in {flight.span for flight in joined}:
             current_span.get().joins(span)
         with self._admitted(chunk, len(own)):
-            pieces = self._split(chunk, own)
-            started = [self._start(chunk.part(piece), tally) for piece in pieces]
+            started = {self._start(chunk.part(piece), tally): piece for piece in self._split(chunk, own)}
             tally.chunks += len(started)
             flights = [*started, *joined]
             for flight in flights:
                 flight.waiting += 1
+            works = [self._joined(flight, chunk, places, tally, joins - 1) for flight, places in joined.items()]
+            if started:
+                works.append(self._own(started))
             try:
-                answers = await in_parallel(
-                    [self._own(flight) for flight in started]
-                    + [self._joined(flight, chunk.part(places), tally, joins - 1) for flight, places in joined.items()]
-                )
+                parts = await in_parallel(works)
             finally:
                 await self._leave(flights)
-        return merge(zip([*pieces, *joined.values()], answers, strict=True), len(chunk.pairs))
+        return merge(chain.from_iterable(parts), len(chunk.pairs))
 
     def _sort(self, chunk: Chunk, joins: int) -> tuple[dict[_Flight, list[int]], Sequence[int]]:
         """Which pairs are under way with whom, and which are left to us."""
@@ -142,15 +144,17 @@ class Flights:
         flight.task.add_done_callback(lambda _: self._end(flight))
         return flight
 
-    async def _own(self, flight: _Flight) -> Answer:
-        # Others may wait for it too: when this request is cancelled, the flight is not.
-        await asyncio.wait([flight.task])
-        answer = flight.task.result()
-        self._metrics.documents("worker", len(answer.scores) - len(answer.refused))
-        return answer
+    async def _own(self, started: Mapping[_Flight, Sequence[int]]) -> Sequence[_Part]:
+        """What all flights of this request find out. Others may wait for them too, so they go on when it doesn't."""
+        answers = await results_of([flight.task for flight in started])
+        self._metrics.documents("worker", sum(len(answer.scores) - len(answer.refused) for answer in answers))
+        return list(zip(started.values(), answers, strict=True))
 
-    async def _joined(self, flight: _Flight, part: Chunk, tally: Tally, joins: int) -> Answer:
-        """The scores of the pairs of `part`, all of which are part of the flight; `joins` are left if it fails."""
+    async def _joined(
+        self, flight: _Flight, chunk: Chunk, places: Sequence[int], tally: Tally, joins: int
+    ) -> Sequence[_Part]:
+        """The scores of the pairs at `places`, all of which are part of the flight; `joins` are left if it fails."""
+        part = chunk.part(places)
         self._schedule.hurry(flight.chunk, part.caller)
         left_s = part.caller.deadline - asyncio.get_running_loop().time()
         done, _ = await asyncio.wait([flight.task], timeout=max(0.0, left_s))
@@ -163,10 +167,10 @@ class Flights:
         self._metrics.documents("flight", len(known))
         given = Answer([scores[part.digests[place]] for place in known], 0)
         if len(known) == len(part.pairs):
-            return given
+            return [(places, given)]
         missing = [place for place, digest in enumerate(part.digests) if digest not in scores]
         anew = await self.score(part.part(missing), tally, joins=joins)
-        return merge([(known, given), (missing, anew)], len(part.pairs))
+        return [([places[place] for place in known], given), ([places[place] for place in missing], anew)]
 
     async def _leave(self, flights: Sequence[_Flight]) -> None:
         """Wait no longer. Flights that nobody waits for any more are cancelled, and gone when this returns."""

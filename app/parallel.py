@@ -27,6 +27,18 @@ async def in_parallel(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+async def results_of(tasks: Sequence["asyncio.Task[T]"]) -> list[T]:
+    """What tasks return that are not ours alone, in their order: they go on when this is cancelled, or one fails.
+
+    Which failure is raised, is as for `in_parallel`.
+    """
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    failures = [failure for task in tasks if task in done and (failure := task.exception())]
+    if failures:
+        raise next((failure for failure in failures if isinstance(failure, FingerprintGone)), failures[0])
+    return [task.result() for task in tasks]
+
+
 @asynccontextmanager
 async def ended_together(work: Coroutine[Any, Any, T]) -> AsyncIterator[list["asyncio.Task[T | None]"]]:
     """A list of tasks, beginning with `work`; whatever is left of them at the end is cancelled and waited for."""
