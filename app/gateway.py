@@ -120,16 +120,18 @@ class Gateway:
 
     async def _fill(self, whole: Chunk, scores: Sequence[float | None], tally: Tally) -> Answer:
         """The answer for all pairs: `scores` has those that are known, the others are computed."""
-        found = Answer([score for score in scores if score is not None], 0)
-        if len(found.scores) == len(scores):
-            return found
-        known = [place for place, score in enumerate(scores) if score is not None]
         missing = [place for place, score in enumerate(scores) if score is None]
+        found = Answer([score for score in scores if score is not None], 0)
+        if not missing:
+            return found
         began = perf_counter()
         tokens = pair_tokens(whole.pairs, whole.fingerprint.max_model_len)
         weighed = replace(whole, pair_tokens=tokens, tokens=sum(tokens))
         fresh = await self._flights.score(weighed.part(missing), tally)
         tally.workers_s = perf_counter() - began
+        if not found.scores:
+            return fresh
+        known = [place for place, score in enumerate(scores) if score is not None]
         return merge([(known, found), (missing, fresh)], len(scores))
 
     async def _worker_fields(

@@ -71,16 +71,18 @@ class MemoryTier:
         """Keep the scores of some pairs until `expiry`; how many others had to leave for them."""
         if not self._most:
             return 0
-        room = self._most - len(self)
+        before = len(self)
         added = 0
+        places, all_scores, expiries, tables = self._places, self._scores, self._expiries, len(self._places)
         for digest, score in zip(digests, scores, strict=True):
-            place = self._table(digest).get(digest)
+            table = places[hash(digest) % tables]
+            place = table.get(digest)
             if place is None:
-                place = self._place(digest)
+                place = table[digest] = self._place(digest)
                 added += 1
-            self._scores[place] = score
-            self._expiries[place] = expiry
-        return max(0, added - room)
+            all_scores[place] = score
+            expiries[place] = expiry
+        return added - (len(self) - before)
 
     def _place(self, digest: bytes) -> int:
         """A place for a new pair: an empty one, or that of the pair that has to leave."""
@@ -93,19 +95,14 @@ class MemoryTier:
         else:
             place = self._leaving()
             left = self._digests[place]
-            del self._table(left)[left]
+            del self._places[hash(left) % len(self._places)][left]
             self._digests[place] = digest
-        self._table(digest)[digest] = place
         self._probation.append(place)
         return place
 
-    def _table(self, digest: bytes) -> dict[bytes, int]:
-        return self._places[hash(digest) % len(self._places)]
-
     def _leaving(self) -> int:
         for _ in range(_MOST_SECOND_CHANCES):
-            queue = self._next_queue()
-            place = queue.popleft()
+            place = self._next_queue().popleft()
             if not self._asked[place]:
                 return place
             self._asked[place] = 0

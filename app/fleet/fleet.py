@@ -33,6 +33,8 @@ class Fleet:
         self._aliases = {alias: model for model, own in settings.models.items() for alias in own.aliases}
         self._changed = asyncio.Event()
         self._watchers: list[Callable[[], None]] = []
+        # Each chunk asks for it several times. It holds until something changes.
+        self._usable: dict[Fingerprint, Sequence[Worker]] = {}
 
     def on_change(self, watcher: Callable[[], None]) -> None:
         """Have `watcher` called after every change of a worker's state."""
@@ -41,13 +43,16 @@ class Fleet:
     def join(self, worker: Worker) -> None:
         """One worker more; `change` tells those who wait."""
         self.workers = (*self.workers, worker)
+        self._usable.clear()
 
     def leave(self, worker: Worker) -> None:
         """One worker less."""
         self.workers = tuple(other for other in self.workers if other is not worker)
+        self._usable.clear()
 
     def change(self) -> None:
         """Workers, or the state of one, changed: wake who waits for one."""
+        self._usable.clear()
         self.was_ever_usable = self.was_ever_usable or any(worker.is_usable for worker in self.workers)
         self._changed.set()
         self._changed = asyncio.Event()
@@ -74,9 +79,14 @@ class Fleet:
         served = {model: mark for worker in self.workers for model, mark in worker.serves.items()}
         return served | {alias: served[model] for alias, model in self._aliases.items() if model in served}
 
-    def usable(self, fingerprint: Fingerprint) -> list[Worker]:
+    def usable(self, fingerprint: Fingerprint) -> Sequence[Worker]:
         """The workers that can take a chunk of this fingerprint now."""
-        return [w for w in self.workers if w.is_usable and w.serves.get(fingerprint.model) == fingerprint]
+        found = self._usable.get(fingerprint)
+        if found is None:
+            found = self._usable[fingerprint] = [
+                w for w in self.workers if w.is_usable and w.serves.get(fingerprint.model) == fingerprint
+            ]
+        return found
 
     def serves_now(self, asked: str | None) -> bool:
         """Whether a usable worker serves the model that was asked for; any model, when none was."""

@@ -13,6 +13,8 @@ import orjson
 from app.work import Fingerprint, Pairs
 
 DIGEST_BYTES = 16
+# JSON can write half of a surrogate pair, which UTF-8 can't.
+_HALF_PAIRS = "surrogatepass"
 # What concerns the treatment of a call or the form of its answer, not its scores.
 _NOT_SCORING = frozenset({"priority", "request_id", "user", "top_n", "return_documents"})
 
@@ -52,17 +54,12 @@ def _with(start: blake2b, query: str) -> blake2b:
 
 def _add(digest: blake2b, parts: Iterable[str]) -> None:
     for part in parts:
-        encoded = _encoded(part)
+        encoded = part.encode("utf-8", _HALF_PAIRS)
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
 
 
 def _finish(started: blake2b, document: str) -> bytes:
     digest = started.copy()
-    digest.update(_encoded(document))
+    digest.update(document.encode("utf-8", _HALF_PAIRS))
     return digest.digest()
-
-
-def _encoded(text: str) -> bytes:
-    # JSON can write half of a surrogate pair, which UTF-8 can't.
-    return text.encode(errors="surrogatepass")

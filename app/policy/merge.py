@@ -26,5 +26,7 @@ def merge(parts: Iterable[tuple[Sequence[int], Answer]], size: int) -> Answer:
 
 def unfold(answer: Answer, positions: Sequence[int]) -> Answer:
     """The answer for pairs that were folded: pair i has the score at `positions[i]`."""
+    if positions == range(len(answer.scores)):
+        return answer
     refused = {index: answer.refused[place] for index, place in enumerate(positions) if place in answer.refused}
     return Answer([answer.scores[place] for place in positions], answer.tokens, refused)
