@@ -135,7 +135,7 @@ class Flights:
             max_batch_tokens=self._settings.max_batch_tokens,
             min_batch=self._settings.min_batch,
         )
-        return [[own[index] for index in piece] for piece in pieces]
+        return pieces if len(own) == len(chunk.pairs) else [[own[index] for index in piece] for piece in pieces]
 
     def _start(self, chunk: Chunk, tally: Tally) -> _Flight:
         flight = _Flight(chunk, asyncio.create_task(self._dispatch.score(chunk, tally)), current_span.get())

@@ -191,8 +191,9 @@ def _check_counts(body: Mapping[str, Any], most: int) -> None:
 
 def _check_lengths(pairs: Pairs, longest: int) -> None:
     for what, texts in (("documents", pairs.documents), ("query", pairs.queries)):
-        for index, text in enumerate(texts):
-            if len(text) > longest:
-                place = what if what == "query" and len(texts) == 1 else f"{what}[{index}]"
-                message = f"{place} has {len(text)} characters, more than the {longest} allowed: shorten it"
-                raise BadInput(message, param=place)
+        if max(map(len, texts)) <= longest:
+            continue
+        index, text = next((index, text) for index, text in enumerate(texts) if len(text) > longest)
+        place = what if what == "query" and len(texts) == 1 else f"{what}[{index}]"
+        message = f"{place} has {len(text)} characters, more than the {longest} allowed: shorten it"
+        raise BadInput(message, param=place)

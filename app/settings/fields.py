@@ -49,6 +49,9 @@ class ModelSettings(BaseModel):
     )
 
 
+_UNWRITTEN = ModelSettings()
+
+
 class Settings(BaseSettings):
     """The gateway's settings. Sizes are bytes, times seconds, as the names say."""
 
@@ -270,4 +273,4 @@ class Settings(BaseSettings):
 
     def for_model(self, name: str) -> ModelSettings:
         """The settings of the model that workers serve as `name`; defaults when none are written down."""
-        return self.models.get(name) or ModelSettings()
+        return self.models.get(name, _UNWRITTEN)
