@@ -2,13 +2,16 @@
 
 TCP Vegas's rule (Brakmo and Peterson 1995), as Netflix's concurrency-limits applies it to servers: compare a call's
 latency with the shortest that calls of its size ever took. What the worker holds beyond that ratio is standing in its
-queue. A short queue keeps it busy; a long one only makes everybody wait. So the limit grows while less than half a
-chunk queues, and shrinks when more than one and a half do: a GPU that scores many chunks at once ends up with many, a
-CPU with two.
+queue. A short queue keeps it busy; a long one only makes everybody wait. So the limit grows while less than a quarter
+of a chunk queues, and shrinks when more than one does: a GPU that scores many chunks at once ends up with many, a CPU
+with one and a half.
 """
 
-_LEAST_QUEUED_CHUNKS = 0.5
-_MOST_QUEUED_CHUNKS = 1.5
+_LEAST_QUEUED_CHUNKS = 0.25
+_MOST_QUEUED_CHUNKS = 1.0
+# Of what is held: latencies scatter by more than a worker that holds many chunks gains or loses by one.
+_LEAST_QUEUED_SHARE = 0.1
+_MOST_QUEUED_SHARE = 0.25
 _DECREASE = 0.9
 # A base latency measured under load is too long, and a limit that goes by it only grows. So from time to time the
 # worker gets little for a moment, and the base is measured anew: BBR's ProbeRTT (Cardwell et al. 2016).
@@ -62,10 +65,10 @@ class Limit:
         size = documents.bit_length()
         base = self._base[size] = min(self._base.get(size, seconds), seconds)
         queued = held * (1 - base / seconds) if seconds > 0 else 0.0
-        is_binding = held + self._chunk > self._limit
-        if queued < _LEAST_QUEUED_CHUNKS * self._chunk and is_binding:
+        held_something_back = not self.allows(held)
+        if held_something_back and queued < max(_LEAST_QUEUED_CHUNKS * self._chunk, _LEAST_QUEUED_SHARE * held):
             self._limit = min(self._most, self._limit + max(1, documents / 2))
-        elif queued > _MOST_QUEUED_CHUNKS * self._chunk:
+        elif queued > max(_MOST_QUEUED_CHUNKS * self._chunk, _MOST_QUEUED_SHARE * held):
             self._limit = max(self._least, self._limit * _DECREASE)
         if self._results >= _RESULTS_BETWEEN_MEASUREMENTS:
             self._measured, self._results = {}, 0

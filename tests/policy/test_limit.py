@@ -12,8 +12,8 @@ def _serve(limit: Limit, *, parallel: int, chunk: int = 64, rounds: int = 400) -
     return limit.documents
 
 
-def test_a_worker_that_scores_chunk_after_chunk_gets_two_or_three():
-    assert 64 < _serve(Limit(least=64, most=4096, chunk=64), parallel=64) <= 256
+def test_a_worker_that_scores_chunk_after_chunk_gets_one_and_the_beginning_of_the_next():
+    assert 64 < _serve(Limit(least=64, most=4096, chunk=64), parallel=64) <= 128
 
 
 def test_a_worker_that_scores_many_chunks_at_once_gets_many():
@@ -80,6 +80,14 @@ def test_it_grows_by_half_a_call_when_all_of_it_was_used_and_little_queues():
     assert queueing.documents == 64 + 32 + 32
 
 
+def test_latencies_that_scatter_by_a_tenth_do_not_shrink_the_limit_of_a_worker_that_holds_much():
+    limit = Limit(least=64, most=1024, chunk=64)
+    for _ in range(100):
+        limit.observe(documents=64, held=1024, seconds=0.01)
+        limit.observe(documents=64, held=1024, seconds=0.011)
+    assert limit.documents == 1024
+
+
 def test_a_call_that_took_no_time_that_could_be_measured_is_a_good_one():
     limit = Limit(least=64, most=4096, chunk=64)
     limit.observe(documents=64, held=64, seconds=0.0)
@@ -91,7 +99,7 @@ def _due_for_a_measurement() -> Limit:
     limit = Limit(least=64, most=128, chunk=64)
     limit.observe(documents=1, held=1, seconds=0.001)
     for _ in range(1998):
-        limit.observe(documents=64, held=64, seconds=0.01)
+        limit.observe(documents=64, held=96, seconds=0.01)
     assert limit.documents == 128
     return limit
 
