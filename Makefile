@@ -109,9 +109,10 @@ release-check: sbom  ## the wheel as a user installs it, the sdist, the SBOM and
 notes:  ## print the newest section of CHANGELOG.md
 	@awk '/^## / { section++; next } section == 1' CHANGELOG.md
 
+# All that is needed is pinned; pip before 23.3 takes the pin of a package for none where another wants it with extras.
 $(PEERS_VENV)/.installed: bench/requirements-peers.txt
 	$(PYTHON) -m venv $(PEERS_VENV)
-	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
 
 .PHONY: bench-peers

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import add
 from time import perf_counter
 from typing import Any
 
@@ -170,10 +171,8 @@ def pair_tokens(pairs: Pairs, max_model_len: int) -> list[int]:
     queries = [likely_tokens(query) + SPECIAL_TOKENS for query in pairs.queries]
     if len(queries) == 1:
         queries *= len(pairs)
-    return [
-        min(query + likely_tokens(document), max_model_len)
-        for query, document in zip(queries, pairs.documents, strict=True)
-    ]
+    sums = map(add, queries, map(likely_tokens, pairs.documents))
+    return [min(tokens, max_model_len) for tokens in sums]
 
 
 def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:

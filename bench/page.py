@@ -28,6 +28,11 @@ make bench-live     # the part over a real vLLM worker on CPU; installs vLLM (2.
 LiteLLM and vllm-router are installed in a virtual environment of their own, nginx and HAProxy when root runs it on
 Debian; what isn't installed is left out, and named below. `.venv/bin/python -m bench split mixed` measures two parts.
 """
+# What the report calls the runs over a real worker.
+_LIVE = {
+    "live_ms": "one real vLLM worker whose model computes next to nothing, p50",
+    "live_ms.cpu": "one real vLLM worker that computes on the same cores, p50",
+}
 _METHOD = """\
 ## How it is measured
 
@@ -101,8 +106,9 @@ def _split(report: Report, drawn: Mapping[str, str]) -> Iterator[str]:
     for what, heading in (("gpu", "fast GPU, p50"), ("cpu", "tiny model on CPU, p50")):
         if times := report.figures.get(f"thousand_ms.{what}"):
             yield from _table([heading, "ms"], _rows(_workers(times)))
-    if times := report.figures.get("live_ms"):
-        yield from _table(["one real vLLM worker on CPU, p50", "ms"], _rows(times))
+    for what, heading in _LIVE.items():
+        if times := report.figures.get(what):
+            yield from _table([heading, "ms"], _rows(times))
     yield from _pictures(drawn, "split")
 
 

@@ -23,6 +23,7 @@ _ALLOWED = sorted(os.sched_getaffinity(0))
 # The measured server has a core for itself; workers and load share the others, or the same where there is only one.
 MEASURED_CORES = frozenset(_ALLOWED[:1])
 OTHER_CORES = frozenset(_ALLOWED[1:] or _ALLOWED)
+ALL_CORES = frozenset(_ALLOWED)
 
 
 class NotServing(Exception):

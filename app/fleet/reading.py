@@ -6,6 +6,7 @@ All of it follows from the answer; `worker`, the worker's name, is what reasons 
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -39,14 +40,14 @@ def read_scores(reply: Reply, worker: str, documents: int, *, rows: str, score: 
     answer = read_json(reply, worker)
     try:
         found = answer[rows]
-        indices = [row["index"] for row in found]
-        scores = [row[score] for row in found]
+        indices = list(map(itemgetter("index"), found))
+        scores = list(map(itemgetter(score), found))
         tokens = answer.get("usage", {}).get("total_tokens", 0)
     except (KeyError, TypeError, AttributeError) as exc:
         raise BadAnswer(f"{worker} gave an answer without {rows}[].{score}") from exc
     if len(scores) != documents:
         raise BadAnswer(f"{worker} returned {len(scores)} scores for {documents} documents")
-    are_numbers = all(type(value) is float or type(value) is int for value in scores)
+    are_numbers = {*map(type, scores)} <= {float, int}
     if not are_numbers or not -LARGEST_SCORE <= min(scores) <= max(scores) <= LARGEST_SCORE:
         raise BadAnswer(f"{worker} returned a score that is no finite number")
     if indices != list(range(documents)):

@@ -9,14 +9,10 @@ SPECIAL_TOKENS = 5
 
 def likely_tokens(text: str) -> int:
     """The tokens `text` most likely has; at least 1. Good for balancing, not for limits."""
-    return _size_bytes(text) // _BYTES_PER_TOKEN + 1
+    return most_tokens(text) // _BYTES_PER_TOKEN + 1
 
 
 def most_tokens(text: str) -> int:
     """A bound that `text` doesn't pass: no token of the usual vocabularies stands for less than one UTF-8 byte."""
-    return _size_bytes(text)
-
-
-def _size_bytes(text: str) -> int:
-    # isascii() reads a flag; encoding an ASCII text only to count it would copy it.
+    # isascii() reads a flag; encoding an ASCII text only to count its bytes would copy it.
     return len(text) if text.isascii() else len(text.encode())

@@ -26,8 +26,8 @@ async def measure(report: Report) -> None:
             report.put("scored_per_distinct", name, await _scored_per_distinct(report, [alone], workers, size))
     async with AsyncExitStack() as stack:
         workers = await stack.enter_async_context(fake_workers(2, _SERVICE))
-        redis = {"RERANK_REDIS_URL": (await stack.enter_async_context(valkey())).url}
-        replicas = [await stack.enter_async_context(gateway(workers, **redis)) for _ in range(2)]
+        url = (await stack.enter_async_context(valkey())).url
+        replicas = [await stack.enter_async_context(gateway(workers, RERANK_REDIS_URL=url)) for _ in range(2)]
         scored = await _scored_per_distinct(report, replicas, workers, BATCHES["batches of 32"])
         report.put("scored_per_distinct", "two replicas, one Valkey", scored)
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -24,9 +25,12 @@ class OwnWorker:
         api_key: The server's `--api-key`.
         log: Where its output goes.
         dtype: The precision it computes in.
+        flags: Further flags of `vllm serve`.
     """
 
-    def __init__(self, venv: Path, *, api_key: str, log: Path, dtype: str = "float32") -> None:
+    def __init__(
+        self, venv: Path, *, api_key: str, log: Path, dtype: str = "float32", flags: Sequence[str] = ()
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.name = f"127.0.0.1:{port}"
@@ -34,8 +38,8 @@ class OwnWorker:
         self.api_key = api_key
         # Without a --shutdown-timeout, vLLM 0.32.0 often ends its engine on SIGTERM, but neither answers the calls in
         # flight nor exits: 7 of 13 tries, and none of 26 with it.
-        flags = ["--api-key", api_key, "--shutdown-timeout", "20", "--dtype", dtype]
-        self._command: list[str | Path] = [_HERE / "run_worker.sh", venv, MODEL, str(port), *flags]
+        own = ["--api-key", api_key, "--shutdown-timeout", "20", "--dtype", dtype]
+        self._command: list[str | Path] = [_HERE / "run_worker.sh", venv, MODEL, str(port), *own, *flags]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
