@@ -47,9 +47,7 @@ class Door:
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"].append((b"x-request-id", request_id.encode()))
-                if self._is_draining():
-                    MutableHeaders(scope=message)["Connection"] = "close"
+                self._mark(message["headers"], request_id)
             await send(message)
 
         serve = self._posts.get(scope["path"]) if scope["method"] == "POST" else None
@@ -57,4 +55,11 @@ class Door:
             await self.app(scope, receive, send_marked)
         else:
             response = await serve(Request(scope, receive))
-            await response(scope, receive, send_marked)
+            self._mark(response.raw_headers, request_id)
+            await response(scope, receive, send)
+
+    def _mark(self, headers: list[tuple[bytes, bytes]], request_id: str) -> None:
+        """Put into the headers of an answer what all of them have."""
+        headers.append((b"x-request-id", request_id.encode()))
+        if self._is_draining():
+            MutableHeaders(raw=headers)["Connection"] = "close"

@@ -57,11 +57,13 @@ class Metrics:
 
     def documents(self, source: requests.Source, count: int) -> None:
         """`count` documents, which may be 0, got their scores from `source`."""
-        self._child(requests.DOCUMENTS, source).inc(count)
+        if count:
+            self._child(requests.DOCUMENTS, source).inc(count)
 
     def document_errors(self, count: int) -> None:
-        """No worker would score `count` documents."""
-        self._child(requests.DOCUMENT_ERRORS).inc(count)
+        """No worker would score `count` documents, which may be 0."""
+        if count:
+            self._child(requests.DOCUMENT_ERRORS).inc(count)
 
     def degraded(self, documents: int) -> None:
         """A request of so many documents was answered by the fallback."""
@@ -93,8 +95,9 @@ class Metrics:
             self._child(workers.PROBES, worker, outcome).inc()
 
     def evicted(self, pairs: int) -> None:
-        """`pairs` left the cache of this process for others."""
-        self._child(caches.EVICTIONS).inc(pairs)
+        """`pairs`, which may be 0, left the cache of this process for others."""
+        if pairs:
+            self._child(caches.EVICTIONS).inc(pairs)
 
     def shared_tier(self, operation: caches.Operation, seconds: float) -> None:
         """The shared cache was asked."""
