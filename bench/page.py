@@ -41,8 +41,8 @@ _METHOD = """\
 - Fake workers (`bench/fake_worker.py`) are processes of their own and answer as vLLM 0.32.0 does. For CPU and added
   latency they take no time. Elsewhere they score one call after another: in 2 ms and 0.75 ms per document, which is
   what vLLM's host side takes however fast the GPU is, or in 11 ms and 1.7 ms, which a tiny model on CPU takes.
-- Who is compared takes turns in each round, so that what disturbs the machine hits all. CPU time is the least of the
-  rounds, since what else runs can only add to it; other figures are medians.
+- Who is compared takes turns in 15 rounds of 0.5 s, so that what disturbs the machine hits all. CPU time and p50 are
+  those of the best round, since what else runs can only add to them; other figures are medians.
 - At a constant rate, latency counts from when a request was due, not from when it could be sent.
 - Every server gets the same requests: a model's name, documents of 600 or 700 bytes, and a query of its own each,
   unless all shall be known.

@@ -14,7 +14,6 @@ from time import perf_counter
 from bench.connection import NotAnswered, connected, get
 
 REPOSITORY = Path(__file__).parents[1]
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LAST_WORDS_BYTES = 2000
 _STOP_S = 5.0
@@ -45,8 +44,8 @@ class Server:
     start_s: float
 
     def cpu_s(self) -> float:
-        """The CPU time all its processes have taken so far, in steps of 10 ms; source: proc(5), `utime` and `stime`."""
-        return sum(sum(map(int, _stat(pid)[11:13])) for pid in _family(self.pid)) / _TICKS_PER_S
+        """The CPU time all threads of its processes have taken so far; source: Linux, sched-stats.rst."""
+        return sum(map(_on_cpu_s, _family(self.pid)))
 
     def resident_bytes(self) -> int:
         """The memory all its processes have now; what some of them share counts once for each."""
@@ -137,6 +136,10 @@ def _family(pid: int) -> Iterator[int]:
             yield from _family(int(child))
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields after the name, which may hold blanks itself."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+def _on_cpu_s(pid: int) -> float:
+    """What the threads of a process have taken; those that have ended meanwhile are left out."""
+    taken_ns = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            taken_ns += int((thread / "schedstat").read_text().split()[0])
+    return taken_ns / 1e9
