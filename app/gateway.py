@@ -97,11 +97,12 @@ class Gateway:
 
     async def _score_on(self, fingerprint: Fingerprint, request: RerankRequest, caller: Caller, tally: Tally) -> Answer:
         """The request's scores, all from workers of one fingerprint."""
-        own = self._settings.for_model(fingerprint.model)
-        pairs, positions = (request.pairs, range(len(request.pairs))) if own.listwise else fold(request.pairs)
+        own, pairs = self._settings.for_model(fingerprint.model), request.pairs
         fields = await self._worker_fields(request, fingerprint, own, caller.deadline)
         # A listwise model's score of a pair depends on the other pairs.
         digests = () if own.listwise else self._cache.digests(pairs, fingerprint, fields, caller)
+        # Texts that have digests needn't be read once more.
+        distinct, positions = fold(range(len(pairs)) if own.listwise else digests or pairs.texts())
         whole = Chunk(
             pairs=pairs,
             fingerprint=fingerprint,
@@ -111,12 +112,12 @@ class Gateway:
             caller=caller,
             tokens=0,
             digests=digests,
-        )
+        ).part(distinct)
         # What was found on a fingerprint that went away meanwhile is of no use on another.
         tally.cache_hits = tally.joined = 0
         scores = await self._cache.lookup(whole, tally)
         answer = await self._fill(whole, scores, tally)
-        self._metrics.documents("duplicate", len(request.pairs) - len(pairs))
+        self._metrics.documents("duplicate", len(pairs) - len(distinct))
         return unfold(answer, positions)
 
     async def _fill(self, whole: Chunk, scores: Sequence[float | None], tally: Tally) -> Answer:

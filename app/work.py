@@ -1,6 +1,6 @@
 """The nouns that travel through the pipeline: a request comes in, is cut into chunks, and leaves as scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -42,6 +42,12 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.documents)
+
+    def texts(self) -> Sequence[Hashable]:
+        """What tells the pairs apart: the document where they share a query, else both texts."""
+        if len(self.queries) == 1:
+            return self.documents
+        return list(zip(self.queries, self.documents, strict=True))
 
     def take(self, indices: Sequence[int]) -> "Pairs":
         """The pairs at `indices`, in that order."""
@@ -105,7 +111,7 @@ class Chunk:
         pairs: The slice.
         fingerprint: Only workers of this fingerprint may score it.
         fields: Fields that go to the worker beside the texts.
-        pair_tokens: Estimated tokens of each pair.
+        pair_tokens: Estimated tokens of each pair; empty as long as nobody asks for them.
         caller: Whose chunk it is.
         tokens: Their sum, the unit in which work is balanced.
         digests: What each pair is known by in caches and flights; empty when it shall not be known.
@@ -123,7 +129,7 @@ class Chunk:
         """The chunk of the pairs at `indices`; itself when these are all."""
         if len(indices) == len(self.pairs):
             return self
-        tokens = [self.pair_tokens[index] for index in indices]
+        tokens = [self.pair_tokens[index] for index in indices] if self.pair_tokens else ()
         digests = [self.digests[index] for index in indices] if self.digests else ()
         return replace(self, pairs=self.pairs.take(indices), pair_tokens=tokens, tokens=sum(tokens), digests=digests)
 

@@ -37,13 +37,8 @@ class Intake:
         charge = _Charge(self)
         try:
             charge.raise_to(announced)
-            try:
-                async with asyncio.timeout(self._body_timeout_s):
-                    body = await _read(request, charge)
-            except TimeoutError:
-                message = f"The body didn't arrive in {self._body_timeout_s:g} s: send it faster, or send less."
-                raise SlowBody(message) from None
-            yield _decode(body)
+            # Its bytes aren't kept: what is decoded takes as many again, and scoring may take long.
+            yield _decode(await self._arrived(request, charge))
         finally:
             charge.give_back()
 
@@ -56,6 +51,14 @@ class Intake:
             message = "The gateway holds as many bytes of requests as it may: try again."
             raise Overloaded(message, reason="bytes", retry_after_s=1.0)
         self.bytes_in_flight += more_bytes
+
+    async def _arrived(self, request: Request, charge: "_Charge") -> bytes:
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                return await _read(request, charge)
+        except TimeoutError:
+            message = f"The body didn't arrive in {self._body_timeout_s:g} s: send it faster, or send less."
+            raise SlowBody(message) from None
 
 
 def media_type_of(request: Request, *, unsaid: str = "") -> str:

@@ -1,22 +1,21 @@
 """Equal pairs are scored once."""
 
-from collections.abc import Sequence
-
-from app.work import Pairs
+from collections.abc import Hashable, Sequence
 
 
-def fold(pairs: Pairs) -> tuple[Pairs, Sequence[int]]:
-    """Drop repeated pairs.
+def fold(names: Sequence[Hashable]) -> tuple[Sequence[int], Sequence[int]]:
+    """Find what is named several times.
+
+    Args:
+        names: Equal ones belong to equal pairs.
 
     Returns:
-        The distinct pairs in order of first appearance, and for each given pair its position among them.
+        Where each distinct name stands first, in rising order; and for each given name, its position among those.
     """
-    one_query = len(pairs.queries) == 1
-    keys: Sequence[object] = pairs.documents if one_query else list(zip(pairs.queries, pairs.documents, strict=True))
-    seen: dict[object, int] = {}
-    # len(seen) is read before the key goes in: a new key's position is the number of keys before it.
-    positions = [seen.setdefault(key, len(seen)) for key in keys]
-    if len(seen) == len(keys):
-        return pairs, range(len(keys))
+    if len(set(names)) == len(names):
+        return range(len(names)), range(len(names))
+    seen: dict[Hashable, int] = {}
+    # len(seen) is read before the name goes in: a new name's position is the number of names before it.
+    positions = [seen.setdefault(name, len(seen)) for name in names]
     first = {position: index for index, position in reversed(list(enumerate(positions)))}
-    return pairs.take([first[position] for position in range(len(seen))]), positions
+    return [first[position] for position in range(len(seen))], positions
