@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.charts import bars, line
 from bench.report import Report
-from bench.table import COMPARED, compared_rows, goal_rows
+from bench.table import COMPARED, compared_rows, goal_rows, obstacles
 
 _ROOT = Path(__file__).parents[1]
 LATEST = _ROOT / "bench" / "results" / "latest.json"
@@ -89,6 +89,9 @@ def charts(report: Report) -> dict[str, str]:
 def _goals(report: Report) -> Iterator[str]:
     yield "## Goals\n"
     yield from _table(["what", "goal", "accepted", "measured", "met?"], [row for row, _ in goal_rows(report)])
+    yield "What keeps the rest from its goal:\n"
+    yield from (f"- {what}: {obstacle}." for what, obstacle in obstacles(report))
+    yield ""
 
 
 def _compared(report: Report, drawn: Mapping[str, str]) -> Iterator[str]:

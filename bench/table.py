@@ -26,6 +26,8 @@ def show(report: Report, console: Console) -> None:
     for row, verdict in goal_rows(report):
         goals.add_row(*row, style=_COLOURS[verdict])
     console.print(goals)
+    for what, obstacle in obstacles(report):
+        console.print(f"{what}: {obstacle}", markup=False)
     compared = Table("ms per request", *COMPARED.values(), title="compared", title_justify="left")
     for row in compared_rows(report):
         compared.add_row(*row)
@@ -41,6 +43,13 @@ def goal_rows(report: Report) -> Iterator[tuple[Sequence[str], str]]:
         measured = goal.measured(report.figures)
         seen = "" if measured is None else _written(measured, goal)
         yield (goal.what, _written(goal.goal, goal), _written(goal.accepted, goal), seen, verdict), verdict
+
+
+def obstacles(report: Report) -> Iterator[tuple[str, str]]:
+    """What keeps the goals that aren't met from it, by what they are about."""
+    for goal in GOALS:
+        if goal.obstacle and goal.verdict(report.figures) in {"accepted", "missed"}:
+            yield goal.what, goal.obstacle
 
 
 def compared_rows(report: Report) -> Iterator[Sequence[str]]:

@@ -16,13 +16,17 @@ import pytest
 
 from bench import fake_worker, page
 from bench.charts import bars, line
-from bench.connection import get
+from bench.connection import connected, get
+from bench.gateways import peer
 from bench.goals import GOALS, Goal
 from bench.guard import has_slid, slides
 from bench.load import closed_loop, constant_rate, due_times
+from bench.peers.bare import BARE
 from bench.quantiles import median, quantile
 from bench.report import Report
+from bench.table import obstacles
 from bench.traffic import batches, log_uniform, texts, zipf
+from bench.workers import fake_workers
 from tests.listening import listening
 
 RECORDED = Path(__file__).parent / "contract" / "recorded"
@@ -143,6 +147,12 @@ def test_a_gain_is_judged_by_its_lower_bounds(seen: float, verdict: str):
     assert goal.verdict({"times": {"gateway": seen}}) == verdict
 
 
+def test_each_goal_that_the_committed_report_misses_has_its_reason_in_the_documents():
+    report = Report.read(page.LATEST)
+    missed = {goal.what for goal in GOALS if goal.verdict(report.figures) in {"accepted", "missed"}}
+    assert {what for what, _ in obstacles(report)} == missed
+
+
 def test_what_was_not_measured_meets_no_goal():
     assert {goal.verdict({}) for goal in GOALS} == {"not measured"}
 
@@ -184,6 +194,14 @@ def test_the_fake_worker_ranks_by_scores_that_depend_on_the_pair_only():
 def test_charts_are_well_formed_whatever_names_say():
     drawn = bars("a <b> & c", {"gateway": 0.5, "x < y & z": 12.0}, unit="ms"), line("m", [(0, 1)], unit="MB", of="s")
     assert all(ET.fromstring(chart).tag.endswith("svg") for chart in drawn)  # noqa: S314 - our own
+
+
+async def test_the_bare_proxy_ranks_as_its_worker_scores():
+    async with fake_workers(1) as workers, peer(BARE, workers) as subject, connected(subject.url) as connection:
+        answer = json.loads(await connection.ask(subject.request("q", texts(20, 50))))
+    scores = [fake_worker.score_of("q", document) for document in texts(20, 50)]
+    ranked = [(row["index"], row["relevance_score"]) for row in answer["results"]]
+    assert ranked == sorted(enumerate(scores), key=lambda one: -one[1])
 
 
 def test_the_page_is_what_the_committed_report_says():

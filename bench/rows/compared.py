@@ -12,6 +12,7 @@ from bench.connection import NotAnswered, connected
 from bench.gateways import Served, Subject, gateway, peer
 from bench.load import closed_loop
 from bench.peers.afternoon import PLAIN
+from bench.peers.bare import BARE
 from bench.peers.haproxy import HAPROXY
 from bench.peers.litellm import LITELLM
 from bench.peers.nginx import NGINX
@@ -23,7 +24,7 @@ from bench.report import Report
 from bench.traffic import never_seen, shuffled, texts
 from bench.workers import fake_workers
 
-PEERS = (NGINX, HAPROXY, VLLM_ROUTER, PLAIN, LITELLM)
+PEERS = (NGINX, HAPROXY, VLLM_ROUTER, BARE, PLAIN, LITELLM)
 CONCURRENCIES = (1, 10)
 _CLIENTS = 8
 _ROUND_S = 0.5
