@@ -38,7 +38,7 @@ _PARTS = {
     "pairs": _Part("a pair in the cache", pairs.measure, 15, 15),
     "searches": _Part("searches of Milvus", searches.measure, 50, 12),
     "split": _Part("1000 documents over several workers", split.measure, 60, 14),
-    "live": _Part("1000 documents over a real worker", live.measure, 90, 70),
+    "live": _Part("1000 documents over a real worker", live.measure, 150, 100),
     "mixed": _Part("small requests beside big ones", mixed.measure, 100, 18),
     "memory": _Part("memory", memory.measure, 640, 22),
 }

@@ -112,9 +112,9 @@ async def _read(request: Request, charge: _Charge) -> bytes:
 
 
 def _decode(body: bytes) -> dict[str, Any]:
-    # Brackets in texts count as well: more of them in one request are no documents that somebody reads. Counting costs
-    # as much as decoding, and a short body can't have so many.
-    if len(body) > _MOST_OBJECTS < body.count(b"{") + body.count(b"["):
+    # Counting takes as long as decoding, and a short body can't have so many. Brackets in texts count as well: more of
+    # them in one request are no documents that somebody reads.
+    if len(body) > _MOST_OBJECTS and body.count(b"{") + body.count(b"[") > _MOST_OBJECTS:
         raise BadInput(f"The body has more than {_MOST_OBJECTS} brackets: send fewer documents per request.")
     try:
         # Refuses NaN, lone surrogates, invalid UTF-8 and nesting deeper than 200; faster than orjson on long strings.
