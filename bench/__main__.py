@@ -48,11 +48,13 @@ def _main(
     only: Annotated[list[str] | None, typer.Argument(help=f"parts of it: {', '.join(_PARTS)}; all by default")] = None,
     *,
     quick: Annotated[bool, typer.Option(help="figures that are only about right, and no page")] = False,
+    note: Annotated[str, typer.Option(help="what else the reader of the page must know about this run")] = "",
 ) -> None:
     """Measure the gateway and its peers, and print what is reached; a whole run writes docs/performance.md anew."""
     if unknown := set(only or ()) - set(_PARTS):
         raise typer.BadParameter(f"no such part: {', '.join(sorted(unknown))}")
     report = Report.begin(is_quick=quick)
+    report.note = note
     # The measured server has the first core for itself.
     os.sched_setaffinity(0, OTHER_CORES)
     try:

@@ -44,9 +44,9 @@ _METHOD = """\
 - Who is compared takes turns in 15 rounds of 0.5 s, so that what disturbs the machine hits all. CPU time and p50 are
   those of the best round, since what else runs can only add to them; other figures are medians.
 - At a constant rate, latency counts from when a request was due, not from when it could be sent.
-- The gateway and the peers run on the same Python. One that was built with profile-guided optimization, as distributions
-  and images have it, takes 8 to 29 % less CPU time than one built without: `make bench PYTHON=/usr/bin/python3` in a
-  fresh clone takes the distribution's.
+- The gateway and the peers run on the same Python. One that was built with profile-guided optimization, as
+  distributions and images have it, takes 8 to 29 % less CPU time than one built without: in a fresh clone,
+  `make bench PYTHON=/usr/bin/python3` takes the distribution's.
 - CPU times of two runs can be compared only as far as the machine was as fast in both; `speed` below says how fast, and
   nginx's figures how fast for requests.
 - Every server gets the same requests: a model's name, documents of 600 or 700 bytes, and a query of its own each,
@@ -94,6 +94,8 @@ def charts(report: Report) -> dict[str, str]:
 def _goals(report: Report) -> Iterator[str]:
     yield "## Goals\n"
     yield from _table(["what", "goal", "accepted", "measured", "met?"], [row for row, _ in goal_rows(report)])
+    if report.note:
+        yield f"{report.note}\n"
     yield "What keeps the rest from its goal:\n"
     yield from (f"- {what}: {obstacle}." for what, obstacle in obstacles(report))
     yield ""

@@ -33,6 +33,7 @@ class Report:
         missing: What couldn't be measured, and why.
         figures: What was measured.
         series: The same over time: pairs of seconds and a value.
+        note: What else the reader must know about this run.
     """
 
     taken_at: str
@@ -43,6 +44,7 @@ class Report:
     missing: dict[str, str] = field(default_factory=dict)
     figures: Figures = field(default_factory=dict)
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    note: str = ""
 
     @classmethod
     def begin(cls, *, is_quick: bool) -> Self:
