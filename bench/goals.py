@@ -78,6 +78,7 @@ _SPENT = (
     "of 3.1 million instructions the bare proxy takes 0.6 and the cache 0.9, half of it for hashing; the rest is "
     "admission, fair shares, limits, breakers, metrics and the log line, each a percent or two"
 )
+_ALONE = "the gateway's own time for 1000 documents doesn't get shorter with more workers"
 GOALS = (
     Goal(f"{_SMALL}, none known: CPU per request", _of("cpu_ms.unknown"), 0.45, 0.6, "ms", _SPENT),
     Goal("the same, of LiteLLM's", _percent("cpu_ms.unknown", "litellm"), 4, 4, "%", _SPENT),
@@ -109,8 +110,8 @@ GOALS = (
         "ms",
         "ten clients at once keep the gateway's core busy, so each waits for ten times the CPU time of a request",
     ),
-    Goal("1000 documents, 4 workers against 1, fast GPU", _workers("gpu"), 3.8, 3.6, "x"),
-    Goal("1000 documents, 4 workers against 1, CPU", _workers("cpu"), 3.8, 3.6, "x"),
+    Goal("1000 documents, 4 workers against 1, fast GPU", _workers("gpu"), 3.8, 3.6, "x", _ALONE),
+    Goal("1000 documents, 4 workers against 1, CPU", _workers("cpu"), 3.8, 3.6, "x", _ALONE),
     Goal(
         "1000 documents, one real worker, against one call",
         _times("live_ms", "one call"),
@@ -134,6 +135,6 @@ GOALS = (
     ),
     Goal("memory, idle", _of("memory_mb", "idle"), 90, 120, "MB"),
     Goal("memory growth over the soak", _of("memory_growth_percent"), 1, 3, "%"),
-    Goal("ready with workers that can be reached", _of("start_s", "ready"), 1.0, 1.5, "s"),
+    Goal("ready with workers that can be reached", _of("start_s", "ready"), 1.0, 1.5, "s", "most of it is imports"),
     Goal("`import app.main`", _of("start_s", "import"), 0.4, 0.6, "s", "more than half of it is FastAPI and pydantic"),
 )
