@@ -11,8 +11,7 @@ from contextvars import ContextVar
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from starlette.requests import Request
-
+from app.incoming import Incoming
 from app.work import Chunk, Tally
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,200})?")
@@ -71,22 +70,22 @@ current_span: ContextVar[Span] = ContextVar("current_span", default=_NOWHERE)
 class Traces:
     """Where requests get their spans. These go nowhere, but a client's trace goes on to the workers as it came."""
 
-    def request(self, request: Request) -> AbstractContextManager[Span]:
+    def request(self, incoming: Incoming) -> AbstractContextManager[Span]:
         """The span of a request, current within the block."""
-        headers = trace_headers(request)
+        headers = trace_headers(incoming)
         return _passed_on(headers) if headers else _NOWHERE
 
     async def aclose(self) -> None:
         """Send what is recorded and not sent yet; no span begins after this."""
 
 
-def trace_headers(request: Request) -> dict[str, str]:
+def trace_headers(incoming: Incoming) -> dict[str, str]:
     """The W3C trace context that a request came with; empty when there is none, or none that is well-formed."""
-    traceparent = request.headers.get("traceparent")
+    traceparent = incoming.headers.get("traceparent")
     if traceparent is None or not _TRACEPARENT.fullmatch(traceparent):
         return {}
     # A list may be spread over several headers.
-    tracestate = ",".join(request.headers.getlist("tracestate"))
+    tracestate = ",".join(incoming.every("tracestate"))
     return {"traceparent": traceparent} | ({"tracestate": tracestate} if _TRACESTATE.fullmatch(tracestate) else {})
 
 

@@ -22,10 +22,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from starlette.requests import Request
 
 from app import __version__
 from app.errors import WorkerError
+from app.incoming import Incoming
 from app.spans import Span, Traces, current_span, trace_headers
 from app.work import Chunk, Tally
 
@@ -55,8 +55,8 @@ class ExportedTraces(Traces):
         self._calm = _Calm()
         _exporter_log.addFilter(self._calm)
 
-    def request(self, request: Request) -> Span:
-        scope = request.scope
+    def request(self, incoming: Incoming) -> Span:
+        scope = incoming.scope
         method, path = scope["method"], scope["path"]
         # Where it came in: what a client writes into Host may be anything.
         address, port = scope.get("server") or ("", None)
@@ -70,7 +70,7 @@ class ExportedTraces(Traces):
             "server.address": address,
             **({"server.port": port} if port else {}),
         }
-        above = _W3C.extract(trace_headers(request))
+        above = _W3C.extract(trace_headers(incoming))
         return ExportedSpan(self._tracer, f"{method} {path}", SpanKind.SERVER, above, attributes)
 
     async def aclose(self) -> None:

@@ -22,6 +22,7 @@ from app.cache.pairs import PairCache
 from app.errors import LastWorker, UnknownModel, UnknownWorker
 from app.fleet.fleet import Fleet
 from app.fleet.worker import Worker
+from app.incoming import Incoming
 from app.metrics import Metrics
 from app.metrics.catalog import caches, requests
 from app.metrics.history import INTERVAL_S, History
@@ -177,7 +178,8 @@ class AdminApi:
         )
 
     async def _read(self, request: Request, kind: type[Asked]) -> Asked:
-        async with self._intake.body(request) as body:
+        with self._intake.charge() as charge:
+            body = await self._intake.read(Incoming(request.scope, request.receive), charge)
             try:
                 return kind.model_validate(body)
             except ValidationError as exc:

@@ -1,16 +1,13 @@
 """What holds for every request, whatever its route: one path per place, an id, and a closing connection at the end."""
 
-import re
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+from app.incoming import Incoming
 
 
 class Door:
@@ -28,7 +25,7 @@ class Door:
         app: FastAPI,
         *,
         is_draining: Callable[[], bool],
-        posts: Mapping[str, Callable[[Request], Awaitable[Response]]],
+        posts: Mapping[str, Callable[[Incoming], Awaitable[Response]]],
     ) -> None:
         self.app = app
         self._is_draining = is_draining
@@ -41,22 +38,22 @@ class Door:
         # A redirect would turn Milvus's POST into a GET, so a trailing slash is served.
         if len(scope["path"]) > 1 and scope["path"].endswith("/"):
             scope["path"] = scope["path"].rstrip("/") or "/"
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
+        incoming = Incoming(scope, receive)
+        serve = self._posts.get(incoming.path) if scope["method"] == "POST" else None
+        if serve is None:
+            await self.app(scope, receive, self._marking(send, incoming.request_id))
+        else:
+            response = await serve(incoming)
+            self._mark(response.raw_headers, incoming.request_id)
+            await response(scope, receive, send)
 
+    def _marking(self, send: Send, request_id: str) -> Send:
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._mark(message["headers"], request_id)
             await send(message)
 
-        serve = self._posts.get(scope["path"]) if scope["method"] == "POST" else None
-        if serve is None:
-            await self.app(scope, receive, send_marked)
-        else:
-            response = await serve(Request(scope, receive))
-            self._mark(response.raw_headers, request_id)
-            await response(scope, receive, send)
+        return send_marked
 
     def _mark(self, headers: list[tuple[bytes, bytes]], request_id: str) -> None:
         """Put into the headers of an answer what all of them have."""

@@ -110,7 +110,7 @@ def _is_own(origin: str | None, request: Request) -> bool:
 
 def _check_type(request: Request) -> None:
     # A page can send this type to another site only after asking it, and the gateway never says yes.
-    if media_type_of(request) != "application/json":
+    if media_type_of(request.headers) != "application/json":
         raise WrongMediaType("What changes something must be JSON: send the header Content-Type: application/json.")
 
 

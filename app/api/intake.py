@@ -1,14 +1,15 @@
 """Request bodies, read within limits of size, time and memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic_core import from_json
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from app.errors import BadInput, Overloaded, SlowBody, TooLarge, WrongMediaType
+from app.incoming import Incoming
 from app.settings import Settings
 
 # Each takes 80 bytes once it is read, and time: 10 million, in a body of 31 MB, kept the process busy for seconds.
@@ -24,26 +25,16 @@ class Intake:
         self._body_timeout_s = settings.body_timeout_s
         self.bytes_in_flight = 0
 
-    @asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[dict[str, Any]]:
-        """The request's JSON object; its bytes are charged until the end of the block.
+    def charge(self) -> "Charge":
+        """What one request is charged, to begin with nothing."""
+        return Charge(self)
+
+    def take(self, more_bytes: int, body_bytes: int) -> None:
+        """Take `more_bytes` for a body that then has `body_bytes`.
 
         Raises:
-            WrongMediaType, TooLarge, Overloaded, SlowBody, BadInput: as their names say.
-            ClientDisconnect: the client left while it was sending.
+            TooLarge, Overloaded: the body is, or all of them together are, as large as they may be.
         """
-        _check_type(request)
-        announced = _content_length(request)
-        charge = _Charge(self)
-        try:
-            charge.raise_to(announced)
-            # Its bytes aren't kept: what is decoded takes as many again, and scoring may take long.
-            yield _decode(await self._arrived(request, charge))
-        finally:
-            charge.give_back()
-
-    def charge(self, more_bytes: int, body_bytes: int) -> None:
-        """Take `more_bytes` for a body that then has `body_bytes`."""
         if body_bytes > self._max_body_bytes:
             message = f"The body has more than {self._max_body_bytes} bytes: send fewer documents per request."
             raise TooLarge(message)
@@ -52,55 +43,68 @@ class Intake:
             raise Overloaded(message, reason="bytes", retry_after_s=1.0)
         self.bytes_in_flight += more_bytes
 
-    async def _arrived(self, request: Request, charge: "_Charge") -> bytes:
+    async def read(self, incoming: Incoming, charge: "Charge") -> dict[str, Any]:
+        """The request's JSON object. Its bytes are charged, and let go: what is decoded takes as many again.
+
+        Raises:
+            WrongMediaType, TooLarge, Overloaded, SlowBody, BadInput: as their names say.
+            ClientDisconnect: the client left while it was sending.
+        """
+        _check_type(incoming.headers)
+        charge.raise_to(_content_length(incoming.headers))
         try:
             async with asyncio.timeout(self._body_timeout_s):
-                return await _read(request, charge)
+                body = await _arrived(incoming.receive, charge)
         except TimeoutError:
             message = f"The body didn't arrive in {self._body_timeout_s:g} s: send it faster, or send less."
             raise SlowBody(message) from None
+        return _decode(body)
 
 
-def media_type_of(request: Request, *, unsaid: str = "") -> str:
-    """What a body is said to be, in small letters and without parameters; `unsaid` when nothing is said."""
-    return request.headers.get("content-type", unsaid).partition(";")[0].strip().lower()
-
-
-class _Charge:
-    """What one body has been charged."""
+class Charge:
+    """What one request has been charged for its body; given back at the end of the block."""
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._charged_bytes = 0
 
-    def raise_to(self, body_bytes: int) -> None:
-        more = body_bytes - self._charged_bytes
-        if more > 0:
-            self._intake.charge(more, body_bytes)
-            self._charged_bytes = body_bytes
+    def __enter__(self) -> Self:
+        return self
 
-    def give_back(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._intake.bytes_in_flight -= self._charged_bytes
 
+    def raise_to(self, body_bytes: int) -> None:
+        """Charge it for a body of so many bytes, or more that were announced before."""
+        more = body_bytes - self._charged_bytes
+        if more > 0:
+            self._intake.take(more, body_bytes)
+            self._charged_bytes = body_bytes
 
-def _check_type(request: Request) -> None:
+
+def media_type_of(headers: Mapping[str, str], *, unsaid: str = "") -> str:
+    """What a body is said to be, in small letters and without parameters; `unsaid` when nothing is said."""
+    return headers.get("content-type", unsaid).partition(";")[0].strip().lower()
+
+
+def _check_type(headers: Mapping[str, str]) -> None:
     # A browser says where a POST comes from; without a type, a foreign page could send it without asking first.
-    unsaid = "" if "origin" in request.headers else "application/json"
-    if media_type_of(request, unsaid=unsaid) != "application/json":
+    unsaid = "" if "origin" in headers else "application/json"
+    if media_type_of(headers, unsaid=unsaid) != "application/json":
         raise WrongMediaType("The body must be JSON: send the header Content-Type: application/json.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if headers.get("content-encoding", "identity").lower() != "identity":
         raise WrongMediaType("Compressed bodies aren't taken: send the JSON as it is.")
 
 
-def _content_length(request: Request) -> int:
-    length = request.headers.get("content-length", "0")
+def _content_length(headers: Mapping[str, str]) -> int:
+    length = headers.get("content-length", "0")
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-async def _read(request: Request, charge: _Charge) -> bytes:
+async def _arrived(receive: Receive, charge: Charge) -> bytes:
     parts, size = [], 0
     while True:
-        message = await request.receive()
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         part = message.get("body", b"")

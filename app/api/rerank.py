@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from starlette.requests import ClientDisconnect
 
 from app.api import dialects
@@ -20,6 +20,7 @@ from app.api.visit import Visit, VisitLog
 from app.auth import Keys
 from app.errors import BadInput, RerankError
 from app.gateway import Gateway
+from app.incoming import Incoming
 from app.metrics import Metrics
 from app.settings import Settings
 from app.spans import Traces
@@ -51,50 +52,49 @@ class RerankApi:
         """The routes, described for OpenAPI; `Door` serves them."""
         router = APIRouter()
         for path in ROUTES:
-            router.add_api_route(path, self.serve, methods=["POST"], **describe(path))
+            router.add_api_route(path, _served_before, methods=["POST"], **describe(path))
         return router
 
-    async def serve(self, request: Request) -> Response:
+    async def serve(self, incoming: Incoming) -> Response:
         """Answer one request, log it, count it and trace it."""
-        with self._traces.request(request):
-            return await self._answer(request)
+        with self._traces.request(incoming):
+            return await self._answer(incoming)
 
-    async def _answer(self, request: Request) -> Response:
-        # Its url would have to be put together first.
-        path = request.scope["path"]
+    async def _answer(self, incoming: Incoming) -> Response:
         visit = Visit(
-            path=path,
-            request_id=request.state.request_id,
+            path=incoming.path,
+            request_id=incoming.request_id,
             arrived=asyncio.get_running_loop().time(),
             started=perf_counter(),
-            dialect=dialects.foretell(path, request.query_params.get("dialect")),
+            dialect=dialects.foretell(incoming.path, incoming.parameters.get("dialect")),
         )
         error: RerankError | None = None
         bug: Exception | None = None
         try:
-            response = await self._score(request, visit)
+            response = await self._score(incoming, visit)
         except (ClientLeft, ClientDisconnect):
             response = Response(status_code=CLIENT_LEFT)
         except RerankError as exc:
             error = exc
-            response = error_answer(error, visit.dialect, path)
+            response = error_answer(error, visit.dialect, visit.path)
         except Exception as exc:  # noqa: BLE001 - the last resort: whatever it is, the client gets an answer and the log a trace
             bug = exc
             message = f"The gateway has a bug; its log has the details under request id {visit.request_id}."
             error = InternalError(message)
-            response = error_answer(error, visit.dialect, path)
+            response = error_answer(error, visit.dialect, visit.path)
         self._log.write(visit, response.status_code, error=error, bug=bug)
         return response
 
-    async def _score(self, request: Request, visit: Visit) -> Response:
-        visit.key = self._keys.name_of(request.headers.get("authorization"))
-        async with self._intake.body(request) as body:
-            parsed = self._parse(request, body, visit)
-            deadline = visit.arrived + self._time_limit_s(request, parsed)
-            caller = self._caller(request, visit, deadline, body)
+    async def _score(self, incoming: Incoming, visit: Visit) -> Response:
+        visit.key = self._keys.name_of(incoming.headers.get("authorization"))
+        with self._intake.charge() as charge:
+            body = await self._intake.read(incoming, charge)
+            parsed = self._parse(incoming, body, visit)
+            deadline = visit.arrived + self._time_limit_s(incoming, parsed)
+            caller = self._caller(incoming, visit, deadline, body)
             # Fields that nobody knows may take 20 times the bytes they came in; scoring may take long.
             del body
-            async with cancelled_when_client_leaves(request.receive):
+            async with cancelled_when_client_leaves(incoming.receive):
                 scored = await self._gateway.score(parsed, caller, visit.tally)
             response = answer(visit.dialect.render(parsed, scored, visit.request_id))
             response.raw_headers.extend(_spent(visit))
@@ -102,26 +102,26 @@ class RerankApi:
                 visit.degraded = response.headers["X-Rerank-Degraded"] = scored.degraded
             return response
 
-    def _caller(self, request: Request, visit: Visit, deadline: float, body: Mapping[str, Any]) -> Caller:
+    def _caller(self, incoming: Incoming, visit: Visit, deadline: float, body: Mapping[str, Any]) -> Caller:
         priority = body.get("priority")
         return Caller(
             key=visit.key,
             request_id=visit.request_id,
             deadline=deadline,
             priority=priority if type(priority) is int else 0,
-            takes_degraded=request.headers.get("x-rerank-degraded", "").lower() != "deny",
-            cache=_cache_use(request, is_on=self._settings.cache),
+            takes_degraded=incoming.headers.get("x-rerank-degraded", "").lower() != "deny",
+            cache=_cache_use(incoming, is_on=self._settings.cache),
         )
 
-    def _parse(self, request: Request, body: dict[str, Any], visit: Visit) -> RerankRequest:
-        visit.dialect = dialects.detect(visit.path, request.query_params.get("dialect"), body)
-        if "top_n" in request.query_params:
+    def _parse(self, incoming: Incoming, body: dict[str, Any], visit: Visit) -> RerankRequest:
+        visit.dialect = dialects.detect(visit.path, incoming.parameters.get("dialect"), body)
+        if "top_n" in incoming.parameters:
             # It would shift the scores of Milvus, which goes by position.
             raise BadInput("top_n can't be set in the query string: send it in the body", param="top_n")
         for name in _QUERY_DEFAULTS:
             # vLLM takes an empty model for none.
-            if name in request.query_params and body.get(name) in (None, ""):
-                body[name] = request.query_params[name]
+            if name in incoming.parameters and body.get(name) in (None, ""):
+                body[name] = incoming.parameters[name]
         _check_counts(body, self._settings.max_documents)
         parsed = visit.dialect.parse(body)
         visit.tally.documents = len(parsed.pairs)
@@ -140,14 +140,14 @@ class RerankApi:
                 raise BadInput(f"{name} has an integer beyond 64 bits: send a smaller one", param=name) from None
         return fields
 
-    def _time_limit_s(self, request: Request, parsed: RerankRequest) -> float:
+    def _time_limit_s(self, incoming: Incoming, parsed: RerankRequest) -> float:
         """The shortest of all limits: the client's can't lengthen ours."""
         limits_ms = [self._settings.deadline_s * 1000]
         if parsed.timeout_ms is not None:
             limits_ms.append(parsed.timeout_ms)
         for name, given in (
-            ("X-Request-Timeout-Ms", request.headers.get("x-request-timeout-ms")),
-            ("timeout_ms", request.query_params.get("timeout_ms")),
+            ("X-Request-Timeout-Ms", incoming.headers.get("x-request-timeout-ms")),
+            ("timeout_ms", incoming.parameters.get("timeout_ms")),
         ):
             if given is not None:
                 if not _MILLISECONDS.fullmatch(given):
@@ -157,9 +157,13 @@ class RerankApi:
         return min(limits_ms) / 1000
 
 
-def _cache_use(request: Request, *, is_on: bool) -> CacheUse:
+async def _served_before() -> None:
+    """Stands for `RerankApi.serve` where FastAPI describes it: `Door` doesn't let its requests come that far."""
+
+
+def _cache_use(incoming: Incoming, *, is_on: bool) -> CacheUse:
     """What the client wants of the cache, from the header or else the query string; nothing where it is off."""
-    given = request.headers.get("x-rerank-cache") or request.query_params.get("cache") or "default"
+    given = incoming.headers.get("x-rerank-cache") or incoming.parameters.get("cache") or "default"
     match given.strip().lower():
         case "default":
             return "default" if is_on else "no-store"
