@@ -1,8 +1,6 @@
 """Who is let in: what is pending stays bounded, in all and per API key."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from app.errors import Overloaded
 from app.policy.admission import shed
@@ -29,9 +27,8 @@ class Admission:
         """Documents that were let in and have no score yet."""
         return self._pending.total()
 
-    @contextmanager
-    def admitted(self, caller: Caller, documents: int, fingerprint: Fingerprint, *, now: float) -> Iterator[None]:
-        """Let a request in for the time of the block.
+    def admitted(self, caller: Caller, documents: int, fingerprint: Fingerprint, *, now: float) -> "Admitted":
+        """Let a request in.
 
         Args:
             caller: Whose request it is.
@@ -55,13 +52,7 @@ class Admission:
         if refusal:
             message = f"{outlook.before} documents wait before these {documents}: too many."
             raise Overloaded(message, reason=refusal.reason, retry_after_s=refusal.for_s)
-        self._pending[caller.key] += documents
-        try:
-            yield
-        finally:
-            self._pending[caller.key] -= documents
-            if not self._pending[caller.key]:
-                del self._pending[caller.key]
+        return Admitted(self._pending, caller.key, documents)
 
     def _check_limits(self, key: str, documents: int) -> None:
         limits = self._settings
@@ -74,3 +65,20 @@ class Admission:
         if everybody and everybody + documents > limits.max_pending_documents:
             message = f"{everybody} documents are pending; {documents} more pass the limit."
             raise Overloaded(message, reason="pending", retry_after_s=1.0)
+
+
+class Admitted:
+    """What a request that was let in adds to what is pending of its key, until the end of the block."""
+
+    def __init__(self, pending: Counter[str], key: str, documents: int) -> None:
+        self._pending = pending
+        self._key = key
+        self._documents = documents
+
+    def __enter__(self) -> None:
+        self._pending[self._key] += self._documents
+
+    def __exit__(self, *_: object) -> None:
+        self._pending[self._key] -= self._documents
+        if not self._pending[self._key]:
+            del self._pending[self._key]

@@ -143,7 +143,7 @@ class Dispatch:
     async def _attempt(self, chain: "_Chain", tally: Tally) -> Answer:
         """One try, with a hedge when hedging is on and the first worker takes unusually long."""
         queued_at = _now()
-        async with self._schedule.slot(chain.chunk, avoid=chain.tried) as slot:
+        with await self._schedule.slot(chain.chunk, avoid=chain.tried) as slot:
             waited_s = _now() - queued_at
             self._metrics.queued(waited_s)
             tally.queue_s = max(tally.queue_s, waited_s)
@@ -167,8 +167,11 @@ class Dispatch:
 
     async def _hedge(self, chain: "_Chain", tally: Tally) -> Answer | None:
         """A second attempt on another worker; None when none is free, or the budget is used up."""
-        with self._schedule.spare_slot(chain.chunk, avoid=chain.tried) as slot:
-            if slot is None or not self._hedging.withdraw(_now()):
+        spare = self._schedule.spare_slot(chain.chunk, avoid=chain.tried)
+        if spare is None:
+            return None
+        with spare as slot:
+            if not self._hedging.withdraw(_now()):
                 return None
             chain.tried.add(slot.worker)
             return await self._call(slot, chain, "hedge", tally)

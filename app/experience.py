@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from app.errors import Busy, Misconfigured, Unreachable, Vanished, WorkerError
 from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
-from app.patience import patience_with
+from app.patience import Patience
 from app.policy.latency import Latencies, attempt_limit_s, patience_s
 from app.schedule import Schedule, Slot
 from app.work import Chunk, Fingerprint
@@ -36,7 +36,7 @@ class Experience:
 
         By what the worker holds, not by the call's own size: after a burst short queues are left as soon as ever.
         """
-        return self._latencies[slot.fingerprint].quantile(share, slot.held_tokens)
+        return self._latencies[slot.chunk.fingerprint].quantile(share, slot.held_tokens)
 
     def patience(self, slot: Slot, chunk: Chunk, now: float) -> AbstractAsyncContextManager[object]:
         """How long a call may take: all the time there is, unless another worker could do better."""
@@ -45,7 +45,7 @@ class Experience:
             return asyncio.timeout_at(deadline)
         quiet_s = attempt_limit_s(left_s=deadline - now, p99_s=self.usual_s(slot, 0.99))
         until = now + min((deadline - now) / 2, _BUSY_PATIENCE * quiet_s)
-        return patience_with(slot.worker, quiet_s=quiet_s, until=until)
+        return Patience(slot.worker, quiet_s=quiet_s, until=until)
 
     def counts_as_hung(self, slot: Slot, took_s: float) -> bool:
         """Whether a call that had no answer for so long is the worker's fault, not a client's in a hurry."""

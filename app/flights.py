@@ -116,7 +116,7 @@ class Flights:
                 joined.setdefault(flight, []).append(place)
         return joined, own
 
-    def _admitted(self, chunk: Chunk, documents: int) -> AbstractContextManager[None]:
+    def _admitted(self, chunk: Chunk, documents: int) -> AbstractContextManager[object]:
         if not documents:
             return nullcontext()
         now = asyncio.get_running_loop().time()

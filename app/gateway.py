@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from operator import add
 from time import perf_counter
 from typing import Any
@@ -128,8 +127,7 @@ class Gateway:
             return found
         began = perf_counter()
         tokens = pair_tokens(whole.pairs, whole.fingerprint.max_model_len)
-        weighed = replace(whole, pair_tokens=tokens, tokens=sum(tokens))
-        fresh = await self._flights.score(weighed.part(missing), tally)
+        fresh = await self._flights.score(whole.weighed(tokens).part(missing), tally)
         tally.workers_s = perf_counter() - began
         if not found.scores:
             return fresh

@@ -1,17 +1,15 @@
 """How long to wait for a worker that gives no sign of life."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 from app.fleet.worker import Worker
 
 _STEPS = 10
 
 
-@asynccontextmanager
-async def patience_with(worker: Worker, *, quiet_s: float, until: float) -> AsyncIterator[None]:
-    """Let the block go on until the worker has answered nobody for `quiet_s`.
+class Patience:
+    """Lets the block go on until the worker has answered nobody for `quiet_s`; then it ends with TimeoutError.
 
     A worker that answers other calls meanwhile is busy, not hung. The silence is counted in steps, and a late one
     counts as one: while this process gets too little CPU to read what workers have long answered, it blames none.
@@ -20,26 +18,31 @@ async def patience_with(worker: Worker, *, quiet_s: float, until: float) -> Asyn
         worker: Called in the block.
         quiet_s: Silence after which it counts as hung.
         until: When the block ends in any case, on the loop's clock.
-
-    Raises:
-        TimeoutError: the time is over.
     """
-    loop = asyncio.get_running_loop()
-    steps, answered_at = 0, worker.last_success_at
-    timer: asyncio.TimerHandle
 
-    def step() -> None:
-        nonlocal steps, answered_at, timer
-        steps = steps + 1 if worker.last_success_at == answered_at else 0
-        answered_at = worker.last_success_at
-        if steps < _STEPS:
-            timer = loop.call_later(quiet_s / _STEPS, step)
-        elif not limit.expired():
-            limit.reschedule(loop.time())
+    def __init__(self, worker: Worker, *, quiet_s: float, until: float) -> None:
+        self._worker = worker
+        self._step_s = quiet_s / _STEPS
+        self._limit = asyncio.timeout_at(until)
+        self._steps = 0
+        self._answered_at = worker.last_success_at
 
-    async with asyncio.timeout_at(until) as limit:
-        timer = loop.call_later(quiet_s / _STEPS, step)
-        try:
-            yield
-        finally:
-            timer.cancel()
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self._step_s, self._step)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        await self._limit.__aexit__(kind, exc, trace)
+
+    def _step(self) -> None:
+        answered_at = self._worker.last_success_at
+        self._steps = self._steps + 1 if answered_at == self._answered_at else 0
+        self._answered_at = answered_at
+        if self._steps < _STEPS:
+            self._timer = self._loop.call_later(self._step_s, self._step)
+        elif not self._limit.expired():
+            self._limit.reschedule(self._loop.time())

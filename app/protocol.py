@@ -36,9 +36,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._bytes_beside_bodies += len(data)
-        if self._head_timer is None and not self._is_in_body:
-            self._head_timer = self.loop.call_later(self.head_s, self.transport.close)
         super().data_received(data)
+        # Most heads come whole, and need no timer.
+        if self._bytes_beside_bodies and not self._is_in_body and self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_s, self.transport.close)
         if self._bytes_beside_bodies > _MOST_BYTES and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")
 

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from app.choice import candidates_for, that_take, weights
 from app.errors import ChunkTooBig, Overloaded
@@ -23,21 +22,29 @@ from app.work import Caller, Chunk, Fingerprint
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """A call's place on a worker.
+    """A call's place on a worker, until the end of the block.
 
     Args:
         worker: Where the call goes.
-        fingerprint: Which of its models scores.
+        chunk: What is to be scored there.
         generation: Of the worker's breaker when the slot was granted; tells late results from others.
         held_documents: What the worker held then, this call included.
         held_tokens: The same in tokens.
+        release: Takes it back.
     """
 
     worker: Worker
-    fingerprint: Fingerprint
+    chunk: Chunk
     generation: int
     held_documents: int
     held_tokens: int
+    release: Callable[["Slot"], None]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release(self)
 
     @property
     def is_outdated(self) -> bool:
@@ -120,9 +127,8 @@ class Schedule:
         found = weights(self._fleet.usable(fingerprint), asyncio.get_running_loop().time())
         return max(1, round(sum(1 / weight for weight in found.values())))
 
-    @asynccontextmanager
-    async def slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> AsyncIterator[Slot]:
-        """A worker for one call with this chunk; the slot is free again at the end of the block.
+    async def slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Slot:
+        """A worker for one call with this chunk.
 
         Args:
             chunk: Its fingerprint says which workers may score it.
@@ -133,23 +139,24 @@ class Schedule:
             ChunkTooBig: no worker takes so many documents in one call.
             FingerprintGone: see `Fleet.reach`, as for NoWorker and BadGateway.
         """
-        slot = await self._acquire(chunk, avoid)
-        try:
-            yield slot
-        finally:
-            self._release(slot, chunk)
+        loop = asyncio.get_running_loop()
+        slot = None
+        while slot is None:
+            until = min(chunk.caller.deadline, loop.time() + self._no_worker_wait_s)
+            await self._fleet.reach(chunk.fingerprint, until=until)
+            if not that_take(self._fleet.usable(chunk.fingerprint), chunk, loop.time()):
+                raise ChunkTooBig
+            waiter = _Waiter(chunk, chunk.caller, avoid)
+            self._push(waiter, chunk.caller)
+            self._serve(chunk.fingerprint)
+            slot = waiter.granted.result() if waiter.granted.done() else await self._wait(waiter)
+        return slot
 
-    @contextmanager
-    def spare_slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Iterator[Slot | None]:
+    def spare_slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Slot | None:
         """A slot on a worker not in `avoid` that is free now and that nobody waits for; None when there is none."""
         now = asyncio.get_running_loop().time()
         free = [w for w in self._fleet.usable(chunk.fingerprint) if w not in avoid and w.has_room(now)]
-        slot = self._grant(chunk, free, now) if free and not len(self._lines[chunk.fingerprint].queue) else None
-        try:
-            yield slot
-        finally:
-            if slot:
-                self._release(slot, chunk)
+        return self._grant(chunk, free, now) if free and not len(self._lines[chunk.fingerprint].queue) else None
 
     def hurry(self, chunk: Chunk, caller: Caller) -> None:
         """Let a chunk that waits, and that `caller` needs too, go on in the caller's turn if that comes earlier."""
@@ -168,20 +175,6 @@ class Schedule:
         # A retry may wait for one worker while others are idle: that is no saturation.
         is_saturated = len(line.queue) > 0 and not any(worker.has_room(now) for worker in usable)
         line.throughput.record(documents=len(chunk.pairs), workers=len(usable), is_saturated=is_saturated, now=now)
-
-    async def _acquire(self, chunk: Chunk, avoid: AbstractSet[Worker]) -> Slot:
-        loop = asyncio.get_running_loop()
-        slot = None
-        while slot is None:
-            until = min(chunk.caller.deadline, loop.time() + self._no_worker_wait_s)
-            await self._fleet.reach(chunk.fingerprint, until=until)
-            if not that_take(self._fleet.usable(chunk.fingerprint), chunk, loop.time()):
-                raise ChunkTooBig
-            waiter = _Waiter(chunk, chunk.caller, avoid)
-            self._push(waiter, chunk.caller)
-            self._serve(chunk.fingerprint)
-            slot = waiter.granted.result() if waiter.granted.done() else await self._wait(waiter)
-        return slot
 
     def _push(self, waiter: _Waiter, caller: Caller) -> None:
         waiter.turn = caller
@@ -209,9 +202,10 @@ class Schedule:
         if self._lines[chunk.fingerprint].queue.remove(waiter, key=waiter.turn.key, request=waiter.turn):
             return
         if waiter.granted.done() and not waiter.granted.cancelled() and (slot := waiter.granted.result()):
-            self._release(slot, chunk)
+            self._release(slot)
 
-    def _release(self, slot: Slot, chunk: Chunk) -> None:
+    def _release(self, slot: Slot) -> None:
+        chunk = slot.chunk
         slot.worker.give_back(documents=len(chunk.pairs), tokens=chunk.tokens)
         # The slot may go to a chunk of any model the worker serves; the chunk's own goes first.
         for fingerprint in dict.fromkeys((chunk.fingerprint, *slot.worker.serves.values())):
@@ -250,7 +244,7 @@ class Schedule:
         weigh = weights(candidates, now)
         worker = pick(candidates, load=lambda worker: (worker.tokens + chunk.tokens) * weigh[worker], rng=self._rng)
         worker.take(documents=len(chunk.pairs), tokens=chunk.tokens)
-        return Slot(worker, chunk.fingerprint, worker.breaker.generation, worker.documents, worker.tokens)
+        return Slot(worker, chunk, worker.breaker.generation, worker.documents, worker.tokens, self._release)
 
     def _wake_after_rest(self, line: _Line, fingerprint: Fingerprint, usable: Sequence[Worker], now: float) -> None:
         """A worker that rests comes free without anybody's doing."""

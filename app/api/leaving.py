@@ -1,22 +1,27 @@
 """A client that leaves takes its work with it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from starlette.types import Receive
+
+T = TypeVar("T")
 
 
 class ClientLeft(Exception):
     """The client closed its connection before it had its answer."""
 
 
-@asynccontextmanager
-async def cancelled_when_client_leaves(receive: Receive) -> AsyncIterator[None]:
-    """Cancel the block when the client closes its connection. The request's body must have been read.
+async def unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """What the work returns; it is cancelled when the client closes its connection.
+
+    Args:
+        receive: Of the request, whose body must have been read.
+        work: What is done for the client.
 
     Raises:
-        ClientLeft: instead of the cancellation that the block saw.
+        ClientLeft: instead of the cancellation that the work saw.
     """
     task = asyncio.current_task()
     has_left = False
@@ -30,10 +35,10 @@ async def cancelled_when_client_leaves(receive: Receive) -> AsyncIterator[None]:
             task.cancel()
 
     watchers: list[asyncio.Task[None]] = []
-    # At the block's first pause: one that makes none, since all is known, needs no task to watch for it.
+    # At the first pause of the work: one that makes none, since all is known, needs no task to watch for it.
     beginning = asyncio.get_running_loop().call_soon(lambda: watchers.append(asyncio.create_task(watch())))
     try:
-        yield
+        result = await work
         if has_left:
             # It left in the same moment the work was done: the cancellation is still on its way.
             await asyncio.sleep(0)
@@ -45,3 +50,4 @@ async def cancelled_when_client_leaves(receive: Receive) -> AsyncIterator[None]:
         beginning.cancel()
         for watcher in watchers:
             watcher.cancel()
+    return result

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from app.api import dialects
 from app.api.answers import CLIENT_LEFT, InternalError, answer, error_answer
 from app.api.intake import Intake
-from app.api.leaving import ClientLeft, cancelled_when_client_leaves
+from app.api.leaving import ClientLeft, unless_client_leaves
 from app.api.openapi import describe
 from app.api.visit import Visit, VisitLog
 from app.auth import Keys
@@ -94,8 +94,7 @@ class RerankApi:
             caller = self._caller(incoming, visit, deadline, body)
             # Fields that nobody knows may take 20 times the bytes they came in; scoring may take long.
             del body
-            async with cancelled_when_client_leaves(incoming.receive):
-                scored = await self._gateway.score(parsed, caller, visit.tally)
+            scored = await unless_client_leaves(incoming.receive, self._gateway.score(parsed, caller, visit.tally))
             response = answer(visit.dialect.render(parsed, scored, visit.request_id))
             response.raw_headers.extend(_spent(visit))
             if scored.degraded:

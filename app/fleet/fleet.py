@@ -33,8 +33,9 @@ class Fleet:
         self._aliases = {alias: model for model, own in settings.models.items() for alias in own.aliases}
         self._changed = asyncio.Event()
         self._watchers: list[Callable[[], None]] = []
-        # Each chunk asks for it several times. It holds until something changes.
+        # Each request asks for both, each chunk for the first several times. They hold until something changes.
         self._usable: dict[Fingerprint, Sequence[Worker]] = {}
+        self._models: dict[str, Fingerprint] = {}
 
     def on_change(self, watcher: Callable[[], None]) -> None:
         """Have `watcher` called after every change of a worker's state."""
@@ -43,16 +44,16 @@ class Fleet:
     def join(self, worker: Worker) -> None:
         """One worker more; `change` tells those who wait."""
         self.workers = (*self.workers, worker)
-        self._usable.clear()
+        self._forget()
 
     def leave(self, worker: Worker) -> None:
         """One worker less."""
         self.workers = tuple(other for other in self.workers if other is not worker)
-        self._usable.clear()
+        self._forget()
 
     def change(self) -> None:
         """Workers, or the state of one, changed: wake who waits for one."""
-        self._usable.clear()
+        self._forget()
         self.was_ever_usable = self.was_ever_usable or any(worker.is_usable for worker in self.workers)
         self._changed.set()
         self._changed = asyncio.Event()
@@ -74,10 +75,13 @@ class Fleet:
         others = {model for other in self.workers if other is not worker and other.is_usable for model in other.serves}
         return sorted(worker.serves.keys() - others) if worker.is_usable else []
 
-    def models(self) -> dict[str, Fingerprint]:
+    def models(self) -> Mapping[str, Fingerprint]:
         """The models that workers serve or last served, under their own names and their aliases."""
-        served = {model: mark for worker in self.workers for model, mark in worker.serves.items()}
-        return served | {alias: served[model] for alias, model in self._aliases.items() if model in served}
+        if not self._models:
+            served = {model: mark for worker in self.workers for model, mark in worker.serves.items()}
+            aliases = {alias: served[model] for alias, model in self._aliases.items() if model in served}
+            self._models = served | aliases
+        return self._models
 
     def usable(self, fingerprint: Fingerprint) -> Sequence[Worker]:
         """The workers that can take a chunk of this fingerprint now."""
@@ -159,6 +163,11 @@ class Fleet:
 
     def _usable_marks(self, model: str) -> list[Fingerprint]:
         return [w.serves[model] for w in self.workers if w.is_usable and model in w.serves]
+
+    def _forget(self) -> None:
+        """What was found out may not hold any more."""
+        self._usable.clear()
+        self._models = {}
 
     async def _wait_for_change(self, until: float) -> None:
         if self.workers and all(isinstance(worker.trouble, Misconfigured) for worker in self.workers):

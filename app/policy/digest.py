@@ -5,6 +5,7 @@ whether a text was scored.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -33,10 +34,7 @@ def pair_digests(
         fields: As they are sent to the worker.
     """
     scoring = {name: value for name, value in fields.items() if name not in _NOT_SCORING}
-    start = blake2b(key=secret, digest_size=DIGEST_BYTES)
-    # Every part but the document, which is the last, stands behind its length: no two pairs hash the same bytes.
-    _add(start, [tenant, str(generation), *map(str, fingerprint)])
-    _add(start, [orjson.dumps(scoring, option=orjson.OPT_SORT_KEYS).decode()])
+    start = _start(secret, tenant, generation, fingerprint, orjson.dumps(scoring, option=orjson.OPT_SORT_KEYS))
     if len(pairs.queries) > 1:
         return [
             _finish(_with(start, query), document)
@@ -44,6 +42,15 @@ def pair_digests(
         ]
     start = _with(start, pairs.queries[0])
     return [_finish(start, document) for document in pairs.documents]
+
+
+@lru_cache(maxsize=1000)
+def _start(secret: bytes, tenant: str, generation: int, fingerprint: Fingerprint, scoring: bytes) -> blake2b:
+    """The beginning of digests that differ in their texts only; to be copied, not to be added to."""
+    start = blake2b(key=secret, digest_size=DIGEST_BYTES)
+    # Every part but the document, which is the last, stands behind its length: no two pairs hash the same bytes.
+    _add(start, [tenant, str(generation), *map(str, fingerprint), scoring.decode()])
+    return start
 
 
 def _with(start: blake2b, query: str) -> blake2b:
