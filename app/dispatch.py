@@ -92,7 +92,7 @@ class Dispatch:
                 raise OutOfTime(f"Time ran out while {worker.name} counted the query's tokens.") from None
             except WorkerError:
                 continue
-        return likely_tokens(text)
+        return likely_tokens([text])[0]
 
     async def _score(self, chunk: Chunk, tally: Tally) -> Answer:
         """The chunk's scores, from one call or from its halves."""

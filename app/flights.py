@@ -7,7 +7,7 @@ after the other, each when it has waited for all before it.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -32,11 +32,20 @@ _Part = tuple[Sequence[int], Answer]
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """A chunk under way, the span of the request that started it, and how many requests wait for it."""
+    """A chunk under way.
+
+    Args:
+        chunk: What is being scored.
+        task: Scores it.
+        span: Of the request that started it.
+        pairs: Those of the chunk that may be joined: others of it were under way before.
+        waiting: How many requests wait for it.
+    """
 
     chunk: Chunk
     task: asyncio.Task[Answer]
     span: Span
+    pairs: Collection[bytes]
     waiting: int = 0
 
 
@@ -106,6 +115,8 @@ class Flights:
         """Which pairs are under way with whom, and which are left to us."""
         if not joins or not chunk.digests or chunk.caller.cache == "no-cache":
             return {}, range(len(chunk.pairs))
+        if self._under_way.keys().isdisjoint(chunk.digests):
+            return {}, range(len(chunk.pairs))
         joined: dict[_Flight, list[int]] = {}
         own = []
         for place, digest in enumerate(chunk.digests):
@@ -128,19 +139,21 @@ class Flights:
             return []
         if self._settings.for_model(chunk.fingerprint.model).listwise:
             return [own]
+        is_all = len(own) == len(chunk.pairs)
         pieces = split(
-            [chunk.pair_tokens[place] for place in own],
+            chunk.pair_tokens if is_all else [chunk.pair_tokens[place] for place in own],
             workers=self._schedule.strength(chunk.fingerprint),
             max_batch=self._settings.max_batch,
             max_batch_tokens=self._settings.max_batch_tokens,
             min_batch=self._settings.min_batch,
         )
-        return pieces if len(own) == len(chunk.pairs) else [[own[index] for index in piece] for piece in pieces]
+        return pieces if is_all else [[own[index] for index in piece] for piece in pieces]
 
     def _start(self, chunk: Chunk, tally: Tally) -> _Flight:
-        flight = _Flight(chunk, asyncio.create_task(self._dispatch.score(chunk, tally)), current_span.get())
-        for digest in chunk.digests:
-            self._under_way.setdefault(digest, flight)
+        pairs = [*set(chunk.digests).difference(self._under_way)]
+        task = asyncio.create_task(self._dispatch.score(chunk, tally))
+        flight = _Flight(chunk, task, current_span.get(), pairs)
+        self._under_way.update(dict.fromkeys(pairs, flight))
         flight.task.add_done_callback(lambda _: self._end(flight))
         return flight
 
@@ -186,9 +199,9 @@ class Flights:
 
     def _end(self, flight: _Flight) -> None:
         """Nobody can join it from now on."""
-        for digest in flight.chunk.digests:
-            if self._under_way.get(digest) is flight:
-                del self._under_way[digest]
+        for digest in flight.pairs:
+            del self._under_way[digest]
+        flight.pairs = ()
         if flight.task.done() and not flight.task.cancelled():
             # Whoever waits learns of it; when nobody does, asyncio would complain that nobody asked.
             flight.task.exception()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from operator import add
 from time import perf_counter
 from typing import Any
 
@@ -121,10 +120,10 @@ class Gateway:
 
     async def _fill(self, whole: Chunk, scores: Sequence[float | None], tally: Tally) -> Answer:
         """The answer for all pairs: `scores` has those that are known, the others are computed."""
-        missing = [place for place, score in enumerate(scores) if score is None]
         found = Answer([score for score in scores if score is not None], 0)
-        if not missing:
+        if len(found.scores) == len(scores):
             return found
+        missing = [place for place, score in enumerate(scores) if score is None] if found.scores else range(len(scores))
         began = perf_counter()
         tokens = pair_tokens(whole.pairs, whole.fingerprint.max_model_len)
         fresh = await self._flights.score(whole.weighed(tokens).part(missing), tally)
@@ -152,26 +151,26 @@ class Gateway:
 
     def _complete(self, answer: Answer, model: str) -> Scored:
         """The answer with a score for every document, as far as settings allow that where workers refused one."""
+        if not answer.refused:
+            return Scored(model=model, scores=answer.scores, tokens=answer.tokens)
         scored = [score for place, score in enumerate(answer.scores) if place not in answer.refused]
         self._metrics.document_errors(len(answer.refused))
-        if answer.refused and (self._settings.document_errors == "error" or not scored):
+        if self._settings.document_errors == "error" or not scored:
             raise _named(answer.refused)
         self._metrics.documents("refused", len(answer.refused))
-        scores = answer.scores
-        if answer.refused:
-            lowest = min(scored)
-            scores = [lowest if place in answer.refused else score for place, score in enumerate(scores)]
+        lowest = min(scored)
+        scores = [lowest if place in answer.refused else score for place, score in enumerate(answer.scores)]
         unscored = {place: error.reason for place, error in answer.refused.items()}
         return Scored(model=model, scores=scores, tokens=answer.tokens, unscored=unscored)
 
 
 def pair_tokens(pairs: Pairs, max_model_len: int) -> list[int]:
     """What each pair most likely costs a worker, which never reads on past `max_model_len`."""
-    queries = [likely_tokens(query) + SPECIAL_TOKENS for query in pairs.queries]
+    queries, documents = likely_tokens(pairs.queries), likely_tokens(pairs.documents)
     if len(queries) == 1:
         queries *= len(pairs)
-    sums = map(add, queries, map(likely_tokens, pairs.documents))
-    return [min(tokens, max_model_len) for tokens in sums]
+    tokens = [query + document + SPECIAL_TOKENS for query, document in zip(queries, documents, strict=True)]
+    return tokens if max(tokens) <= max_model_len else [min(one, max_model_len) for one in tokens]
 
 
 def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:

@@ -51,10 +51,10 @@ class Pairs:
 
     def take(self, indices: Sequence[int]) -> "Pairs":
         """The pairs at `indices`, in that order."""
-        documents = [self.documents[i] for i in indices]
+        documents = [*map(self.documents.__getitem__, indices)]
         if len(self.queries) == 1:
             return Pairs(self.queries, documents)
-        return Pairs([self.queries[i] for i in indices], documents)
+        return Pairs([*map(self.queries.__getitem__, indices)], documents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +129,8 @@ class Chunk:
         """The chunk of the pairs at `indices`; itself when these are all."""
         if len(indices) == len(self.pairs):
             return self
-        tokens = [self.pair_tokens[index] for index in indices] if self.pair_tokens else ()
-        digests = [self.digests[index] for index in indices] if self.digests else ()
+        tokens = [*map(self.pair_tokens.__getitem__, indices)] if self.pair_tokens else ()
+        digests = [*map(self.digests.__getitem__, indices)] if self.digests else ()
         return self._of(self.pairs.take(indices), tokens, digests)
 
     def weighed(self, pair_tokens: Sequence[int]) -> "Chunk":

@@ -3,6 +3,7 @@
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from itertools import repeat
 from math import ceil
 
 # Measured on CPython 3.11: 64 bytes for a digest, 32 for its place, 29 in the arrays and queues, and for the
@@ -32,7 +33,7 @@ class MemoryTier:
         self._most_on_probation = int(self._most * _PROBATION_SHARE)
         # Many small tables: one big one would stop everything while it grows. An odd number of them: else the digests
         # of a table would share bits of their hashes, and with them the places where it looks first.
-        self._places: list[dict[bytes, int]] = [{} for _ in range(ceil(self._most / _PAIRS_PER_TABLE) | 1)]
+        self._tables: list[dict[bytes, int]] = [{} for _ in range(ceil(self._most / _PAIRS_PER_TABLE) | 1)]
         self._digests: list[bytes] = []
         self._scores = array("d")
         self._expiries = array("I")
@@ -55,50 +56,62 @@ class MemoryTier:
             digests: Of the pairs.
             now: In seconds since 1970, as for `store`.
         """
-        places, scores, expiries, asked = self._places, self._scores, self._expiries, self._asked
-        tables = len(places)
-        found: list[float | None] = []
-        for digest in digests:
-            place = places[hash(digest) % tables].get(digest)
-            if place is None or expiries[place] <= now:
-                found.append(None)
-            else:
+        tables, count = self._tables, len(self._tables)
+        places = [tables[hash(digest) % count].get(digest) for digest in digests]
+        found: list[float | None] = [None] * len(places)
+        if places.count(None) == len(places):
+            return found
+        scores, expiries, asked = self._scores, self._expiries, self._asked
+        for index, place in enumerate(places):
+            if place is not None and expiries[place] > now:
                 asked[place] = 1
-                found.append(scores[place])
+                found[index] = scores[place]
         return found
 
     def store(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> int:
-        """Keep the scores of some pairs until `expiry`; how many others had to leave for them."""
+        """Keep the scores of some pairs, each given once, until `expiry`; how many others had to leave for them."""
         if not self._most:
             return 0
-        before = len(self)
-        added = 0
-        places, all_scores, expiries, tables = self._places, self._scores, self._expiries, len(self._places)
+        tables, count = self._tables, len(self._tables)
+        new_digests, new_scores = [], []
         for digest, score in zip(digests, scores, strict=True):
-            table = places[hash(digest) % tables]
-            place = table.get(digest)
+            place = tables[hash(digest) % count].get(digest)
             if place is None:
-                place = table[digest] = self._place(digest)
-                added += 1
-            all_scores[place] = score
-            expiries[place] = expiry
-        return added - (len(self) - before)
+                new_digests.append(digest)
+                new_scores.append(score)
+            else:
+                self._scores[place] = score
+                self._expiries[place] = expiry
+        room = self._most - len(self)
+        self._append(new_digests[:room], new_scores[:room], expiry)
+        for digest, score in zip(new_digests[room:], new_scores[room:], strict=True):
+            self._replace(digest, score, expiry)
+        return max(0, len(new_digests) - room)
 
-    def _place(self, digest: bytes) -> int:
-        """A place for a new pair: an empty one, or that of the pair that has to leave."""
-        if len(self._digests) < self._most:
-            place = len(self._digests)
-            self._digests.append(digest)
-            self._scores.append(0)
-            self._expiries.append(0)
-            self._asked.append(0)
-        else:
-            place = self._leaving()
-            left = self._digests[place]
-            del self._places[hash(left) % len(self._places)][left]
-            self._digests[place] = digest
+    def _append(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
+        """Give new pairs places that nobody had before."""
+        tables, count = self._tables, len(self._tables)
+        # Numbers take memory, so tables and queue share them.
+        places = [*range(len(self), len(self) + len(digests))]
+        for digest, place in zip(digests, places, strict=True):
+            tables[hash(digest) % count][digest] = place
+        self._probation.extend(places)
+        self._digests.extend(digests)
+        self._scores.extend(scores)
+        self._expiries.extend(repeat(expiry, len(digests)))
+        self._asked.extend(bytes(len(digests)))
+
+    def _replace(self, digest: bytes, score: float, expiry: int) -> None:
+        """Give a new pair the place of one that has to leave."""
+        tables, count = self._tables, len(self._tables)
+        place = self._leaving()
+        left = self._digests[place]
+        del tables[hash(left) % count][left]
+        tables[hash(digest) % count][digest] = place
+        self._digests[place] = digest
+        self._scores[place] = score
+        self._expiries[place] = expiry
         self._probation.append(place)
-        return place
 
     def _leaving(self) -> int:
         for _ in range(_MOST_SECOND_CHANCES):

@@ -88,10 +88,10 @@ class PairCache:
             return [None] * len(chunk.pairs)
         began = perf_counter()
         scores = self.memory.lookup(chunk.digests, self._clock())
-        missing = [place for place, score in enumerate(scores) if score is None]
-        self._count("memory", len(scores) - len(missing), tally)
-        if missing and self._shared:
-            self._count("redis", await self._fill(scores, missing, chunk.digests, self._shared), tally)
+        unknown = scores.count(None)
+        self._count("memory", len(scores) - unknown, tally)
+        if unknown and self._shared:
+            self._count("redis", await self._fill(scores, chunk.digests, self._shared), tally)
         tally.cache_s = perf_counter() - began
         return scores
 
@@ -114,10 +114,9 @@ class PairCache:
         if self._shared:
             self._shared.exchange_soon()
 
-    async def _fill(
-        self, scores: list[float | None], missing: Sequence[int], digests: Sequence[bytes], shared: SharedTier
-    ) -> int:
+    async def _fill(self, scores: list[float | None], digests: Sequence[bytes], shared: SharedTier) -> int:
         """Put in what the shared tier knows, and remember it here; how much that was."""
+        missing = [place for place, score in enumerate(scores) if score is None]
         found = await shared.lookup([digests[place] for place in missing])
         by_expiry: defaultdict[int, dict[bytes, float]] = defaultdict(dict)
         for place, known in zip(missing, found, strict=True):

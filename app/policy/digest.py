@@ -36,12 +36,9 @@ def pair_digests(
     scoring = {name: value for name, value in fields.items() if name not in _NOT_SCORING}
     start = _start(secret, tenant, generation, fingerprint, orjson.dumps(scoring, option=orjson.OPT_SORT_KEYS))
     if len(pairs.queries) > 1:
-        return [
-            _finish(_with(start, query), document)
-            for query, document in zip(pairs.queries, pairs.documents, strict=True)
-        ]
-    start = _with(start, pairs.queries[0])
-    return [_finish(start, document) for document in pairs.documents]
+        each = zip(pairs.queries, pairs.documents, strict=True)
+        return [digest for query, document in each for digest in _finished(_with(start, query), [document])]
+    return _finished(_with(start, pairs.queries[0]), pairs.documents)
 
 
 @lru_cache(maxsize=1000)
@@ -66,7 +63,10 @@ def _add(digest: blake2b, parts: Iterable[str]) -> None:
         digest.update(encoded)
 
 
-def _finish(started: blake2b, document: str) -> bytes:
-    digest = started.copy()
-    digest.update(document.encode("utf-8", _HALF_PAIRS))
-    return digest.digest()
+def _finished(started: blake2b, documents: Iterable[str]) -> list[bytes]:
+    digests = []
+    for document in documents:
+        digest = started.copy()
+        digest.update(document.encode("utf-8", _HALF_PAIRS))
+        digests.append(digest.digest())
+    return digests

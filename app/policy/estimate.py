@@ -1,5 +1,7 @@
 """How many tokens a text has, without a tokenizer."""
 
+from collections.abc import Sequence
+
 # English prose has 4 to 4.5 bytes per token with WordPiece and BPE vocabularies; Chinese has 3 bytes per character
 # and about 0.7 tokens, which the same rule meets.
 _BYTES_PER_TOKEN = 4
@@ -7,9 +9,11 @@ _BYTES_PER_TOKEN = 4
 SPECIAL_TOKENS = 5
 
 
-def likely_tokens(text: str) -> int:
-    """The tokens `text` most likely has; at least 1. Good for balancing, not for limits."""
-    return most_tokens(text) // _BYTES_PER_TOKEN + 1
+def likely_tokens(texts: Sequence[str]) -> list[int]:
+    """The tokens each text most likely has; at least 1. Good for balancing, not for limits."""
+    # As in `most_tokens`: calling it for each of 1000 documents takes longer than all of this.
+    sizes = [len(text) if text.isascii() else len(text.encode()) for text in texts]
+    return [size // _BYTES_PER_TOKEN + 1 for size in sizes]
 
 
 def most_tokens(text: str) -> int:

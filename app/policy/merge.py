@@ -14,6 +14,9 @@ def merge(parts: Iterable[tuple[Sequence[int], Answer]], size: int) -> Answer:
         parts: The places of some pairs, and their answer; every place from 0 to `size` - 1 stands in one part.
         size: Pairs in all.
     """
+    parts = list(parts)
+    if len(parts) == 1 and parts[0][0] == range(size):
+        return parts[0][1]
     scores, tokens = [math.nan] * size, 0
     refused: dict[int, WorkerError] = {}
     for places, answer in parts:

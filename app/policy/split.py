@@ -29,16 +29,18 @@ def split(
     # Longest first, each to the piece with the least work so far (Graham 1969): no piece ends above the mean by more
     # than one document.
     for index in sorted(range(len(tokens)), key=tokens.__getitem__, reverse=True):
-        load, piece = lightest[0]
-        if load and load + tokens[index] > max_batch_tokens:
+        before, number = lightest[0]
+        load = before + tokens[index]
+        if load > max_batch_tokens and before:
             heappush(lightest, (tokens[index], len(pieces)))
             pieces.append([index])
             continue
-        pieces[piece].append(index)
-        if len(pieces[piece]) == max_batch:
+        piece = pieces[number]
+        piece.append(index)
+        if len(piece) == max_batch:
             heappop(lightest)
         else:
-            heapreplace(lightest, (load + tokens[index], piece))
+            heapreplace(lightest, (load, number))
     return [sorted(piece) for piece in pieces if piece]
 
 

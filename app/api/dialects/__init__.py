@@ -71,6 +71,6 @@ def _vllm_on(path: str) -> Dialect:
 
 def _has_objects(documents: object) -> bool:
     """Whether some document is an object that is more than a text. Multimodal `content` is nobody's text."""
-    if not isinstance(documents, list):
+    if not isinstance(documents, list) or dict not in map(type, documents):
         return False
     return any(type(item) is dict and not item.keys() <= {"text", "content"} for item in documents)

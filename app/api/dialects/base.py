@@ -46,6 +46,8 @@ def _as_texts(documents: object) -> object:
         raise BadInput("documents must be a list of strings", param="documents")
     if not documents:
         raise BadInput("documents is empty: send at least one document", param="documents")
+    if {*map(type, documents)} == {str}:
+        return documents
     return [
         item if type(item) is str else _text_of(item, f"documents[{index}]") for index, item in enumerate(documents)
     ]
