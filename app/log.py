@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from functools import partial
 from typing import Any, Literal
 
 import orjson
@@ -22,13 +23,17 @@ def configure(*, style: Literal["json", "console"], level: str) -> None:
         processors=[*stamp, render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         # It writes a line at once, while print writes its end by itself: threads of libraries would get in between.
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=partial(_same, structlog.WriteLogger(sys.stdout)),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=stamp, processor=render))
     # Libraries speak up when something is wrong; uvicorn's own start and stop lines are ours to write.
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+def _same(logger: structlog.WriteLogger, *_: object) -> structlog.WriteLogger:
+    return logger
 
 
 def _json(event: dict[str, Any], **_: object) -> str:

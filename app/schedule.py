@@ -142,14 +142,15 @@ class Schedule:
         loop = asyncio.get_running_loop()
         slot = None
         while slot is None:
-            until = min(chunk.caller.deadline, loop.time() + self._no_worker_wait_s)
-            await self._fleet.reach(chunk.fingerprint, until=until)
-            if not that_take(self._fleet.usable(chunk.fingerprint), chunk, loop.time()):
+            now = loop.time()
+            usable = self._fleet.usable(chunk.fingerprint)
+            if not usable:
+                until = min(chunk.caller.deadline, now + self._no_worker_wait_s)
+                await self._fleet.reach(chunk.fingerprint, until=until)
+            elif not that_take(usable, chunk, now):
                 raise ChunkTooBig
-            waiter = _Waiter(chunk, chunk.caller, avoid)
-            self._push(waiter, chunk.caller)
-            self._serve(chunk.fingerprint)
-            slot = waiter.granted.result() if waiter.granted.done() else await self._wait(waiter)
+            else:
+                slot = self._slot_at_once(chunk, avoid, usable, now) or await self._slot_in_turn(chunk, avoid)
         return slot
 
     def spare_slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Slot | None:
@@ -175,6 +176,23 @@ class Schedule:
         # A retry may wait for one worker while others are idle: that is no saturation.
         is_saturated = len(line.queue) > 0 and not any(worker.has_room(now) for worker in usable)
         line.throughput.record(documents=len(chunk.pairs), workers=len(usable), is_saturated=is_saturated, now=now)
+
+    def _slot_at_once(
+        self, chunk: Chunk, avoid: AbstractSet[Worker], usable: Sequence[Worker], now: float
+    ) -> Slot | None:
+        """A slot for who would be the only one to wait; None when others wait, or no worker has room."""
+        if len(self._lines[chunk.fingerprint].queue):
+            return None
+        free = [worker for worker in usable if worker.has_room(now)]
+        candidates = candidates_for(chunk, avoid, usable=usable, free=free, now=now) if free else ()
+        return self._grant(chunk, candidates, now) if candidates else None
+
+    async def _slot_in_turn(self, chunk: Chunk, avoid: AbstractSet[Worker]) -> Slot | None:
+        """A slot when it is the chunk's turn; None when no worker is left."""
+        waiter = _Waiter(chunk, chunk.caller, avoid)
+        self._push(waiter, chunk.caller)
+        self._serve(chunk.fingerprint)
+        return waiter.granted.result() if waiter.granted.done() else await self._wait(waiter)
 
     def _push(self, waiter: _Waiter, caller: Caller) -> None:
         waiter.turn = caller

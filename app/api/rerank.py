@@ -28,9 +28,9 @@ from app.work import CacheUse, Caller, Pairs, RerankRequest
 
 ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
 # Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
-_QUERY_DEFAULTS = ("model", "return_documents", "truncate_prompt_tokens", "max_tokens_per_doc", "timeout_ms")
+_QUERY_DEFAULTS = frozenset({"model", "return_documents", "truncate_prompt_tokens", "max_tokens_per_doc", "timeout_ms"})
 # Every field that may hold one side of the pairs, in any dialect.
-_SIDES = ("documents", "texts", "text_1", "text_2", "data_1", "data_2", "queries", "items")
+_SIDES = frozenset({"documents", "texts", "text_1", "text_2", "data_1", "data_2", "queries", "items"})
 # Up to what a 64-bit integer holds, which some clients write for "no limit".
 _MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,18}")
 
@@ -117,9 +117,9 @@ class RerankApi:
         if "top_n" in incoming.parameters:
             # It would shift the scores of Milvus, which goes by position.
             raise BadInput("top_n can't be set in the query string: send it in the body", param="top_n")
-        for name in _QUERY_DEFAULTS:
+        for name in incoming.parameters.keys() & _QUERY_DEFAULTS:
             # vLLM takes an empty model for none.
-            if name in incoming.parameters and body.get(name) in (None, ""):
+            if body.get(name) in (None, ""):
                 body[name] = incoming.parameters[name]
         _check_counts(body, self._settings.max_documents)
         parsed = visit.dialect.parse(body)
@@ -185,8 +185,8 @@ def _spent(visit: Visit) -> list[tuple[bytes, bytes]]:
 
 def _check_counts(body: Mapping[str, Any], most: int) -> None:
     """Raises when there are too many: before each is looked at, which would take seconds for ten millions."""
-    for name in _SIDES:
-        entries = body.get(name)
+    for name in body.keys() & _SIDES:
+        entries = body[name]
         if isinstance(entries, list) and len(entries) > most:
             message = f"{len(entries)} documents are more than the {most} one request may have: send fewer"
             raise BadInput(message, param=name)

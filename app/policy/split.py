@@ -8,7 +8,7 @@ from math import ceil
 
 def split(
     tokens: Sequence[int], *, workers: int, max_batch: int, max_batch_tokens: int, min_batch: int
-) -> list[list[int]]:
+) -> Sequence[Sequence[int]]:
     """Cut documents into pieces of about equal work.
 
     Args:
@@ -23,7 +23,7 @@ def split(
     """
     count = _piece_count(tokens, workers, max_batch, max_batch_tokens, min_batch)
     if count == 1:
-        return [list(range(len(tokens)))]
+        return [range(len(tokens))]
     pieces: list[list[int]] = [[] for _ in range(count)]
     lightest = [(0, piece) for piece in range(count)]
     # Longest first, each to the piece with the least work so far (Graham 1969): no piece ends above the mean by more
