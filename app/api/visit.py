@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from app import log
 from app.api.dialects.base import Dialect
 from app.errors import Overloaded, RerankError
 from app.metrics import Metrics
@@ -52,8 +53,6 @@ class VisitLog:
     def __init__(self, *, slow_s: float, metrics: Metrics) -> None:
         self._slow_s = slow_s
         self._metrics = metrics
-        # Not bound: each line goes by the level that holds now, which SIGHUP may have changed.
-        self._log = structlog.get_logger()
 
     def write(
         self, visit: Visit, status: int, *, error: RerankError | None = None, bug: Exception | None = None
@@ -78,10 +77,10 @@ class VisitLog:
         if is_slow:
             line |= _where_time_went(visit.tally)
         if bug:
-            self._log.error("bug", exc_info=bug, **line)
+            structlog.get_logger().error("bug", exc_info=bug, **line)
         else:
             level = logging.WARNING if is_slow or status >= _SERVER_ERROR else logging.INFO
-            self._log.log(level, "slow_request" if is_slow else "request", **line)
+            log.write(level, "slow_request" if is_slow else "request", line)
 
 
 def _line(visit: Visit, status: int, seconds: float) -> dict[str, Any]:
