@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
+from hashlib import sha256
 from random import Random
 from secrets import token_bytes
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from app.fleet.worker import Worker
 from app.flights import Flights
 from app.gateway import Gateway
 from app.metrics import Metrics
+from app.policy.digest import SECRET_BYTES
 from app.policy.limit import Limit
 from app.schedule import Schedule
 from app.settings import Settings
@@ -171,8 +172,8 @@ def _cache_secret(settings: Settings) -> bytes:
     """The key of the digests: what replicas share scores by has to be the same for all of them."""
     written = settings.cache_secret
     if written is not None:
-        return blake2b(written).digest()
-    return b"" if settings.redis_url else token_bytes(64)
+        return sha256(written).digest()
+    return b"" if settings.redis_url else token_bytes(SECRET_BYTES)
 
 
 def _worker(link: WorkerLink, settings: Settings) -> Worker:

@@ -150,7 +150,9 @@ class Flights:
         return pieces if is_all else [[own[index] for index in piece] for piece in pieces]
 
     def _start(self, chunk: Chunk, tally: Tally) -> _Flight:
-        pairs = [*set(chunk.digests).difference(self._under_way)]
+        pairs: Collection[bytes] = chunk.digests
+        if not self._under_way.keys().isdisjoint(pairs):
+            pairs = [*set(pairs).difference(self._under_way)]
         task = asyncio.create_task(self._dispatch.score(chunk, tally))
         flight = _Flight(chunk, task, current_span.get(), pairs)
         self._under_way.update(dict.fromkeys(pairs, flight))

@@ -37,7 +37,7 @@ class PairCache:
         shared: The tier that replicas share, if there is one.
         generations: Of the models.
         weights: Their names, as replicas agree on them.
-        secret: Key of the digests, at most 64 bytes.
+        secret: Of the digests, at most 64 bytes.
         ttl_s: How long scores are kept.
         shares_keys: Whether API keys share scores.
         metrics: Count hits and evictions.
@@ -78,7 +78,7 @@ class PairCache:
             secret=self._secret,
             tenant="" if self._shares_keys else caller.key,
             generation=self._generations.of(fingerprint.model),
-            fingerprint=fingerprint._replace(weights=self._weights.name(fingerprint.weights)),
+            fingerprint=self._agreed(fingerprint),
             fields=fields,
         )
 
@@ -126,6 +126,11 @@ class PairCache:
         for expiry, fresh in by_expiry.items():
             self._metrics.evicted(self.memory.store([*fresh], [*fresh.values()], expiry))
         return len(found) - found.count(None)
+
+    def _agreed(self, fingerprint: Fingerprint) -> Fingerprint:
+        """The fingerprint with the name that all replicas have for its weights."""
+        name = self._weights.name(fingerprint.weights)
+        return fingerprint if name == fingerprint.weights else fingerprint._replace(weights=name)
 
     def _count(self, source: Source, documents: int, tally: Tally) -> None:
         tally.cache_hits += documents

@@ -1,19 +1,24 @@
 """What a pair is known by: pairs with equal digests have equal scores.
 
-Keyed BLAKE2b (RFC 7693): whoever doesn't know the secret can't make two texts collide, nor find out from a digest
-whether a text was scored.
+SHA-256 (FIPS 180-4) that begins with a secret: whoever doesn't know it can't make two texts collide, nor find out from
+a digest whether a text was scored. Half of each hash is kept, so nobody can go on from it (length extension).
 """
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from hashlib import blake2b
-from typing import Any
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from app.work import Fingerprint, Pairs
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 DIGEST_BYTES = 16
+# What SHA-256 takes at once.
+SECRET_BYTES = 64
 # JSON can write half of a surrogate pair, which UTF-8 can't.
 _HALF_PAIRS = "surrogatepass"
 # What concerns the treatment of a call or the form of its answer, not its scores.
@@ -27,7 +32,7 @@ def pair_digests(
 
     Args:
         pairs: Distinct or not; equal pairs get equal digests.
-        secret: At most 64 bytes.
+        secret: At most `SECRET_BYTES`.
         tenant: Whose pairs they are; tenants never share a digest.
         generation: Of the model's cache; another one knows nothing of earlier ones.
         fingerprint: What the scores depend on beside the texts.
@@ -42,31 +47,31 @@ def pair_digests(
 
 
 @lru_cache(maxsize=1000)
-def _start(secret: bytes, tenant: str, generation: int, fingerprint: Fingerprint, scoring: bytes) -> blake2b:
+def _start(secret: bytes, tenant: str, generation: int, fingerprint: Fingerprint, scoring: bytes) -> "_Hash":
     """The beginning of digests that differ in their texts only; to be copied, not to be added to."""
-    start = blake2b(key=secret, digest_size=DIGEST_BYTES)
+    start = sha256(secret.ljust(SECRET_BYTES, b"\0"))
     # Every part but the document, which is the last, stands behind its length: no two pairs hash the same bytes.
     _add(start, [tenant, str(generation), *map(str, fingerprint), scoring.decode()])
     return start
 
 
-def _with(start: blake2b, query: str) -> blake2b:
+def _with(start: "_Hash", query: str) -> "_Hash":
     started = start.copy()
     _add(started, [query])
     return started
 
 
-def _add(digest: blake2b, parts: Iterable[str]) -> None:
+def _add(digest: "_Hash", parts: Iterable[str]) -> None:
     for part in parts:
         encoded = part.encode("utf-8", _HALF_PAIRS)
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
 
 
-def _finished(started: blake2b, documents: Iterable[str]) -> list[bytes]:
+def _finished(started: "_Hash", documents: Iterable[str]) -> list[bytes]:
     digests = []
     for document in documents:
         digest = started.copy()
         digest.update(document.encode("utf-8", _HALF_PAIRS))
-        digests.append(digest.digest())
+        digests.append(digest.digest()[:DIGEST_BYTES])
     return digests

@@ -47,7 +47,7 @@ def split(
 def _piece_count(tokens: Sequence[int], workers: int, max_batch: int, max_batch_tokens: int, min_batch: int) -> int:
     """As many pieces as the limits need, rounded up to the same number for each worker where `min_batch` allows it."""
     documents = len(tokens)
-    fitting = sum(map(min, tokens, repeat(max_batch_tokens)))
+    fitting = sum(tokens) if max(tokens) <= max_batch_tokens else sum(map(min, tokens, repeat(max_batch_tokens)))
     needed = max(ceil(documents / max_batch), ceil(fitting / max_batch_tokens))
     spread = min(ceil(needed / workers) * workers, documents // min_batch)
     return max(1, min(documents, max(needed, spread)))

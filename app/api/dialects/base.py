@@ -126,7 +126,8 @@ class Wire(BaseModel):
 
     def scoring_fields(self) -> dict[str, Any]:
         """The fields that change scores, as far as the client sent them."""
-        values = {name: getattr(self, name) for name in SCORING_FIELDS}
+        sent = self.model_fields_set
+        values = {name: getattr(self, name) for name in SCORING_FIELDS if name in sent}
         return {name: value for name, value in values.items() if value is not None}
 
 
