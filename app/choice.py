@@ -9,26 +9,52 @@ from app.work import Chunk
 
 
 def candidates_for(
-    chunk: Chunk, avoid: AbstractSet[Worker], *, usable: Sequence[Worker], free: Sequence[Worker], now: float
+    chunk: Chunk,
+    avoid: AbstractSet[Worker],
+    *,
+    usable: Sequence[Worker],
+    free: Sequence[Worker],
+    waiting: int,
+    now: float,
 ) -> Sequence[Worker]:
-    """The free workers a chunk should go to; none when one it hasn't been to is usable but busy.
+    """The free workers a chunk should go to; none when it had better wait for one that is busy.
 
     Args:
         chunk: What is to be scored.
         avoid: Where it has been.
         usable: All workers that could score it.
         free: Those of them that have room now.
+        waiting: Documents that wait for these workers.
         now: On the loop's clock.
     """
     if all(worker in avoid or worker.rests_long(now) for worker in usable):
         return that_take(free, chunk, now) or free
     untried = [worker for worker in free if worker not in avoid]
-    return that_take(untried, chunk, now) or untried
+    candidates = that_take(untried, chunk, now) or untried
+    if len(candidates) == len(usable):
+        return candidates
+    busy = [worker for worker in usable if worker.calls and worker.rests_until <= now and worker not in avoid]
+    return _not_too_slow(candidates, busy, chunk, waiting, now)
 
 
 def that_take(workers: Sequence[Worker], chunk: Chunk, now: float) -> list[Worker]:
     """The workers that take so many documents in one call."""
     return [worker for worker in workers if (worker.ceiling(now) or len(chunk.pairs)) >= len(chunk.pairs)]
+
+
+def _not_too_slow(
+    candidates: Sequence[Worker], busy: Sequence[Worker], chunk: Chunk, waiting: int, now: float
+) -> Sequence[Worker]:
+    """The candidates, but for slow ones that would take longer than a busy one does with what it has and the chunk.
+
+    With much that waits, one that is slow is better than none: then waiting takes long, too.
+    """
+    weigh = weights([*candidates, *busy], now)
+    if not busy or max(weigh.values()) == 1:
+        return candidates
+    soonest = min((worker.tokens + chunk.tokens) * weigh[worker] for worker in busy)
+    until = soonest + waiting * chunk.tokens / len(chunk.pairs) / len(busy)
+    return [worker for worker in candidates if (worker.tokens + chunk.tokens) * weigh[worker] <= until]
 
 
 def weights(workers: Sequence[Worker], now: float) -> dict[Worker, float]:

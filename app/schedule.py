@@ -184,7 +184,7 @@ class Schedule:
         if len(self._lines[chunk.fingerprint].queue):
             return None
         free = [worker for worker in usable if worker.has_room(now)]
-        candidates = candidates_for(chunk, avoid, usable=usable, free=free, now=now) if free else ()
+        candidates = candidates_for(chunk, avoid, usable=usable, free=free, waiting=0, now=now) if free else ()
         return self._grant(chunk, candidates, now) if candidates else None
 
     async def _slot_in_turn(self, chunk: Chunk, avoid: AbstractSet[Worker]) -> Slot | None:
@@ -243,20 +243,19 @@ class Schedule:
         line.load.observe(line.queue.documents, now)
 
     def _grant_free_slots(self, line: _Line, fingerprint: Fingerprint, now: float) -> None:
+        usable = self._fleet.usable(fingerprint)
+        if not usable:
+            _send_away(line.queue)
         while len(line.queue):
-            usable = self._fleet.usable(fingerprint)
             free = [worker for worker in usable if worker.has_room(now)]
-            if usable and not free:
-                self._wake_after_rest(line, fingerprint, usable, now)
-                return
-            waiter = line.queue.take(partial(_can_go, usable, free, now))
+            candidates = partial(_candidates, usable, free, line.queue.documents, now)
+            waiter = line.queue.take(candidates) if free else None
             if waiter is None:
                 self._wake_after_rest(line, fingerprint, usable, now)
                 return
             # The task of a waiter that was cancelled just now hasn't run yet to take it out of the queue.
             if not waiter.granted.done():
-                candidates = candidates_for(waiter.chunk, waiter.avoid, usable=usable, free=free, now=now)
-                waiter.granted.set_result(self._grant(waiter.chunk, candidates, now) if usable else None)
+                waiter.granted.set_result(self._grant(waiter.chunk, candidates(waiter), now))
 
     def _grant(self, chunk: Chunk, candidates: Sequence[Worker], now: float) -> Slot:
         weigh = weights(candidates, now)
@@ -273,9 +272,17 @@ class Schedule:
             line.wake = asyncio.get_running_loop().call_at(min(rests), self._serve, fingerprint)
 
 
-def _can_go(usable: Sequence[Worker], free: Sequence[Worker], now: float, waiter: _Waiter) -> bool:
-    """Whether a waiter's turn can come now: a worker is free for it, or none is left to wait for."""
-    return not usable or bool(candidates_for(waiter.chunk, waiter.avoid, usable=usable, free=free, now=now))
+def _send_away(queue: FairQueue[_Waiter]) -> None:
+    """Tell all who wait that no worker is left."""
+    while waiter := queue.take(lambda _: True):
+        if not waiter.granted.done():
+            waiter.granted.set_result(None)
+
+
+def _candidates(
+    usable: Sequence[Worker], free: Sequence[Worker], waiting: int, now: float, waiter: _Waiter
+) -> Sequence[Worker]:
+    return candidates_for(waiter.chunk, waiter.avoid, usable=usable, free=free, waiting=waiting, now=now)
 
 
 def _comes_earlier(caller: Caller, owner: Caller, documents: int, queue: FairQueue[_Waiter]) -> bool:

@@ -299,6 +299,22 @@ async def test_a_slow_worker_gets_less_work():
 
 
 @on_virtual_clock
+async def test_a_slow_worker_stays_idle_when_waiting_for_a_busy_one_is_sooner():
+    slow, *good = links = [ScriptedLink(f"w{n}", takes_s=0.2 if n == 0 else 0.01) for n in range(2)]
+    async with engine(links, worker_max_calls=1) as made:
+        for _ in range(40):
+            await score(made, DOCUMENTS)
+        calls = len(slow.calls)
+        times = await asyncio.gather(*[_elapsed(score(made, DOCUMENTS)) for _ in range(3)])
+        assert (len(slow.calls) - calls, max(times)) == (0, pytest.approx(0.03))
+        # With that many before it, even the slow one is soon enough.
+        times = await asyncio.gather(*[_elapsed(score(made, DOCUMENTS)) for _ in range(60)])
+        assert len(slow.calls) > calls
+        assert max(times) < 0.6
+    assert good
+
+
+@on_virtual_clock
 async def test_a_list_is_not_cut_for_a_worker_that_is_too_slow_to_help():
     links = [ScriptedLink(f"w{number}", takes_s=0.1 if number == 0 else 0.01) for number in range(4)]
     documents = [f"document {number}" for number in range(3 * 64)]

@@ -2,12 +2,12 @@
 
 TCP Vegas's rule (Brakmo and Peterson 1995), as Netflix's concurrency-limits applies it to servers: compare a call's
 latency with the shortest that calls of its size ever took. What the worker holds beyond that ratio is standing in its
-queue. A short queue keeps it busy; a long one only makes everybody wait. So the limit grows while less than half a
-chunk queues, and shrinks when more than one does: a GPU that scores many chunks at once ends up with many, a CPU with
+queue. A short queue keeps it busy; a long one only makes everybody wait. So the limit grows while less than a quarter of
+a chunk queues, and shrinks when more than one does: a GPU that scores many chunks at once ends up with many, a CPU with
 one and a half.
 """
 
-_LEAST_QUEUED_CHUNKS = 0.5
+_LEAST_QUEUED_CHUNKS = 0.25
 _MOST_QUEUED_CHUNKS = 1.0
 # Of what is held: latencies scatter by more than a worker that holds many chunks gains or loses by one.
 _LEAST_QUEUED_SHARE = 0.1

@@ -75,8 +75,8 @@ class FairQueue(Generic[T]):
         owner.documents += documents
         self._length += 1
 
-    def take(self, fits: Callable[[T], bool]) -> T | None:
-        """The next item in fair order that fits; None when none does."""
+    def take(self, fits: Callable[[T], object]) -> T | None:
+        """The next item in fair order for which `fits` gives something; None when none does."""
         for key, owner in sorted(self._keys.items(), key=lambda entry: entry[1].time):
             passed = []
             taken = None
