@@ -15,6 +15,7 @@ from app.fleet.fleet import Fleet
 from app.fleet.worker import Worker
 from app.policy.admission import Load
 from app.policy.balance import pick
+from app.policy.company import Company
 from app.policy.share import FairQueue
 from app.policy.throughput import Throughput
 from app.work import Caller, Chunk, Fingerprint
@@ -78,12 +79,13 @@ class Outlook(NamedTuple):
 
 @dataclass(slots=True)
 class _Line:
-    """What waits for the workers of one fingerprint, and how fast they get through it."""
+    """What waits for the workers of one fingerprint, how fast they get through it, and whose it is."""
 
     queue: FairQueue[_Waiter] = field(default_factory=FairQueue)
     throughput: Throughput = field(default_factory=Throughput)
     wake: asyncio.TimerHandle | None = None
     load: Load = field(default_factory=Load)
+    company: Company = field(default_factory=Company)
 
 
 class Schedule:
@@ -139,6 +141,15 @@ class Schedule:
             ChunkTooBig: no worker takes so many documents in one call.
             FingerprintGone: see `Fleet.reach`, as for NoWorker and BadGateway.
         """
+        loop, line = asyncio.get_running_loop(), self._lines[chunk.fingerprint]
+        line.company.enter(chunk.caller, loop.time())
+        try:
+            return await self._slot(chunk, avoid)
+        except BaseException:
+            line.company.leave(chunk.caller, loop.time())
+            raise
+
+    async def _slot(self, chunk: Chunk, avoid: AbstractSet[Worker]) -> Slot:
         loop = asyncio.get_running_loop()
         slot = None
         while slot is None:
@@ -157,7 +168,11 @@ class Schedule:
         """A slot on a worker not in `avoid` that is free now and that nobody waits for; None when there is none."""
         now = asyncio.get_running_loop().time()
         free = [w for w in self._fleet.usable(chunk.fingerprint) if w not in avoid and w.has_room(now)]
-        return self._grant(chunk, free, now) if free and not len(self._lines[chunk.fingerprint].queue) else None
+        line = self._lines[chunk.fingerprint]
+        if not free or len(line.queue):
+            return None
+        line.company.enter(chunk.caller, now)
+        return self._grant(chunk, free, now)
 
     def hurry(self, chunk: Chunk, caller: Caller) -> None:
         """Let a chunk that waits, and that `caller` needs too, go on in the caller's turn if that comes earlier."""
@@ -181,9 +196,10 @@ class Schedule:
         self, chunk: Chunk, avoid: AbstractSet[Worker], usable: Sequence[Worker], now: float
     ) -> Slot | None:
         """A slot for who would be the only one to wait; None when others wait, or no worker has room."""
-        if len(self._lines[chunk.fingerprint].queue):
+        line = self._lines[chunk.fingerprint]
+        if len(line.queue):
             return None
-        free = [worker for worker in usable if worker.has_room(now)]
+        free = [worker for worker in usable if worker.has_room(now, alone=line.company.is_alone(now))]
         candidates = candidates_for(chunk, avoid, usable=usable, free=free, waiting=0, now=now) if free else ()
         return self._grant(chunk, candidates, now) if candidates else None
 
@@ -225,6 +241,7 @@ class Schedule:
     def _release(self, slot: Slot) -> None:
         chunk = slot.chunk
         slot.worker.give_back(documents=len(chunk.pairs), tokens=chunk.tokens)
+        self._lines[chunk.fingerprint].company.leave(chunk.caller, asyncio.get_running_loop().time())
         # The slot may go to a chunk of any model the worker serves; the chunk's own goes first.
         for fingerprint in dict.fromkeys((chunk.fingerprint, *slot.worker.serves.values())):
             self._serve(fingerprint)
@@ -247,7 +264,7 @@ class Schedule:
         if not usable:
             _send_away(line.queue)
         while len(line.queue):
-            free = [worker for worker in usable if worker.has_room(now)]
+            free = [worker for worker in usable if worker.has_room(now, alone=line.company.is_alone(now))]
             candidates = partial(_candidates, usable, free, line.queue.documents, now)
             waiter = line.queue.take(candidates) if free else None
             if waiter is None:

@@ -70,9 +70,10 @@ class Worker:
             return Unreachable(f"{self.name} is drained")
         return None if self.is_ready else Unreachable(f"{self.name} is not ready")
 
-    def has_room(self, now: float) -> bool:
-        """Whether it may be given another chunk right now."""
-        return self.rests_until <= now and self.calls < self._max_calls and self.limit.allows(self.documents)
+    def has_room(self, now: float, *, alone: bool = False) -> bool:
+        """Whether it may be given another chunk right now; `alone` says that it is of the only request there is."""
+        is_ready = self.rests_until <= now and self.calls < self._max_calls
+        return is_ready and self.limit.allows(self.documents, alone=alone)
 
     def rests_long(self, now: float) -> bool:
         """Whether it will be resting for so long that a chunk had better go elsewhere, even where it failed before."""

@@ -2,13 +2,15 @@
 
 TCP Vegas's rule (Brakmo and Peterson 1995), as Netflix's concurrency-limits applies it to servers: compare a call's
 latency with the shortest that calls of its size ever took. What the worker holds beyond that ratio is standing in its
-queue. A short queue keeps it busy; a long one only makes everybody wait. So the limit grows while less than a quarter of
-a chunk queues, and shrinks when more than one does: a GPU that scores many chunks at once ends up with many, a CPU with
-one and a half.
+queue. A short queue keeps it busy; a long one only makes everybody wait. So the limit grows while less than a quarter
+of a chunk queues, and shrinks when more than one does: a GPU that scores many chunks at once ends up with many, a CPU
+with one and a half.
 """
 
 _LEAST_QUEUED_CHUNKS = 0.25
 _MOST_QUEUED_CHUNKS = 1.0
+# What a request may have queued beyond that while no other is there to wait for it.
+_QUEUED_CHUNKS_ALONE = 3
 # Of what is held: latencies scatter by more than a worker that holds many chunks gains or loses by one.
 _LEAST_QUEUED_SHARE = 0.1
 _MOST_QUEUED_SHARE = 0.25
@@ -42,13 +44,17 @@ class Limit:
         """Documents the worker may hold now."""
         return int(self._limit) if self._measured is None else self._least
 
-    def allows(self, held: int) -> bool:
+    def allows(self, held: int, *, alone: bool = False) -> bool:
         """Whether a worker that holds `held` documents may get another chunk, whatever its size.
 
         Were the size of the next chunk to count, small ones would slip past a big one for ever. So the last chunk may
-        pass the limit by up to a half of a full one; a worker that holds nothing gets any.
+        pass the limit by up to a half of a full one; a worker that holds nothing gets any. While a request is alone it
+        may have more queued: nobody waits for it, and a worker that prepares a chunk while it scores another needs it.
         """
-        return held == 0 or held + self._chunk // 2 <= self.documents
+        allowed = self.documents
+        if alone and self._measured is None:
+            allowed = min(self._most, allowed + _QUEUED_CHUNKS_ALONE * self._chunk)
+        return held == 0 or held + self._chunk // 2 <= allowed
 
     def observe(self, *, documents: int, held: int, seconds: float) -> None:
         """A call ended well.

@@ -66,6 +66,21 @@ def test_the_last_chunk_may_pass_the_limit_by_half_and_an_idle_worker_gets_any()
     assert [held for held in (0, 1) if Limit(least=16, most=16, chunk=64).allows(held)] == [0]
 
 
+def test_a_request_that_is_alone_may_have_three_chunks_more_but_never_above_the_most():
+    limit = Limit(least=64, most=4096, chunk=64)
+    assert [held for held in range(0, 640, 64) if limit.allows(held, alone=True)] == [0, 64, 128, 192]
+    assert not limit.allows(64)
+    bounded = Limit(least=64, most=128, chunk=64)
+    assert [held for held in range(0, 640, 64) if bounded.allows(held, alone=True)] == [0, 64]
+
+
+def test_nobody_has_more_while_the_worker_is_measured():
+    limit = _due_for_a_measurement()
+    limit.observe(documents=64, held=96, seconds=0.01)
+    assert limit.documents == 64
+    assert not limit.allows(64, alone=True)
+
+
 def test_it_grows_by_half_a_call_when_all_of_it_was_used_and_little_queues():
     for documents, grown in ((64, 96), (1, 65)):
         limit = Limit(least=64, most=4096, chunk=64)
