@@ -1,13 +1,31 @@
 """A request as it comes in: what it says beside its body, and where its body comes from."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from random import getrandbits
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# In the state of the scope: what our own server tells of a client beyond ASGI.
+PRESENCE = "rerank.presence"
+
+
+@dataclass(slots=True, eq=False)
+class Presence:
+    """The client of a request, as the server sees it.
+
+    Args:
+        on_loss: All of these are called when the connection is lost.
+        has_sent_all: Whether the body has come whole, read or not.
+        has_left: Whether the connection was lost.
+    """
+
+    on_loss: set[Callable[[], None]]
+    has_sent_all: bool = False
+    has_left: bool = False
 
 
 class Incoming:
@@ -22,15 +40,17 @@ class Incoming:
         parameters: Of the query string; of several with one name the last.
         request_id: The client's, or ours.
         receive: Gives the parts of the body.
+        presence: Of its client; None when another server than ours serves.
         scope: All that the server knows of it.
     """
 
-    __slots__ = ("headers", "parameters", "path", "receive", "request_id", "scope")
+    __slots__ = ("headers", "parameters", "path", "presence", "receive", "request_id", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.receive = receive
         self.path: str = scope["path"]
+        self.presence: Presence | None = scope.get("state", {}).get(PRESENCE)
         self.headers: Mapping[str, str] = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
         }

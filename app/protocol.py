@@ -10,6 +10,8 @@ from typing import ClassVar
 from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.incoming import PRESENCE, Presence
+
 # Beside a body, or before the next: a head, chunk extensions, trailers. What comes in one read is looked at as a whole.
 _MOST_BYTES = 64 * 2**10
 _MOST_HEADERS = 256
@@ -28,11 +30,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._bytes_beside_bodies = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._presence = Presence(set())
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+        self._presence.has_left = True
+        for leave in [*self._presence.on_loss]:
+            leave()
 
     def data_received(self, data: bytes) -> None:
         self._bytes_beside_bodies += len(data)
@@ -57,6 +63,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bytes_beside_bodies = 0
         self._stop_timer()
         super().on_headers_complete()
+        self._presence = Presence(self._presence.on_loss)
+        self.scope["state"][PRESENCE] = self._presence
         if self.parser.should_upgrade():
             # The parser reads nothing more on this connection, so the next request would wait for ever.
             self.cycle.keep_alive = False
@@ -71,6 +79,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._bytes_beside_bodies = 0
         super().on_message_complete()
+        self._presence.has_sent_all = True
+        # A long body stops the reading; without it nobody would notice that the client leaves.
+        self.flow.resume_reading()
 
     def _stop_timer(self) -> None:
         if self._head_timer:

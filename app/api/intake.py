@@ -52,6 +52,8 @@ class Intake:
         """
         _check_type(incoming.headers)
         charge.raise_to(_content_length(incoming.headers))
+        if incoming.presence and incoming.presence.has_sent_all:
+            return _decode(await _arrived(incoming.receive, charge))
         try:
             async with asyncio.timeout(self._body_timeout_s):
                 body = await _arrived(incoming.receive, charge)

@@ -1,10 +1,12 @@
 """A client that leaves takes its work with it."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.types import Receive
+
+from app.incoming import Incoming
 
 T = TypeVar("T")
 
@@ -13,11 +15,11 @@ class ClientLeft(Exception):
     """The client closed its connection before it had its answer."""
 
 
-async def unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def unless_client_leaves(incoming: Incoming, work: Coroutine[Any, Any, T]) -> T:
     """What the work returns; it is cancelled when the client closes its connection.
 
     Args:
-        receive: Of the request, whose body must have been read.
+        incoming: The request, whose body must have been read.
         work: What is done for the client.
 
     Raises:
@@ -26,17 +28,13 @@ async def unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, T]) -
     task = asyncio.current_task()
     has_left = False
 
-    async def watch() -> None:
+    def leave() -> None:
         nonlocal has_left
-        while (await receive())["type"] != "http.disconnect":
-            pass
         has_left = True
         if task:
             task.cancel()
 
-    watchers: list[asyncio.Task[None]] = []
-    # At the first pause of the work: one that makes none, since all is known, needs no task to watch for it.
-    beginning = asyncio.get_running_loop().call_soon(lambda: watchers.append(asyncio.create_task(watch())))
+    stop = _call_when_client_leaves(incoming, leave)
     try:
         result = await work
         if has_left:
@@ -47,7 +45,23 @@ async def unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, T]) -
             raise ClientLeft from None
         raise
     finally:
-        beginning.cancel()
-        for watcher in watchers:
-            watcher.cancel()
+        stop()
     return result
+
+
+def _call_when_client_leaves(incoming: Incoming, leave: Callable[[], None]) -> Callable[[], object]:
+    """Have `leave` called, or not any more once what is returned is called."""
+    presence = incoming.presence
+    if presence is None:
+        return asyncio.create_task(_watch(incoming.receive, leave)).cancel
+    if presence.has_left:
+        leave()
+    presence.on_loss.add(leave)
+    return lambda: presence.on_loss.discard(leave)
+
+
+async def _watch(receive: Receive, leave: Callable[[], None]) -> None:
+    """What takes a task of its own where the server doesn't tell."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    leave()

@@ -94,7 +94,7 @@ class RerankApi:
             caller = self._caller(incoming, visit, deadline, body)
             # Fields that nobody knows may take 20 times the bytes they came in; scoring may take long.
             del body
-            scored = await unless_client_leaves(incoming.receive, self._gateway.score(parsed, caller, visit.tally))
+            scored = await unless_client_leaves(incoming, self._gateway.score(parsed, caller, visit.tally))
             response = answer(visit.dialect.render(parsed, scored, visit.request_id))
             response.raw_headers.extend(_spent(visit))
             if scored.degraded:
