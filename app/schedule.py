@@ -236,12 +236,18 @@ class Schedule:
         if self._lines[chunk.fingerprint].queue.remove(waiter, key=waiter.turn.key, request=waiter.turn):
             return
         if waiter.granted.done() and not waiter.granted.cancelled() and (slot := waiter.granted.result()):
-            self._release(slot)
+            self._give_back(slot)
 
     def _release(self, slot: Slot) -> None:
+        """The call is over."""
+        chunk = slot.chunk
+        self._lines[chunk.fingerprint].company.leave(chunk.caller, asyncio.get_running_loop().time())
+        self._give_back(slot)
+
+    def _give_back(self, slot: Slot) -> None:
+        """Nobody uses the slot any more: the next may have it."""
         chunk = slot.chunk
         slot.worker.give_back(documents=len(chunk.pairs), tokens=chunk.tokens)
-        self._lines[chunk.fingerprint].company.leave(chunk.caller, asyncio.get_running_loop().time())
         # The slot may go to a chunk of any model the worker serves; the chunk's own goes first.
         for fingerprint in dict.fromkeys((chunk.fingerprint, *slot.worker.serves.values())):
             self._serve(fingerprint)

@@ -187,6 +187,7 @@ async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, search: Search
             assert (worker.calls, worker.documents, worker.tokens) == (0, 0, 0), f"{worker} kept a slot"
         assert made.admission.pending_documents == 0
         assert made.schedule.waiting == 0
+        assert not any(line.company._pieces for line in made.schedule._lines.values()), "a request stayed"
         assert made.flights.pairs == 0
 
 
