@@ -116,3 +116,17 @@ async def test_a_slot_granted_in_the_moment_of_a_cancellation_goes_to_the_next()
         first.add_done_callback(lambda _: second.cancel())
         await asyncio.gather(first, second, third, return_exceptions=True)
         assert third.result().scores == right_scores(["document 2"])
+
+
+@on_virtual_clock
+async def test_who_leaves_in_the_moment_of_its_slot_leaves_nothing_behind():
+    link = ScriptedLink("w")
+    async with engine([link], worker_max_calls=1) as made:
+        await score(made, DOCUMENTS)
+        chunk = link.calls[0]
+        with await made.schedule.slot(chunk, avoid=set()):
+            leaves = asyncio.create_task(made.schedule.slot(chunk, avoid=set()))
+            await asyncio.sleep(0.1)
+        leaves.cancel()
+        await asyncio.wait([leaves])
+        assert leaves.cancelled()
