@@ -80,8 +80,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bytes_beside_bodies = 0
         super().on_message_complete()
         self._presence.has_sent_all = True
-        # A long body stops the reading; without it nobody would notice that the client leaves.
-        self.flow.resume_reading()
+        # A long body stops the reading; without it nobody would notice that the client leaves. But requests that come
+        # before the answer to the last are kept in memory: after the first of them uvicorn has stopped it, rightly.
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     def _stop_timer(self) -> None:
         if self._head_timer:

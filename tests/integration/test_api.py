@@ -602,3 +602,16 @@ async def test_who_leaves_before_the_answer_takes_the_work_along():
         await until_equal(lambda: worker.in_flight, 1)
         wire.writer.close()
         await until_equal(lambda: worker.abandoned, 1)
+
+
+async def test_requests_sent_ahead_of_an_answer_wait_outside():
+    worker = FakeVllm(delay_s=5)
+    ahead = b"GET /livez HTTP/1.1\r\nHost: gateway\r\n\r\n" * 500_000
+    async with gateway(worker) as client, wire_to(client) as wire:
+        await wire.send(head(Content_Length=len(BODY)), BODY)
+        await until_equal(lambda: worker.in_flight, 1)
+        wire.writer.write(ahead)
+        await asyncio.sleep(1)
+        left = wire.writer.transport.get_write_buffer_size()
+        await asyncio.sleep(0.5)
+        assert wire.writer.transport.get_write_buffer_size() == left > 0
