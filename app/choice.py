@@ -34,7 +34,7 @@ def candidates_for(
     if len(candidates) == len(usable):
         return candidates
     busy = [worker for worker in usable if worker.calls and worker.rests_until <= now and worker not in avoid]
-    return _not_too_slow(candidates, busy, chunk, waiting, now)
+    return _not_too_slow(candidates, that_take(busy, chunk, now), chunk, waiting, now)
 
 
 def that_take(workers: Sequence[Worker], chunk: Chunk, now: float) -> list[Worker]:
