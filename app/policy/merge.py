@@ -15,7 +15,7 @@ def merge(parts: Iterable[tuple[Sequence[int], Answer]], size: int) -> Answer:
         size: Pairs in all.
     """
     parts = list(parts)
-    if len(parts) == 1 and parts[0][0] == range(size):
+    if len(parts) == 1 and parts[0][0] == range(size) == range(len(parts[0][1].scores)):
         return parts[0][1]
     scores, tokens = [math.nan] * size, 0
     refused: dict[int, WorkerError] = {}

@@ -1,6 +1,7 @@
 """Scores of parts go back to where their pairs stood."""
 
 import math
+from collections.abc import Sequence
 from random import Random
 
 import pytest
@@ -36,9 +37,10 @@ def test_the_score_of_a_refused_pair_stays_no_number():
     assert (merged.scores[0], merged.scores[2], merged.tokens, merged.refused) == (0.5, 0.25, 7, {1: ERROR})
 
 
-def test_a_part_with_fewer_scores_than_places_is_not_taken():
+@pytest.mark.parametrize("places", [[0, 1], range(2)])
+def test_a_part_with_fewer_scores_than_places_is_not_taken(places: Sequence[int]):
     with pytest.raises(ValueError, match="zip"):
-        merge([([0, 1], Answer([0.5], 1))], 2)
+        merge([(places, Answer([0.5], 1))], 2)
 
 
 @given(st.lists(st.integers(0, 4), max_size=20))
