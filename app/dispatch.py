@@ -18,8 +18,9 @@ from app.policy import retry
 from app.policy.budget import Budget
 from app.policy.estimate import likely_tokens
 from app.policy.hedge import HEDGE_AT_SHARE, HEDGE_RATIO, HEDGE_RESERVE, hedge_after_s
-from app.schedule import Schedule, Slot
+from app.schedule import Schedule
 from app.settings import Settings
+from app.slot import Slot
 from app.spans import current_span
 from app.work import Answer, Chunk, Fingerprint, Tally
 

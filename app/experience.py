@@ -9,7 +9,8 @@ from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
 from app.patience import Patience
 from app.policy.latency import Latencies, attempt_limit_s, patience_s
-from app.schedule import Schedule, Slot
+from app.schedule import Schedule
+from app.slot import Slot
 from app.work import Chunk, Fingerprint
 
 # Times the limit of a silent worker: how long one that answers others meanwhile may take.

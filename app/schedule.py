@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from app.choice import candidates_for, that_take, weights
 from app.errors import ChunkTooBig, Overloaded
@@ -18,39 +18,8 @@ from app.policy.balance import pick
 from app.policy.company import Company
 from app.policy.share import FairQueue
 from app.policy.throughput import Throughput
+from app.slot import Slot
 from app.work import Caller, Chunk, Fingerprint
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Slot:
-    """A call's place on a worker, until the end of the block.
-
-    Args:
-        worker: Where the call goes.
-        chunk: What is to be scored there.
-        generation: Of the worker's breaker when the slot was granted; tells late results from others.
-        held_documents: What the worker held then, this call included.
-        held_tokens: The same in tokens.
-        release: Takes it back.
-    """
-
-    worker: Worker
-    chunk: Chunk
-    generation: int
-    held_documents: int
-    held_tokens: int
-    release: Callable[["Slot"], None]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release(self)
-
-    @property
-    def is_outdated(self) -> bool:
-        """Whether the worker's state has changed since: how the call ends says nothing about it as it is now."""
-        return self.generation != self.worker.breaker.generation
 
 
 @dataclass(slots=True, eq=False)
