@@ -9,6 +9,7 @@ from bench.gateways import Subject
 
 _LETTERS = "etaoinshrdlu"
 _WORD_CHARS = (2, 3, 3, 4, 4, 5, 6, 8)
+_QUERIES = count(10**9)
 
 
 def texts(number: int, chars: int) -> list[str]:
@@ -18,9 +19,9 @@ def texts(number: int, chars: int) -> list[str]:
     return [f"{one:05} {words[one:]}"[:chars] for one in range(number)]
 
 
-def never_seen(subject: Subject, documents: Sequence[str], start: int = 0) -> Iterator[bytes]:
-    """Requests for ever, each with a query of its own: no cache knows any of their pairs."""
-    for number in count(start):
+def never_seen(subject: Subject, documents: Sequence[str]) -> Iterator[bytes]:
+    """Requests for ever, each with a query that no other of this process has: no cache knows any of their pairs."""
+    for number in _QUERIES:
         yield subject.request(f"which one is number {number}?", documents)
 
 

@@ -5,17 +5,28 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import repeat
 from math import ceil
+from operator import itemgetter
+
+from app.policy.digest import SHELF_BYTES
 
 # Measured on CPython 3.11: 64 bytes for a digest, 32 for its place, 29 in the arrays and queues, and for the
 # entry of the index 29 when the cache has just filled up and 58 once pairs have left it. See docs/decisions/0009.
 BYTES_PER_PAIR = 170
 # CPython gives a table that pairs have left room for three times as many as it has, rounded up to a power of two: with
 # this many, and the few more that chance gives to some tables, that is nearly all used.
-_PAIRS_PER_TABLE = 2560
+_PAIRS_PER_TABLE = 10_240
+# Only queries with very many documents fill one so far. Growing it stops everything for some milliseconds.
+_MOST_PER_TABLE = 16 * _PAIRS_PER_TABLE
 # New pairs have a tenth of a full cache until they are asked for again.
 _PROBATION_SHARE = 0.1
 # A pause is worse than losing a pair that was asked for.
 _MOST_SECOND_CHANCES = 64
+
+# Places by digest.
+_Table = dict[bytes, int]
+# Where pairs of the same queries stand: one table or, where there are very many, several, the last of which takes more.
+_Shelf = list[_Table]
+_name_of_shelf = itemgetter(slice(SHELF_BYTES))
 
 
 class MemoryTier:
@@ -24,6 +35,8 @@ class MemoryTier:
     A new pair is on probation. One that was asked for again by the time its turn to leave comes is protected from then
     on, so pairs that are asked for once, however many, drive out only each other.
 
+    The pairs of a query stand on one shelf, so that most requests look up and store all they have in one table.
+
     Args:
         max_bytes: Memory for all of it; the real size differs by less than a fifth.
     """
@@ -31,9 +44,7 @@ class MemoryTier:
     def __init__(self, max_bytes: int) -> None:
         self._most = max_bytes // BYTES_PER_PAIR
         self._most_on_probation = int(self._most * _PROBATION_SHARE)
-        # Many small tables: one big one would stop everything while it grows. An odd number of them: else the digests
-        # of a table would share bits of their hashes, and with them the places where it looks first.
-        self._tables: list[dict[bytes, int]] = [{} for _ in range(ceil(self._most / _PAIRS_PER_TABLE) | 1)]
+        self._shelves: list[_Shelf] = [[{}] for _ in range(ceil(self._most / _PAIRS_PER_TABLE) or 1)]
         self._digests: list[bytes] = []
         self._scores = array("d")
         self._expiries = array("I")
@@ -56,8 +67,7 @@ class MemoryTier:
             digests: Of the pairs.
             now: In seconds since 1970, as for `store`.
         """
-        tables, count = self._tables, len(self._tables)
-        places = [tables[hash(digest) % count].get(digest) for digest in digests]
+        places = self._places(self._common_shelf(digests), digests)
         found: list[float | None] = [None] * len(places)
         if places.count(None) == len(places):
             return found
@@ -72,46 +82,75 @@ class MemoryTier:
         """Keep the scores of some pairs, each given once, until `expiry`; how many others had to leave for them."""
         if not self._most:
             return 0
-        tables, count = self._tables, len(self._tables)
+        shelf = self._common_shelf(digests)
+        places = self._places(shelf, digests)
+        if places.count(None) < len(places):
+            digests, scores = self._renew(places, digests, scores, expiry)
+        tables, room = self._open_tables(shelf, digests), self._most - len(self)
+        self._append(tables[:room], digests[:room], scores[:room], expiry)
+        self._replace(tables[room:], digests[room:], scores[room:], expiry)
+        return max(0, len(digests) - room)
+
+    def _common_shelf(self, digests: Sequence[bytes]) -> _Shelf | None:
+        """The shelf of all these pairs; None when they are of several."""
+        names = {*map(_name_of_shelf, digests)}
+        return self._shelf(names.pop()) if len(names) == 1 else None
+
+    def _shelf(self, name: bytes) -> _Shelf:
+        return self._shelves[hash(name) % len(self._shelves)]
+
+    def _places(self, common: _Shelf | None, digests: Sequence[bytes]) -> list[int | None]:
+        """Where each pair is, if it is anywhere."""
+        if common:
+            return _places_on(common, digests)
+        return [_places_on(self._shelf(_name_of_shelf(digest)), [digest])[0] for digest in digests]
+
+    def _open_tables(self, common: _Shelf | None, digests: Sequence[bytes]) -> list[_Table]:
+        """Where each new pair is to be."""
+        if common:
+            return [_open_table(common)] * len(digests)
+        return [_open_table(self._shelf(_name_of_shelf(digest))) for digest in digests]
+
+    def _renew(
+        self, places: Sequence[int | None], digests: Sequence[bytes], scores: Sequence[float], expiry: int
+    ) -> tuple[list[bytes], list[float]]:
+        """Keep the scores of pairs that have a place; those that have none are left."""
         new_digests, new_scores = [], []
-        for digest, score in zip(digests, scores, strict=True):
-            place = tables[hash(digest) % count].get(digest)
+        for place, digest, score in zip(places, digests, scores, strict=True):
             if place is None:
                 new_digests.append(digest)
                 new_scores.append(score)
             else:
                 self._scores[place] = score
                 self._expiries[place] = expiry
-        room = self._most - len(self)
-        self._append(new_digests[:room], new_scores[:room], expiry)
-        for digest, score in zip(new_digests[room:], new_scores[room:], strict=True):
-            self._replace(digest, score, expiry)
-        return max(0, len(new_digests) - room)
+        return new_digests, new_scores
 
-    def _append(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
+    def _append(
+        self, tables: Sequence[_Table], digests: Sequence[bytes], scores: Sequence[float], expiry: int
+    ) -> None:
         """Give new pairs places that nobody had before."""
-        tables, count = self._tables, len(self._tables)
         # Numbers take memory, so tables and queue share them.
         places = [*range(len(self), len(self) + len(digests))]
-        for digest, place in zip(digests, places, strict=True):
-            tables[hash(digest) % count][digest] = place
+        for table, digest, place in zip(tables, digests, places, strict=True):
+            table[digest] = place
         self._probation.extend(places)
         self._digests.extend(digests)
         self._scores.extend(scores)
         self._expiries.extend(repeat(expiry, len(digests)))
         self._asked.extend(bytes(len(digests)))
 
-    def _replace(self, digest: bytes, score: float, expiry: int) -> None:
-        """Give a new pair the place of one that has to leave."""
-        tables, count = self._tables, len(self._tables)
-        place = self._leaving()
-        left = self._digests[place]
-        del tables[hash(left) % count][left]
-        tables[hash(digest) % count][digest] = place
-        self._digests[place] = digest
-        self._scores[place] = score
-        self._expiries[place] = expiry
-        self._probation.append(place)
+    def _replace(
+        self, tables: Sequence[_Table], digests: Sequence[bytes], scores: Sequence[float], expiry: int
+    ) -> None:
+        """Give new pairs the places of those that have to leave."""
+        for table, digest, score in zip(tables, digests, scores, strict=True):
+            place = self._leaving()
+            self._forget(self._digests[place])
+            table[digest] = place
+            self._digests[place] = digest
+            self._scores[place] = score
+            self._expiries[place] = expiry
+            self._probation.append(place)
 
     def _leaving(self) -> int:
         for _ in range(_MOST_SECOND_CHANCES):
@@ -128,3 +167,26 @@ class MemoryTier:
         """Whose first one has to leave next."""
         on_probation = len(self._probation) > self._most_on_probation or not self._protected
         return self._probation if on_probation else self._protected
+
+    def _forget(self, digest: bytes) -> None:
+        """Take a pair off its shelf; with its last pair a table goes that takes no more."""
+        shelf = self._shelf(_name_of_shelf(digest))
+        for table in shelf:
+            if table.pop(digest, None) is not None:
+                if not table and table is not shelf[-1]:
+                    shelf.remove(table)
+                return
+
+
+def _places_on(shelf: _Shelf, digests: Sequence[bytes]) -> list[int | None]:
+    places = [*map(shelf[-1].get, digests)]
+    for table in shelf[:-1]:
+        places = [table.get(digest) if place is None else place for digest, place in zip(digests, places, strict=True)]
+    return places
+
+
+def _open_table(shelf: _Shelf) -> _Table:
+    """The table that takes what is new."""
+    if len(shelf[-1]) >= _MOST_PER_TABLE:
+        shelf.append({})
+    return shelf[-1]

@@ -101,7 +101,7 @@ async def _latency(report: Report, subjects: Sequence[Subject], clients: int) ->
 
     A p99 is that of the middle round, as the best one has seen the least of what belongs to it.
     """
-    endless = {subject.name: never_seen(subject, _SMALL, start=10**9) for subject in subjects}
+    endless = {subject.name: never_seen(subject, _SMALL) for subject in subjects}
 
     async def latencies_ms(subject: Subject) -> list[float]:
         outcome = await closed_loop(subject.url, endless[subject.name], clients=clients, seconds=_ROUND_S)
