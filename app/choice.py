@@ -59,6 +59,8 @@ def _not_too_slow(
 
 def weights(workers: Sequence[Worker], now: float) -> dict[Worker, float]:
     """By which factor the work that each holds weighs more than with the fastest of them."""
+    if len(workers) == 1:
+        return {workers[0]: 1.0}
     measured = {worker: worker.slowness(now) for worker in workers}
     fastest = min((one for one in measured.values() if one is not None), default=None)
     return {worker: slowness(own, fastest) for worker, own in measured.items()}

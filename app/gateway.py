@@ -168,8 +168,10 @@ def pair_tokens(pairs: Pairs, max_model_len: int) -> list[int]:
     """What each pair most likely costs a worker, which never reads on past `max_model_len`."""
     queries, documents = likely_tokens(pairs.queries), likely_tokens(pairs.documents)
     if len(queries) == 1:
-        queries *= len(pairs)
-    tokens = [query + document + SPECIAL_TOKENS for query, document in zip(queries, documents, strict=True)]
+        beside = queries[0] + SPECIAL_TOKENS
+        tokens = [document + beside for document in documents]
+    else:
+        tokens = [query + document + SPECIAL_TOKENS for query, document in zip(queries, documents, strict=True)]
     return tokens if max(tokens) <= max_model_len else [min(one, max_model_len) for one in tokens]
 
 

@@ -241,13 +241,14 @@ class Schedule:
         while len(line.queue):
             free = [worker for worker in usable if worker.has_room(now, alone=line.company.is_alone(now))]
             candidates = partial(_candidates, usable, free, line.queue.documents, now)
-            waiter = line.queue.take(candidates) if free else None
-            if waiter is None:
+            taken = line.queue.take(candidates) if free else None
+            if taken is None:
                 self._wake_after_rest(line, fingerprint, usable, now)
                 return
+            waiter, found = taken
             # The task of a waiter that was cancelled just now hasn't run yet to take it out of the queue.
             if not waiter.granted.done():
-                waiter.granted.set_result(self._grant(waiter.chunk, candidates(waiter), now))
+                waiter.granted.set_result(self._grant(waiter.chunk, found, now))
 
     def _grant(self, chunk: Chunk, candidates: Sequence[Worker], now: float) -> Slot:
         weigh = weights(candidates, now)
@@ -266,7 +267,8 @@ class Schedule:
 
 def _send_away(queue: FairQueue[_Waiter]) -> None:
     """Tell all who wait that no worker is left."""
-    while waiter := queue.take(lambda _: True):
+    while taken := queue.take(lambda _: True):
+        waiter, _ = taken
         if not waiter.granted.done():
             waiter.granted.set_result(None)
 

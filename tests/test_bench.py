@@ -17,7 +17,7 @@ import pytest
 from bench import fake_worker, page
 from bench.charts import bars, line
 from bench.connection import connected, get
-from bench.gateways import peer
+from bench.gateways import Subject, peer
 from bench.goals import GOALS, Goal
 from bench.guard import has_slid, slides
 from bench.load import closed_loop, constant_rate, due_times
@@ -25,7 +25,7 @@ from bench.peers.bare import BARE
 from bench.quantiles import median, quantile
 from bench.report import Report
 from bench.table import obstacles
-from bench.traffic import batches, log_uniform, texts, zipf
+from bench.traffic import batches, log_uniform, never_seen, texts, zipf
 from bench.workers import fake_workers
 from tests.listening import listening
 
@@ -131,6 +131,13 @@ def test_texts_are_distinct_and_as_long_as_asked_for():
     made = texts(1000, 600)
     assert len(set(made)) == 1000
     assert {len(text) for text in made} == {600}
+
+
+def test_what_one_was_asked_nobody_else_is_asked():
+    subjects = [Subject("one", "http://one"), Subject("same", "http://one", path="/v1/rerank")] * 2
+    asked = [never_seen(subject, ["a"]) for subject in subjects]
+    queries = [json.loads(next(requests).partition(b"\r\n\r\n")[2])["query"] for _ in range(50) for requests in asked]
+    assert len(set(queries)) == len(queries)
 
 
 @pytest.mark.parametrize(

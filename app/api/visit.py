@@ -85,7 +85,7 @@ class VisitLog:
 
 def _line(visit: Visit, status: int, seconds: float) -> dict[str, Any]:
     tally = visit.tally
-    line = {
+    line: dict[str, Any] = {
         "request_id": visit.request_id,
         "route": visit.path,
         "dialect": visit.dialect.name,
@@ -99,7 +99,9 @@ def _line(visit: Visit, status: int, seconds: float) -> dict[str, Any]:
         "status": status,
         "ms": round(seconds * 1000, 2),
     }
-    return line | ({"degraded": visit.degraded} if visit.degraded else {})
+    if visit.degraded:
+        line["degraded"] = visit.degraded
+    return line
 
 
 def _where_time_went(tally: Tally) -> dict[str, float]:

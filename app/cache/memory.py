@@ -125,9 +125,7 @@ class MemoryTier:
                 self._expiries[place] = expiry
         return new_digests, new_scores
 
-    def _append(
-        self, tables: Sequence[_Table], digests: Sequence[bytes], scores: Sequence[float], expiry: int
-    ) -> None:
+    def _append(self, tables: Sequence[_Table], digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
         """Give new pairs places that nobody had before."""
         # Numbers take memory, so tables and queue share them.
         places = [*range(len(self), len(self) + len(digests))]

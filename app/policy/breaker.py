@@ -48,9 +48,11 @@ class Breaker:
         if generation != self.generation or self.state is not State.CLOSED:
             return False
         self._failed.append(failed)
+        if not failed:
+            return False
         last = list(self._failed)[-_FAILURES_IN_A_ROW:]
         in_a_row = len(last) == _FAILURES_IN_A_ROW and all(last)
-        return failed and (in_a_row or sum(self._failed) >= _FAILURES_AMONG_RESULTS)
+        return in_a_row or sum(self._failed) >= _FAILURES_AMONG_RESULTS
 
     def trip(self, now: float) -> None:
         """Open, whatever the state: this failure leaves no doubt."""

@@ -1,5 +1,6 @@
 """How long calls of a size usually take."""
 
+from bisect import bisect_left, insort
 from collections import defaultdict, deque
 from math import ceil
 
@@ -16,10 +17,16 @@ class Latencies:
 
     def __init__(self) -> None:
         self._groups: defaultdict[int, _Group] = defaultdict(_Group)
+        # The groups that tell something, in rising order.
+        self._known: list[int] = []
 
     def record(self, tokens: int, seconds: float) -> None:
         """A call of `tokens` took `seconds`."""
-        self._groups[tokens.bit_length()].add(seconds)
+        size = tokens.bit_length()
+        group = self._groups[size]
+        group.add(seconds)
+        if len(group.samples) == _FEWEST:
+            insort(self._known, size)
 
     def quantile(self, share: float, tokens: int) -> float | None:
         """Seconds within which `share` of the calls of about this size ended; None before enough were seen.
@@ -27,11 +34,10 @@ class Latencies:
         A size that wasn't seen often enough takes no longer than the next bigger one; one beyond all that were seen
         takes in proportion longer at most, since the fixed part of a call doesn't grow.
         """
-        size = tokens.bit_length()
-        known = [other for other, group in self._groups.items() if len(group.samples) >= _FEWEST]
-        if not known:
+        if not self._known:
             return None
-        nearest = min((other for other in known if other >= size), default=max(known))
+        size = tokens.bit_length()
+        nearest = self._known[min(bisect_left(self._known, size), len(self._known) - 1)]
         ordered = self._groups[nearest].ordered
         seconds = ordered[min(len(ordered), ceil(share * len(ordered))) - 1]
         return float(seconds * 2 ** max(0, size - nearest))

@@ -14,6 +14,7 @@ from itertools import count
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+F = TypeVar("F")
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +47,7 @@ class FairQueue(Generic[T]):
         self._served = 0.0
         self._arrivals = count()
         self._length = 0
+        self._documents = 0
 
     def __len__(self) -> int:
         return self._length
@@ -53,7 +55,7 @@ class FairQueue(Generic[T]):
     @property
     def documents(self) -> int:
         """All documents that wait."""
-        return sum(owner.documents for owner in self._keys.values())
+        return self._documents
 
     def push(self, item: T, *, key: str, request: object, documents: int, priority: int = 0) -> None:
         """Let `item` wait.
@@ -73,23 +75,25 @@ class FairQueue(Generic[T]):
         claim.items.append((item, documents))
         claim.documents += documents
         owner.documents += documents
+        self._documents += documents
         self._length += 1
 
-    def take(self, fits: Callable[[T], object]) -> T | None:
-        """The next item in fair order for which `fits` gives something; None when none does."""
+    def take(self, fits: Callable[[T], F]) -> tuple[T, F] | None:
+        """The next item in fair order for which `fits` gives something, and what that is; None when none does."""
         for key, owner in sorted(self._keys.items(), key=lambda entry: entry[1].time):
             passed = []
-            taken = None
-            while owner.order and taken is None:
+            found = None
+            while owner.order and found is None:
                 entry = heappop(owner.order)
                 if entry[-1].items:
                     passed.append(entry)
-                    taken = next((waiting for waiting in entry[-1].items if fits(waiting[0])), None)
-            for entry in passed if taken is None else passed[:-1]:
+                    found = next(((waiting, fit) for waiting in entry[-1].items if (fit := fits(waiting[0]))), None)
+            for entry in passed if found is None else passed[:-1]:
                 heappush(owner.order, entry)
-            if taken is not None:
-                self._grant(key, owner, passed[-1][-1], taken)
-                return taken[0]
+            if found is not None:
+                waiting, fit = found
+                self._grant(key, owner, passed[-1][-1], waiting)
+                return waiting[0], fit
         return None
 
     def remove(self, item: T, *, key: str, request: object) -> bool:
@@ -111,6 +115,8 @@ class FairQueue(Generic[T]):
 
     def documents_before(self, *, key: str, documents: int) -> int:
         """How many waiting documents will be served before a new request of `documents` is done."""
+        if not self._length:
+            return 0
         owner = self._keys.get(key)
         own = sum(min(claim.documents, documents) for claim in owner.requests.values()) if owner else 0
         others = sum(min(other.documents, own + documents) for name, other in self._keys.items() if name != key)
@@ -131,6 +137,7 @@ class FairQueue(Generic[T]):
         claim.items.remove(waiting)
         claim.documents -= waiting[1]
         owner.documents -= waiting[1]
+        self._documents -= waiting[1]
         self._length -= 1
         if not claim.items:
             del owner.requests[claim.name]

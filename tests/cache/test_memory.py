@@ -165,7 +165,9 @@ def test_a_query_may_have_more_pairs_than_a_table_takes():
 
 
 @needs_proc
-@pytest.mark.parametrize("of_a_query", [1, 100, 10**9], ids=["a query each", "a hundred to a query", "all of one query"])
+@pytest.mark.parametrize(
+    "of_a_query", [1, 100, 10**9], ids=["a query each", "a hundred to a query", "all of one query"]
+)
 @pytest.mark.parametrize("pairs", [400_000, 800_000], ids=["just filled", "with pairs that left"])
 def test_the_size_it_tells_is_the_real_one_to_a_fifth(pairs: int, of_a_query: int):
     grown, told, kept = _grown(room=400_000, pairs=pairs, of_a_query=of_a_query)

@@ -1,18 +1,27 @@
 from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.policy.share import FairQueue
 
+T = TypeVar("T")
+
 
 def _always(_: object) -> bool:
     return True
 
 
+def _take(queue: FairQueue[T], fits: Callable[[T], object] = _always) -> T | None:
+    taken = queue.take(fits)
+    return taken[0] if taken else None
+
+
 def _drained(queue: FairQueue[str]) -> list[str]:
     taken = []
-    while (item := queue.take(_always)) is not None:
+    while (item := _take(queue)) is not None:
         taken.append(item)
     return taken
 
@@ -55,12 +64,12 @@ def test_a_newcomer_is_next_but_saved_up_nothing():
     queue = FairQueue[str]()
     _fill(queue, "k", "a", 100)
     for _ in range(50):
-        queue.take(_always)
+        _take(queue)
     _fill(queue, "k", "b", 100)
-    taken = Counter(item[0] for item in [queue.take(_always) or "" for _ in range(40)])
+    taken = Counter(item[0] for item in [_take(queue) or "" for _ in range(40)])
     assert 19 <= taken["b"] <= 21
     _fill(queue, "new", "c", 100)
-    taken = Counter(item[0] for item in [queue.take(_always) or "" for _ in range(40)])
+    taken = Counter(item[0] for item in [_take(queue) or "" for _ in range(40)])
     assert 19 <= taken["c"] <= 21
 
 
@@ -78,9 +87,16 @@ def test_what_does_not_fit_keeps_its_place():
     queue = FairQueue[str]()
     _fill(queue, "k", "a", 2)
     _fill(queue, "k", "b", 2)
-    assert queue.take(lambda item: item.startswith("b")) == "b0"
-    assert queue.take(lambda _: False) is None
+    assert _take(queue, lambda item: item.startswith("b")) == "b0"
+    assert _take(queue, lambda _: False) is None
     assert sorted(_drained(queue)) == ["a0", "a1", "b1"]
+
+
+def test_who_takes_an_item_gets_what_was_found_for_it():
+    queue = FairQueue[str]()
+    _fill(queue, "k", "a", 3)
+    assert queue.take({"a1": ["here"]}.get) == ("a1", ["here"])
+    assert queue.take({"a1": ["here"]}.get) is None
 
 
 def test_documents_before_a_newcomer_are_those_that_fair_shares_put_there():
@@ -100,7 +116,7 @@ def test_what_waits_of_a_request_or_a_key_is_counted_in_documents():
     _fill(queue, "other", "a", 1, documents=7)
     assert (queue.waiting_of("k", "a"), queue.waiting_of("k", "b"), queue.waiting_of("k")) == (30, 8, 38)
     assert queue.remove("last", key="k", request="a")
-    queue.take(lambda item: item == "b0")
+    _take(queue, lambda item: item == "b0")
     assert (queue.waiting_of("k", "a"), queue.waiting_of("k", "b"), queue.waiting_of("k")) == (20, 4, 24)
 
 
@@ -133,7 +149,7 @@ def test_nothing_is_lost_doubled_or_left_behind(steps):
             queue.push(number, key=key, request=request, documents=documents)
             waiting[number] = (key, request, documents)
         elif step == "take":
-            item = queue.take(_always)
+            item = _take(queue)
             assert (item is None) == (not waiting)
             waiting.pop(item if item is not None else -1, None)
         elif waiting:
@@ -149,7 +165,7 @@ def test_nothing_is_lost_doubled_or_left_behind(steps):
         assert queue.documents_before(key="none", documents=10**9) == sum(
             documents for _, _, documents in waiting.values()
         )
-    assert sorted(iter(lambda: queue.take(_always), None)) == sorted(waiting)
+    assert sorted(iter(lambda: _take(queue), None)) == sorted(waiting)
 
 
 def test_turns_stay_even_however_long_they_go_on():

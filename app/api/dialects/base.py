@@ -127,6 +127,8 @@ class Wire(BaseModel):
     def scoring_fields(self) -> dict[str, Any]:
         """The fields that change scores, as far as the client sent them."""
         sent = self.model_fields_set
+        if sent.isdisjoint(SCORING_FIELDS):
+            return {}
         values = {name: getattr(self, name) for name in SCORING_FIELDS if name in sent}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -168,10 +170,11 @@ def _remarks(scored: Scored) -> dict[str, object]:
 
 def rows(request: RerankRequest, scored: Scored, *, score: str, document: str) -> list[dict[str, object]]:
     """The ranking as objects; `score` and `document` are what the dialect calls them."""
-    best = rank(scored.scores, request.top_n)
-    if request.echo is None:
-        return [{"index": index, score: scored.scores[index]} for index in best]
-    return [{"index": index, score: scored.scores[index], document: request.echo[index]} for index in best]
+    scores, echoed = scored.scores, request.echo
+    best = rank(scores, request.top_n)
+    if echoed is None:
+        return [{"index": index, score: scores[index]} for index in best]
+    return [{"index": index, score: scores[index], document: echoed[index]} for index in best]
 
 
 def echo(texts: Sequence[str], *, wanted: bool) -> Sequence[object] | None:
