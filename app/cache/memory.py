@@ -14,9 +14,9 @@ from app.policy.digest import SHELF_BYTES
 BYTES_PER_PAIR = 170
 # CPython gives a table that pairs have left room for three times as many as it has, rounded up to a power of two: with
 # this many, and the few more that chance gives to some tables, that is nearly all used.
-_PAIRS_PER_TABLE = 10_240
+_PAIRS_PER_TABLE = 5120
 # Only queries with very many documents fill one so far. Growing it stops everything for some milliseconds.
-_MOST_PER_TABLE = 16 * _PAIRS_PER_TABLE
+_MOST_PER_TABLE = 32 * _PAIRS_PER_TABLE
 # New pairs have a tenth of a full cache until they are asked for again.
 _PROBATION_SHARE = 0.1
 # A pause is worse than losing a pair that was asked for.
@@ -93,23 +93,22 @@ class MemoryTier:
 
     def _common_shelf(self, digests: Sequence[bytes]) -> _Shelf | None:
         """The shelf of all these pairs; None when they are of several."""
-        names = {*map(_name_of_shelf, digests)}
-        return self._shelf(names.pop()) if len(names) == 1 else None
+        return self._shelf(digests[0]) if len({*map(_name_of_shelf, digests)}) == 1 else None
 
-    def _shelf(self, name: bytes) -> _Shelf:
-        return self._shelves[hash(name) % len(self._shelves)]
+    def _shelf(self, digest: bytes) -> _Shelf:
+        return self._shelves[hash(digest[:SHELF_BYTES]) % len(self._shelves)]
 
     def _places(self, common: _Shelf | None, digests: Sequence[bytes]) -> list[int | None]:
         """Where each pair is, if it is anywhere."""
         if common:
             return _places_on(common, digests)
-        return [_places_on(self._shelf(_name_of_shelf(digest)), [digest])[0] for digest in digests]
+        return [_places_on(self._shelf(digest), [digest])[0] for digest in digests]
 
     def _open_tables(self, common: _Shelf | None, digests: Sequence[bytes]) -> list[_Table]:
         """Where each new pair is to be."""
         if common:
             return [_open_table(common)] * len(digests)
-        return [_open_table(self._shelf(_name_of_shelf(digest))) for digest in digests]
+        return [_open_table(self._shelf(digest)) for digest in digests]
 
     def _renew(
         self, places: Sequence[int | None], digests: Sequence[bytes], scores: Sequence[float], expiry: int
@@ -143,7 +142,7 @@ class MemoryTier:
         """Give new pairs the places of those that have to leave."""
         for table, digest, score in zip(tables, digests, scores, strict=True):
             place = self._leaving()
-            self._forget(self._digests[place])
+            _forget(self._shelf(self._digests[place]), self._digests[place])
             table[digest] = place
             self._digests[place] = digest
             self._scores[place] = score
@@ -151,29 +150,17 @@ class MemoryTier:
             self._probation.append(place)
 
     def _leaving(self) -> int:
-        for _ in range(_MOST_SECOND_CHANCES):
-            place = self._next_queue().popleft()
-            if not self._asked[place]:
+        """The place of the pair that has to leave next."""
+        probation, protected, asked = self._probation, self._protected, self._asked
+        chances = _MOST_SECOND_CHANCES
+        while True:
+            on_probation = len(probation) > self._most_on_probation or not protected
+            place = (probation if on_probation else protected).popleft()
+            was_asked, asked[place] = asked[place], 0
+            if not was_asked or not chances:
                 return place
-            self._asked[place] = 0
-            self._protected.append(place)
-        place = self._next_queue().popleft()
-        self._asked[place] = 0
-        return place
-
-    def _next_queue(self) -> "deque[int]":
-        """Whose first one has to leave next."""
-        on_probation = len(self._probation) > self._most_on_probation or not self._protected
-        return self._probation if on_probation else self._protected
-
-    def _forget(self, digest: bytes) -> None:
-        """Take a pair off its shelf; with its last pair a table goes that takes no more."""
-        shelf = self._shelf(_name_of_shelf(digest))
-        for table in shelf:
-            if table.pop(digest, None) is not None:
-                if not table and table is not shelf[-1]:
-                    shelf.remove(table)
-                return
+            chances -= 1
+            protected.append(place)
 
 
 def _places_on(shelf: _Shelf, digests: Sequence[bytes]) -> list[int | None]:
@@ -181,6 +168,15 @@ def _places_on(shelf: _Shelf, digests: Sequence[bytes]) -> list[int | None]:
     for table in shelf[:-1]:
         places = [table.get(digest) if place is None else place for digest, place in zip(digests, places, strict=True)]
     return places
+
+
+def _forget(shelf: _Shelf, digest: bytes) -> None:
+    """Take a pair off its shelf; with its last pair a table goes that takes no more."""
+    for table in shelf:
+        if table.pop(digest, None) is not None:
+            if not table and table is not shelf[-1]:
+                shelf.remove(table)
+            return
 
 
 def _open_table(shelf: _Shelf) -> _Table:
