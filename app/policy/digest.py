@@ -1,8 +1,7 @@
 """What a pair is known by: pairs with equal digests have equal scores.
 
 SHA-256 (FIPS 180-4) that begins with a secret: whoever doesn't know it can't make two texts collide, nor find out from
-a digest whether a text was scored. Not half of each hash is kept, so nobody can go on from it (length extension). The
-first bytes are those of a hash of all but the document, so that whoever keeps pairs can keep those of a query together.
+a digest whether a text was scored. Half of each hash is kept, so nobody can go on from it (length extension).
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 DIGEST_BYTES = 16
-# At the beginning of a digest: what all pairs have in common that differ in their documents only.
-SHELF_BYTES = 2
-_OWN_BYTES = DIGEST_BYTES - SHELF_BYTES
 # What SHA-256 takes at once.
 SECRET_BYTES = 64
 # JSON can write half of a surrogate pair, which UTF-8 can't.
@@ -73,9 +69,9 @@ def _add(digest: "_Hash", parts: Iterable[str]) -> None:
 
 
 def _finished(started: "_Hash", documents: Iterable[str]) -> list[bytes]:
-    shelf, copy, digests = started.digest()[:SHELF_BYTES], started.copy, []
+    copy, digests = started.copy, []
     for document in documents:
         digest = copy()
         digest.update(document.encode("utf-8", _HALF_PAIRS))
-        digests.append(shelf + digest.digest()[:_OWN_BYTES])
+        digests.append(digest.digest()[:DIGEST_BYTES])
     return digests

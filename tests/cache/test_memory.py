@@ -4,15 +4,13 @@ import subprocess
 import sys
 from hashlib import blake2b
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cache import memory
 from app.cache.memory import BYTES_PER_PAIR, MemoryTier
-from app.policy.digest import DIGEST_BYTES, SHELF_BYTES
+from app.policy.digest import DIGEST_BYTES
 
 NOW, EXPIRY = 1000.0, 2000
 # Stores pairs in a process of its own, and says by how many bytes that grew, and by how many the cache says it did.
@@ -20,23 +18,17 @@ GROWTH = """
 import sys
 from app.cache.memory import BYTES_PER_PAIR, MemoryTier
 from tests.cache.test_memory import EXPIRY, digests, resident_bytes
-room, pairs, of_a_query = map(int, sys.argv[1:])
+room, pairs = map(int, sys.argv[1:])
 tier, before = MemoryTier(room * BYTES_PER_PAIR), resident_bytes()
-for first in range(0, pairs, 100):
-    tier.store(digests(first, first + 100, of_a_query), [0.5] * 100, EXPIRY)
+for first in range(0, pairs, 1000):
+    tier.store(digests(first, first + 1000), [0.5] * 1000, EXPIRY)
 print(resident_bytes() - before, tier.size_bytes, len(tier))
 """
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the size of a process from /proc")
 
 
-def digests(first: int, end: int, of_a_query: int = 100) -> list[bytes]:
-    """Some pairs, so many of which have the same query."""
-    return [_digest(number, number // of_a_query) for number in range(first, end)]
-
-
-def _digest(number: int, query: int) -> bytes:
-    shelf = blake2b(query.to_bytes(8, "big"), digest_size=SHELF_BYTES).digest()
-    return shelf + blake2b(number.to_bytes(8, "big"), digest_size=DIGEST_BYTES - SHELF_BYTES).digest()
+def digests(first: int, end: int) -> list[bytes]:
+    return [blake2b(number.to_bytes(8, "big"), digest_size=DIGEST_BYTES).digest() for number in range(first, end)]
 
 
 def resident_bytes() -> int:
@@ -156,57 +148,44 @@ def test_what_is_hot_no_longer_makes_room_for_what_became_so():
         assert _known(tier, first, first + 800) > 0.95 * 800
 
 
-def test_a_query_may_have_more_pairs_than_a_table_takes():
-    pairs, scores = digests(0, 400_000, of_a_query=400_000), [float(number) for number in range(400_000)]
-    tier = _tier(350_000)
-    for first in range(0, 400_000, 1000):
-        tier.store(pairs[first : first + 1000], scores[first : first + 1000], EXPIRY)
-    assert tier.lookup(pairs, NOW) == [None] * 50_000 + scores[50_000:]
-
-
 @needs_proc
-@pytest.mark.parametrize(
-    "of_a_query", [1, 100, 10**9], ids=["a query each", "a hundred to a query", "all of one query"]
-)
 @pytest.mark.parametrize("pairs", [400_000, 800_000], ids=["just filled", "with pairs that left"])
-def test_the_size_it_tells_is_the_real_one_to_a_fifth(pairs: int, of_a_query: int):
-    grown, told, kept = _grown(room=400_000, pairs=pairs, of_a_query=of_a_query)
+def test_the_size_it_tells_is_the_real_one_to_a_fifth(pairs: int):
+    grown, told, kept = _grown(room=400_000, pairs=pairs)
     assert kept == 400_000
     assert told == pytest.approx(grown, rel=0.2)
 
 
 @needs_proc
 def test_a_million_pairs_take_less_than_200_megabytes():
-    grown, _, kept = _grown(room=1_000_000, pairs=1_200_000, of_a_query=100)
+    grown, _, kept = _grown(room=1_000_000, pairs=1_200_000)
     assert kept == 1_000_000
     assert grown < 200_000_000
 
 
-def _grown(*, room: int, pairs: int, of_a_query: int) -> tuple[int, ...]:
-    command = [sys.executable, "-c", GROWTH, str(room), str(pairs), str(of_a_query)]
+def _grown(*, room: int, pairs: int) -> tuple[int, ...]:
+    command = [sys.executable, "-c", GROWTH, str(room), str(pairs)]
     told = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True).stdout
     return tuple(map(int, told.split()))
 
 
-@pytest.mark.parametrize("per_table", [1, 3, 10_000])
 @given(
     room=st.integers(0, 12),
     steps=st.lists(
         st.tuples(st.lists(st.integers(0, 20), max_size=8, unique=True), st.integers(1, 5), st.booleans()), max_size=60
     ),
 )
-def test_a_score_it_returns_is_the_last_one_stored_for_that_digest_and_has_not_expired(per_table, room, steps):
-    with patch.object(memory, "_MOST_PER_TABLE", per_table):
-        tier = _tier(room)
-        stored: dict[bytes, tuple[float, int]] = {}
-        for now, (numbers, lifetime, is_lookup) in enumerate(steps):
-            wanted = [_digest(number, number // 10) for number in numbers]
-            if is_lookup:
-                for digest, score in zip(wanted, tier.lookup(wanted, now), strict=True):
-                    assert score is None or (score == stored[digest][0] and now < stored[digest][1])
-            else:
-                scores = [now + number / 100 for number in numbers]
-                tier.store(wanted, scores, now + lifetime)
-                stored |= {digest: (score, now + lifetime) for digest, score in zip(wanted, scores, strict=True)}
-            assert len(tier) <= room
-        assert sum(score is not None for score in tier.lookup(list(stored), float("-inf"))) == len(tier)
+def test_a_score_it_returns_is_the_last_one_stored_for_that_digest_and_has_not_expired(room, steps):
+    tier = _tier(room)
+    stored: dict[bytes, tuple[float, int]] = {}
+    for now, (numbers, lifetime, is_lookup) in enumerate(steps):
+        wanted = [digests(number, number + 1)[0] for number in numbers]
+        if is_lookup:
+            for digest, score in zip(wanted, tier.lookup(wanted, now), strict=True):
+                assert score is None or (score == stored[digest][0] and now < stored[digest][1])
+        else:
+            scores = [now + number / 100 for number in numbers]
+            tier.store(wanted, scores, now + lifetime)
+            stored |= {digest: (score, now + lifetime) for digest, score in zip(wanted, scores, strict=True)}
+        assert len(tier) <= room
+    assert sum(score is not None for score in tier.lookup(list(stored), float("-inf"))) == len(tier)
