@@ -76,7 +76,7 @@ _SMALL = "32 documents of 700 bytes"
 # Times of synchronous functions, taken in the gateway while it served: decision 0013.
 _SPENT = (
     "the bare proxy, which does nothing but JSON and one call, takes a fifth of a request, hashing a twelfth, looking "
-    "up and storing another; admission, fair shares, limits, breakers, metrics and the log line take one to five "
+    "up and storing a tenth; admission, fair shares, limits, breakers, metrics and the log line take one to five "
     "percent each"
 )
 _SHARES = (
