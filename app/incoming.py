@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from random import getrandbits
 from urllib.parse import parse_qsl
 
+from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -19,11 +20,13 @@ class Presence:
 
     Args:
         on_loss: All of these are called when the connection is lost.
+        send_whole: Sends an answer in one write; False when it has to go the usual way, by two and many checks.
         has_sent_all: Whether the body has come whole, read or not.
         has_left: Whether the connection was lost.
     """
 
     on_loss: set[Callable[[], None]]
+    send_whole: Callable[[Response], bool]
     has_sent_all: bool = False
     has_left: bool = False
 

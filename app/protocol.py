@@ -5,10 +5,12 @@ headers take 20 times their size.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import ClassVar
 
 from httptools import HttpParserError
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.incoming import PRESENCE, Presence
 
@@ -30,14 +32,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._bytes_beside_bodies = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._presence = Presence(set())
+        self._on_loss: set[Callable[[], None]] = set()
+        self._presence = Presence(self._on_loss, _is_gone)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
         self._presence.has_left = True
-        for leave in [*self._presence.on_loss]:
+        # Else the last request and its connection would hold each other.
+        self._presence.send_whole = _is_gone
+        for leave in [*self._on_loss]:
             leave()
 
     def data_received(self, data: bytes) -> None:
@@ -63,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bytes_beside_bodies = 0
         self._stop_timer()
         super().on_headers_complete()
-        self._presence = Presence(self._presence.on_loss)
+        self._presence = Presence(self._on_loss, self.send_whole)
         self.scope["state"][PRESENCE] = self._presence
         if self.parser.should_upgrade():
             # The parser reads nothing more on this connection, so the next request would wait for ever.
@@ -85,7 +90,28 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.pipeline:
             self.flow.resume_reading()
 
+    def send_whole(self, response: Response) -> bool:
+        """As `Presence.send_whole`: whatever is unusual is left to uvicorn."""
+        cycle = self.cycle
+        if self.pipeline or self.flow.write_paused or cycle.disconnected or not cycle.keep_alive:
+            return False
+        parts: list[bytes | memoryview] = [STATUS_LINE[response.status_code]]
+        for name, value in (*cycle.default_headers, *response.raw_headers):
+            if name == b"connection":
+                return False
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n", response.body)
+        self.transport.write(b"".join(parts))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
     def _stop_timer(self) -> None:
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def _is_gone(_: Response) -> bool:
+    return False

@@ -45,7 +45,8 @@ class Door:
         else:
             response = await serve(incoming)
             self._mark(response.raw_headers, incoming.request_id)
-            await response(scope, receive, send)
+            if not (incoming.presence and incoming.presence.send_whole(response)):
+                await response(scope, receive, send)
 
     def _marking(self, send: Send, request_id: str) -> Send:
         async def send_marked(message: Message) -> None:

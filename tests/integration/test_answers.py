@@ -1,0 +1,93 @@
+"""How answers leave: whole in one write where nothing speaks against it, and what a request leaves behind."""
+
+import gc
+import json
+from typing import ClassVar
+
+import httpx
+import pytest
+from starlette.responses import Response
+
+from app.main import create_app
+from app.protocol import BoundedProtocol
+from app.settings import Settings
+from tests.fake_vllm import FakeVllm
+from tests.running import serving, until_ready
+from tests.security.raw import BODY, LENGTH, POST, SECOND, heard
+
+FULL = POST + LENGTH + b"\r\n" + BODY
+LAST = POST + LENGTH + b"Connection: close\r\n\r\n" + BODY
+OLD = FULL.replace(b"HTTP/1.1", b"HTTP/1.0")
+
+
+class _Watched(BoundedProtocol):
+    """Tells which answers were sent whole; there are none while it is made to leave them to uvicorn."""
+
+    whole: ClassVar[list[bool]] = []
+    leaves_all: ClassVar[bool] = False
+
+    def send_whole(self, response: Response) -> bool:
+        self.whole.append(not self.leaves_all and super().send_whole(response))
+        return self.whole[-1]
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Watched, "whole", [])
+
+
+@pytest.mark.parametrize(
+    ("sent", "whole", "closed"),
+    [
+        ([FULL], [True], False),
+        ([LAST], [False], True),
+        ([OLD], [False], True),
+        ([FULL + FULL + SECOND + FULL], [False, False, True], False),
+        ([FULL + b"GET"], [True], False),
+    ],
+    ids=["one", "the last", "HTTP/1.0", "several at once", "the next has begun"],
+)
+async def test_an_answer_is_the_same_whole_and_in_parts(
+    sent: list[bytes], whole: list[bool], closed: bool, monkeypatch: pytest.MonkeyPatch
+):
+    worker = FakeVllm()
+    async with worker.running():
+        app = create_app(Settings(workers=(worker.url,), drain_s=0))
+        async with serving(app, _Watched) as url, httpx.AsyncClient(base_url=url) as client:
+            await until_ready(client)
+            first = await heard(client, *sent)
+            assert (_Watched.whole, first.is_closed) == (whole, closed)
+            monkeypatch.setattr(_Watched, "leaves_all", True)
+            second = await heard(client, *sent)
+    assert _told(first.text) == _told(second.text)
+
+
+def _told(text: bytes) -> list[object]:
+    """What answers say, but for what differs each time."""
+    own = (b"x-request-id", b"server-timing", b"date", b"x-rerank-cache-hits")
+    lines = [line for line in text.split(b"\r\n") if not line.lower().startswith(own)]
+    return [_content(line) if line.startswith(b"{") else line.lower() for line in lines]
+
+
+def _content(line: bytes) -> object:
+    text, _, behind = line.partition(b"HTTP/1")
+    return {**json.loads(text), "id": None, "usage": None}, behind
+
+
+async def test_a_request_leaves_nothing_that_only_the_garbage_collector_could_free():
+    worker = FakeVllm()
+    async with worker.running():
+        app = create_app(Settings(workers=(worker.url,), drain_s=0))
+        async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:
+            await until_ready(client)
+            gc.collect()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                for sent in (FULL, FULL, LAST):
+                    await heard(client, sent)
+                gc.collect()
+                left = {type(thing).__qualname__ for thing in gc.garbage}
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+    assert left.isdisjoint({"RequestResponseCycle", "Incoming", "Presence", "BoundedProtocol"})
