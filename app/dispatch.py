@@ -7,6 +7,7 @@ from random import Random
 from tenacity import AsyncRetrying, retry_if_exception
 
 from app.cache.pairs import PairCache
+from app.clock import OnLoop
 from app.errors import ChunkTooBig, OutOfTime, Stalled, WorkerError
 from app.experience import Experience
 from app.fleet.fleet import Fleet
@@ -25,7 +26,7 @@ from app.spans import current_span
 from app.work import Answer, Chunk, Fingerprint, Tally
 
 
-class Dispatch:
+class Dispatch(OnLoop):
     """Gets chunks scored.
 
     Args:
@@ -63,7 +64,7 @@ class Dispatch:
     @property
     def retries_left(self) -> int:
         """Retries that the budget would pay for now."""
-        return int(self._retries.left(_now()))
+        return int(self._retries.left(self._loop.time()))
 
     async def score(self, chunk: Chunk, tally: Tally) -> Answer:
         """The chunk's scores, from whichever worker gives them.
@@ -143,9 +144,9 @@ class Dispatch:
 
     async def _attempt(self, chain: "_Chain", tally: Tally) -> Answer:
         """One try, with a hedge when hedging is on and the first worker takes unusually long."""
-        queued_at = _now()
+        queued_at = self._loop.time()
         with await self._schedule.slot(chain.chunk, avoid=chain.tried) as slot:
-            waited_s = _now() - queued_at
+            waited_s = self._loop.time() - queued_at
             self._metrics.queued(waited_s)
             tally.queue_s = max(tally.queue_s, waited_s)
             kind: Kind = "retry" if chain.tried else "first"
@@ -153,7 +154,7 @@ class Dispatch:
                 self._retries.deposit()
                 self._hedging.deposit()
             chain.tried.add(slot.worker)
-            call, began = self._call(slot, chain, kind, tally), _now()
+            call, began = self._call(slot, chain, kind, tally), self._loop.time()
             wait_s = hedge_after_s(self._experience.usual_s(slot, HEDGE_AT_SHARE)) if self._hedges else None
             if wait_s is None:
                 return await call
@@ -163,7 +164,7 @@ class Dispatch:
                     calls.append(asyncio.create_task(self._hedge(chain, tally)))
                 answer = await first_answer(calls)
                 if not calls[0].done():
-                    self._experience.measure(slot, _now() - began)
+                    self._experience.measure(slot, self._loop.time() - began)
                 return answer
 
     async def _hedge(self, chain: "_Chain", tally: Tally) -> Answer | None:
@@ -172,14 +173,14 @@ class Dispatch:
         if spare is None:
             return None
         with spare as slot:
-            if not self._hedging.withdraw(_now()):
+            if not self._hedging.withdraw(self._loop.time()):
                 return None
             chain.tried.add(slot.worker)
             return await self._call(slot, chain, "hedge", tally)
 
     async def _call(self, slot: Slot, chain: "_Chain", kind: Kind, tally: Tally) -> Answer:
         """One call on one worker, and what it teaches about that worker."""
-        chunk, worker, began = chain.chunk, slot.worker, _now()
+        chunk, worker, began = chain.chunk, slot.worker, self._loop.time()
         tally.attempts += 1
         span = current_span.get().attempt(kind)
         outcome = "abandoned"
@@ -187,14 +188,14 @@ class Dispatch:
             async with self._experience.patience(slot, chunk, began):
                 answer = await worker.link.score(chunk)
             outcome = "ok"
-            self._experience.succeeded(slot, chunk, _now() - began)
+            self._experience.succeeded(slot, chunk, self._loop.time() - began)
         except TimeoutError:
-            took_s = _now() - began
+            took_s = self._loop.time() - began
             stalled = Stalled(f"{worker.name} didn't answer for {took_s:.1f} s")
             outcome = stalled.outcome
             if self._experience.counts_as_hung(slot, took_s):
                 self._report(slot, chain, stalled)
-            if _now() >= chunk.caller.deadline:
+            if self._loop.time() >= chunk.caller.deadline:
                 message = f"Time ran out while {worker.name} worked on {len(chunk.pairs)} documents."
                 raise OutOfTime(message) from None
             raise stalled from None
@@ -203,7 +204,9 @@ class Dispatch:
             self._report(slot, chain, error)
             raise
         finally:
-            self._metrics.attempt(worker.name, kind, outcome, documents=len(chunk.pairs), seconds=_now() - began)
+            self._metrics.attempt(
+                worker.name, kind, outcome, documents=len(chunk.pairs), seconds=self._loop.time() - began
+            )
             span.end(outcome)
         return answer
 
@@ -234,7 +237,7 @@ class Dispatch:
 
     def _pays_for_retry(self) -> bool:
         """Whether the budget has paid for one more try."""
-        is_paid = self._retries.withdraw(_now())
+        is_paid = self._retries.withdraw(self._loop.time())
         if not is_paid:
             self._metrics.retry_denied()
         return is_paid
@@ -244,7 +247,7 @@ class Dispatch:
 
     def _has_another_worker(self, chain: "_Chain") -> bool:
         usable = self._fleet.usable(chain.chunk.fingerprint)
-        return any(worker not in chain.tried and not worker.rests_long(_now()) for worker in usable)
+        return any(worker not in chain.tried and not worker.rests_long(self._loop.time()) for worker in usable)
 
 
 class _Chain:
@@ -255,7 +258,3 @@ class _Chain:
         self.tried: set[Worker] = set()
         self.tries = 0
         self.objections: list[tuple[Slot, WorkerError]] = []
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

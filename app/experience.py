@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from contextlib import AbstractAsyncContextManager
 
+from app.clock import OnLoop
 from app.errors import Busy, Misconfigured, Unreachable, Vanished, WorkerError
 from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
@@ -17,7 +18,7 @@ from app.work import Chunk, Fingerprint
 _BUSY_PATIENCE = 5
 
 
-class Experience:
+class Experience(OnLoop):
     """Learns from how calls went.
 
     Args:
@@ -58,12 +59,12 @@ class Experience:
         self._latencies[chunk.fingerprint].record(slot.held_tokens, seconds)
         slot.worker.breaker.report(failed=False, generation=slot.generation)
         slot.worker.limit.observe(documents=len(chunk.pairs), held=slot.held_documents, seconds=seconds)
-        slot.worker.succeeded(_now())
+        slot.worker.succeeded(self._loop.time())
         self._schedule.scored(chunk)
 
     def measure(self, slot: Slot, seconds: float) -> None:
         """Compare what a call took, or at least took, with what is usual for all that its worker held."""
-        slot.worker.measure(seconds=seconds, usual_s=self.usual_s(slot, 0.5), now=_now())
+        slot.worker.measure(seconds=seconds, usual_s=self.usual_s(slot, 0.5), now=self._loop.time())
 
     def failed(self, slot: Slot, chunk: Chunk, error: WorkerError) -> None:
         """What a failure says about its worker. One that set out before the worker's last change says nothing."""
@@ -71,10 +72,10 @@ class Experience:
         if slot.is_outdated:
             return
         if isinstance(error, Busy):
-            worker.rest(error.retry_after_s, _now())
+            worker.rest(error.retry_after_s, self._loop.time())
             # vLLM's refusal of a chunk beyond its --max-num-queued-reqs names neither a limit nor a time.
             if error.retry_after_s is None and slot.held_documents == documents > 1:
-                worker.lower_ceiling(documents, _now())
+                worker.lower_ceiling(documents, self._loop.time())
         elif _leaves_no_doubt(error) or worker.breaker.report(failed=True, generation=slot.generation):
             self._probe.suspect(worker, error)
 
@@ -82,7 +83,3 @@ class Experience:
 def _leaves_no_doubt(error: WorkerError) -> bool:
     """Whether one such failure is enough to stop calling a worker."""
     return isinstance(error, Unreachable | Misconfigured) and not isinstance(error, Vanished)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

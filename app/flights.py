@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from app.admission import Admission
+from app.clock import OnLoop
 from app.dispatch import Dispatch
 from app.errors import OutOfTime
 from app.metrics import Metrics
@@ -49,7 +50,7 @@ class _Flight:
     waiting: int = 0
 
 
-class Flights:
+class Flights(OnLoop):
     """Gets pairs scored, each once at a time.
 
     Args:
@@ -130,7 +131,7 @@ class Flights:
     def _admitted(self, chunk: Chunk, documents: int) -> AbstractContextManager[object]:
         if not documents:
             return nullcontext()
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         return self._admission.admitted(chunk.caller, documents, chunk.fingerprint, now=now)
 
     def _split(self, chunk: Chunk, own: Sequence[int]) -> Sequence[Sequence[int]]:
@@ -171,7 +172,7 @@ class Flights:
         """The scores of the pairs at `places`, all of which are part of the flight; `joins` are left if it fails."""
         part = chunk.part(places)
         self._schedule.hurry(flight.chunk, part.caller)
-        left_s = part.caller.deadline - asyncio.get_running_loop().time()
+        left_s = part.caller.deadline - self._loop.time()
         done, _ = await asyncio.wait([flight.task], timeout=max(0.0, left_s))
         if not done:
             message = f"Time ran out while another request had {len(part.pairs)} of the documents scored."

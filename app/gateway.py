@@ -1,11 +1,11 @@
 """One request -> scores: fold, look up what is known, have the rest computed, merge."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
 from app.cache.pairs import PairCache
+from app.clock import OnLoop
 from app.dispatch import Dispatch
 from app.errors import (
     AllMisconfigured,
@@ -31,7 +31,7 @@ from app.work import Answer, Caller, Chunk, Fingerprint, Pairs, RerankRequest, S
 _NAMED_DOCUMENTS = 5
 
 
-class Gateway:
+class Gateway(OnLoop):
     """Scores a request as one unsplit call to a worker would, faster and more dependably."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Gateway:
             return await fallback.score(request, tally)
 
     async def _score_by_workers(self, request: RerankRequest, caller: Caller, tally: Tally) -> Scored:
-        until = min(caller.deadline, asyncio.get_running_loop().time() + self._settings.no_worker_wait_s)
+        until = min(caller.deadline, self._loop.time() + self._settings.no_worker_wait_s)
         tally.model = model = await self._fleet.resolve(request.model, until=until)
         try:
             try:

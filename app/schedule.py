@@ -10,6 +10,7 @@ from random import Random
 from typing import NamedTuple
 
 from app.choice import candidates_for, that_take, weights
+from app.clock import OnLoop
 from app.errors import ChunkTooBig, Overloaded
 from app.fleet.fleet import Fleet
 from app.fleet.worker import Worker
@@ -29,7 +30,7 @@ class _Waiter:
     chunk: Chunk
     turn: Caller
     avoid: AbstractSet[Worker]
-    granted: "asyncio.Future[Slot | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    granted: "asyncio.Future[Slot | None]"
 
 
 class Outlook(NamedTuple):
@@ -57,7 +58,7 @@ class _Line:
     company: Company = field(default_factory=Company)
 
 
-class Schedule:
+class Schedule(OnLoop):
     """Grants slots by fair share, one line per fingerprint.
 
     Args:
@@ -95,7 +96,7 @@ class Schedule:
 
     def strength(self, fingerprint: Fingerprint) -> int:
         """How many workers of full speed the usable ones are worth; at least 1."""
-        found = weights(self._fleet.usable(fingerprint), asyncio.get_running_loop().time())
+        found = weights(self._fleet.usable(fingerprint), self._loop.time())
         return max(1, round(sum(1 / weight for weight in found.values())))
 
     async def slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Slot:
@@ -110,19 +111,18 @@ class Schedule:
             ChunkTooBig: no worker takes so many documents in one call.
             FingerprintGone: see `Fleet.reach`, as for NoWorker and BadGateway.
         """
-        loop, line = asyncio.get_running_loop(), self._lines[chunk.fingerprint]
-        line.company.enter(chunk.caller, loop.time())
+        line = self._lines[chunk.fingerprint]
+        line.company.enter(chunk.caller, self._loop.time())
         try:
             return await self._slot(chunk, avoid)
         except BaseException:
-            line.company.leave(chunk.caller, loop.time())
+            line.company.leave(chunk.caller, self._loop.time())
             raise
 
     async def _slot(self, chunk: Chunk, avoid: AbstractSet[Worker]) -> Slot:
-        loop = asyncio.get_running_loop()
         slot = None
         while slot is None:
-            now = loop.time()
+            now = self._loop.time()
             usable = self._fleet.usable(chunk.fingerprint)
             if not usable:
                 until = min(chunk.caller.deadline, now + self._no_worker_wait_s)
@@ -135,7 +135,7 @@ class Schedule:
 
     def spare_slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Slot | None:
         """A slot on a worker not in `avoid` that is free now and that nobody waits for; None when there is none."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         free = [w for w in self._fleet.usable(chunk.fingerprint) if w not in avoid and w.has_room(now)]
         line = self._lines[chunk.fingerprint]
         if not free or len(line.queue):
@@ -156,7 +156,7 @@ class Schedule:
     def scored(self, chunk: Chunk) -> None:
         """Count a chunk that was scored towards its line's throughput."""
         line = self._lines[chunk.fingerprint]
-        usable, now = self._fleet.usable(chunk.fingerprint), asyncio.get_running_loop().time()
+        usable, now = self._fleet.usable(chunk.fingerprint), self._loop.time()
         # A retry may wait for one worker while others are idle: that is no saturation.
         is_saturated = len(line.queue) > 0 and not any(worker.has_room(now) for worker in usable)
         line.throughput.record(documents=len(chunk.pairs), workers=len(usable), is_saturated=is_saturated, now=now)
@@ -174,7 +174,7 @@ class Schedule:
 
     async def _slot_in_turn(self, chunk: Chunk, avoid: AbstractSet[Worker]) -> Slot | None:
         """A slot when it is the chunk's turn; None when no worker is left."""
-        waiter = _Waiter(chunk, chunk.caller, avoid)
+        waiter = _Waiter(chunk, chunk.caller, avoid, self._loop.create_future())
         self._push(waiter, chunk.caller)
         self._serve(chunk.fingerprint)
         return waiter.granted.result() if waiter.granted.done() else await self._wait(waiter)
@@ -187,16 +187,14 @@ class Schedule:
 
     async def _wait(self, waiter: _Waiter) -> Slot | None:
         self._waiting[waiter.chunk] = waiter
+        timer = self._loop.call_at(waiter.chunk.caller.deadline, _give_up, waiter)
         try:
-            async with asyncio.timeout_at(waiter.chunk.caller.deadline):
-                return await waiter.granted
-        except BaseException as exc:
+            return await waiter.granted
+        except BaseException:
             self._forget(waiter)
-            if isinstance(exc, TimeoutError):
-                message = "The workers are busy: no slot came free in time. Send less at once, or add workers."
-                raise Overloaded(message, reason="deadline", retry_after_s=1.0) from None
             raise
         finally:
+            timer.cancel()
             del self._waiting[waiter.chunk]
 
     def _forget(self, waiter: _Waiter) -> None:
@@ -204,13 +202,14 @@ class Schedule:
         chunk = waiter.chunk
         if self._lines[chunk.fingerprint].queue.remove(waiter, key=waiter.turn.key, request=waiter.turn):
             return
-        if waiter.granted.done() and not waiter.granted.cancelled() and (slot := waiter.granted.result()):
+        granted = waiter.granted
+        if granted.done() and not granted.cancelled() and not granted.exception() and (slot := granted.result()):
             self._give_back(slot)
 
     def _release(self, slot: Slot) -> None:
         """The call is over."""
         chunk = slot.chunk
-        self._lines[chunk.fingerprint].company.leave(chunk.caller, asyncio.get_running_loop().time())
+        self._lines[chunk.fingerprint].company.leave(chunk.caller, self._loop.time())
         self._give_back(slot)
 
     def _give_back(self, slot: Slot) -> None:
@@ -230,7 +229,7 @@ class Schedule:
     def _serve(self, fingerprint: Fingerprint) -> None:
         """Grant free slots to those who wait, in fair order; send everybody away when no worker is left."""
         line = self._lines[fingerprint]
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         self._grant_free_slots(line, fingerprint, now)
         line.load.observe(line.queue.documents, now)
 
@@ -262,7 +261,14 @@ class Schedule:
         if rests:
             if line.wake:
                 line.wake.cancel()
-            line.wake = asyncio.get_running_loop().call_at(min(rests), self._serve, fingerprint)
+            line.wake = self._loop.call_at(min(rests), self._serve, fingerprint)
+
+
+def _give_up(waiter: _Waiter) -> None:
+    """Its time is over."""
+    if not waiter.granted.done():
+        message = "The workers are busy: no slot came free in time. Send less at once, or add workers."
+        waiter.granted.set_exception(Overloaded(message, reason="deadline", retry_after_s=1.0))
 
 
 def _send_away(queue: FairQueue[_Waiter]) -> None:

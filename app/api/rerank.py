@@ -1,6 +1,5 @@
 """The routes that score: bytes -> request -> scores -> bytes."""
 
-import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from app.api.leaving import ClientLeft, unless_client_leaves
 from app.api.openapi import describe
 from app.api.visit import Visit, VisitLog
 from app.auth import Keys
+from app.clock import OnLoop
 from app.errors import BadInput, RerankError
 from app.gateway import Gateway
 from app.incoming import Incoming
@@ -35,7 +35,7 @@ _SIDES = frozenset({"documents", "texts", "text_1", "text_2", "data_1", "data_2"
 _MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,18}")
 
 
-class RerankApi:
+class RerankApi(OnLoop):
     """Serves every route that scores."""
 
     def __init__(
@@ -64,7 +64,7 @@ class RerankApi:
         visit = Visit(
             path=incoming.path,
             request_id=incoming.request_id,
-            arrived=asyncio.get_running_loop().time(),
+            arrived=self._loop.time(),
             started=perf_counter(),
             dialect=dialects.foretell(incoming.path, incoming.parameters.get("dialect")),
         )

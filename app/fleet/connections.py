@@ -125,7 +125,8 @@ class _Connection(asyncio.Protocol):
         self._forget = forget
         self._parser = HttpResponseParser(self)
         self._transport: asyncio.Transport
-        self._answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[Reply] = self._loop.create_future()
         # Nobody awaits one yet.
         self._answer.cancel()
         self._expiry: asyncio.TimerHandle | None = None
@@ -137,7 +138,7 @@ class _Connection(asyncio.Protocol):
             self._expiry.cancel()
         self.is_reusable = self._has_head = self._has_length = False
         self._size_bytes = 0
-        self._answer = asyncio.get_running_loop().create_future()
+        self._answer = self._loop.create_future()
         self._transport.writelines([head, body])
         try:
             reply = await self._answer
@@ -150,7 +151,7 @@ class _Connection(asyncio.Protocol):
 
     def rest(self, seconds: float) -> None:
         """Close it in so many seconds, unless it is used before."""
-        self._expiry = asyncio.get_running_loop().call_later(seconds, self.close)
+        self._expiry = self._loop.call_later(seconds, self.close)
 
     def close(self) -> None:
         """Close it at once."""
