@@ -32,11 +32,29 @@ async def results_of(tasks: Sequence["asyncio.Task[T]"]) -> list[T]:
 
     Which failure is raised, is as for `in_parallel`.
     """
+    if len(tasks) == 1:
+        await _ended(tasks[0])
+        return [tasks[0].result()]
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     failures = [failure for task in tasks if task in done and (failure := task.exception())]
     if failures:
         raise next((failure for failure in failures if isinstance(failure, FingerprintGone)), failures[0])
     return [task.result() for task in tasks]
+
+
+async def _ended(task: "asyncio.Task[T]") -> None:
+    """Return when a task is over; `asyncio.wait` takes four times as long for one."""
+    over = asyncio.get_running_loop().create_future()
+
+    def tell(_: object) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    task.add_done_callback(tell)
+    try:
+        await over
+    finally:
+        task.remove_done_callback(tell)
 
 
 @asynccontextmanager
