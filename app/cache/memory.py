@@ -56,8 +56,7 @@ class MemoryTier:
             digests: Of the pairs.
             now: In seconds since 1970, as for `store`.
         """
-        tables, count = self._tables, len(self._tables)
-        places = [tables[hash(digest) % count].get(digest) for digest in digests]
+        places = self._places(digests)
         found: list[float | None] = [None] * len(places)
         if places.count(None) == len(places):
             return found
@@ -72,20 +71,27 @@ class MemoryTier:
         """Keep the scores of some pairs, each given once, until `expiry`; how many others had to leave for them."""
         if not self._most:
             return 0
+        places = self._places(digests)
+        if places.count(None) < len(places):
+            self._renew(places, scores, expiry)
+            scores = [score for place, score in zip(places, scores, strict=True) if place is None]
+            digests = [digest for place, digest in zip(places, digests, strict=True) if place is None]
+        room = self._most - len(self)
+        self._append(digests[:room], scores[:room], expiry)
+        self._replace(digests[room:], scores[room:], expiry)
+        return max(0, len(digests) - room)
+
+    def _places(self, digests: Sequence[bytes]) -> list[int | None]:
+        """Where the scores of some pairs are; None for those that aren't known."""
         tables, count = self._tables, len(self._tables)
-        new_digests, new_scores = [], []
-        for digest, score in zip(digests, scores, strict=True):
-            place = tables[hash(digest) % count].get(digest)
-            if place is None:
-                new_digests.append(digest)
-                new_scores.append(score)
-            else:
+        return [tables[hash(digest) % count].get(digest) for digest in digests]
+
+    def _renew(self, places: Sequence[int | None], scores: Sequence[float], expiry: int) -> None:
+        """Put new scores in the places of earlier ones, as far as there were any."""
+        for place, score in zip(places, scores, strict=True):
+            if place is not None:
                 self._scores[place] = score
                 self._expiries[place] = expiry
-        room = self._most - len(self)
-        self._append(new_digests[:room], new_scores[:room], expiry)
-        self._replace(new_digests[room:], new_scores[room:], expiry)
-        return max(0, len(new_digests) - room)
 
     def _append(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
         """Give new pairs places that nobody had before."""
