@@ -15,6 +15,9 @@ _QUEUED_CHUNKS_ALONE = 3
 _LEAST_QUEUED_SHARE = 0.1
 _MOST_QUEUED_SHARE = 0.25
 _DECREASE = 0.9
+# uvloop's clock has steps of a millisecond, at both ends of a call: less than this tells of no queue. Without it all
+# that a worker holds which answers within one step would count as queued.
+_CLOCK_S = 0.002
 # A base latency measured under load is too long, and a limit that goes by it only grows. So from time to time the
 # worker gets little for a moment, and the base is measured anew: BBR's ProbeRTT (Cardwell et al. 2016).
 _RESULTS_BETWEEN_MEASUREMENTS = 2000
@@ -70,7 +73,7 @@ class Limit:
             return
         size = documents.bit_length()
         base = self._base[size] = min(self._base.get(size, seconds), seconds)
-        queued = held * (1 - base / seconds) if seconds > 0 else 0.0
+        queued = held * max(0.0, seconds - base - _CLOCK_S) / seconds if seconds > 0 else 0.0
         held_something_back = not self.allows(held)
         if held_something_back and queued < max(_LEAST_QUEUED_CHUNKS * self._chunk, _LEAST_QUEUED_SHARE * held):
             self._limit = min(self._most, self._limit + max(1, documents / 2))

@@ -109,6 +109,22 @@ def test_a_call_that_took_no_time_that_could_be_measured_is_a_good_one():
     assert limit.documents == 96
 
 
+def test_what_a_clock_in_milliseconds_can_not_tell_is_no_queue():
+    limit = Limit(least=64, most=512, chunk=64)
+    for seconds in (0.0, 0.001, 0.002) * 10:
+        limit.observe(documents=32, held=limit.documents, seconds=seconds)
+    assert limit.documents == 512
+    limit.observe(documents=32, held=512, seconds=0.004)
+    assert limit.documents == 460
+
+
+def test_a_quarter_of_a_chunk_beyond_what_the_clock_can_not_tell_is_a_queue():
+    limit = Limit(least=128, most=512, chunk=64)
+    for seconds, documents in ((0.01, 160), (0.0132, 192), (0.0136, 192)):
+        limit.observe(documents=64, held=limit.documents, seconds=seconds)
+        assert limit.documents == documents
+
+
 def _due_for_a_measurement() -> Limit:
     """A limit of 64 to 128 one result before it is measured again; a document took 1 ms, 64 of them 10."""
     limit = Limit(least=64, most=128, chunk=64)
