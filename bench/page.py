@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.charts import bars, line
 from bench.report import Report
-from bench.table import COMPARED, compared_rows, goal_rows, obstacles
+from bench.table import COMPARED, compared_rows, goal_rows, obstacles, shares
 
 _ROOT = Path(__file__).parents[1]
 LATEST = _ROOT / "bench" / "results" / "latest.json"
@@ -105,6 +105,7 @@ def _compared(report: Report, drawn: Mapping[str, str]) -> Iterator[str]:
     yield "## Compared\n"
     yield "Milliseconds per request; latencies over a worker that takes no time. The worker is called directly.\n"
     yield from _table(["server", *COMPARED.values()], compared_rows(report))
+    yield f"{shares(report)}\n"
     yield from _pictures(drawn, "cpu", "latency")
     yield from (f"- {name}: {remark}." for name, remark in report.remarks.items())
     yield from (f"- Not measured: {name}. `{reason.splitlines()[-1]}`" for name, reason in report.missing.items())

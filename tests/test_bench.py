@@ -24,7 +24,7 @@ from bench.load import closed_loop, constant_rate, due_times
 from bench.peers.bare import BARE
 from bench.quantiles import median, quantile
 from bench.report import Report
-from bench.table import obstacles
+from bench.table import obstacles, shares
 from bench.traffic import batches, log_uniform, never_seen, texts, zipf
 from bench.workers import fake_workers
 from tests.listening import listening
@@ -152,6 +152,29 @@ def test_a_cost_is_judged_by_its_upper_bounds(seen: float, verdict: str):
 def test_a_gain_is_judged_by_its_lower_bounds(seen: float, verdict: str):
     goal = Goal("times", lambda figures: figures["times"]["gateway"], 25, 16, "x")
     assert goal.verdict({"times": {"gateway": seen}}) == verdict
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [
+        ({"gateway": 0.4}, "met"),
+        ({"gateway": 0.5}, "missed"),
+        ({"gateway": 0.5, "litellm": 13, "plain proxy": 2.1}, "accepted"),
+        ({"gateway": 0.5, "litellm": 12, "plain proxy": 2.1}, "missed"),
+        ({"gateway": 0.5, "litellm": 13, "plain proxy": 1.9}, "missed"),
+        ({"gateway": 0.61, "litellm": 30, "plain proxy": 5}, "missed"),
+    ],
+)
+def test_a_cost_that_is_put_up_with_has_to_be_small_beside_that_of_others(seen: dict[str, float], verdict: str):
+    assert GOALS[0].verdict({"cpu_ms.unknown": seen}) == verdict
+
+
+def test_the_shares_of_others_that_were_measured_are_told():
+    report = Report.begin(is_quick=True)
+    assert shares(report) == ""
+    report.put("cpu_ms.unknown", "gateway", 0.4)
+    report.put("cpu_ms.unknown", "plain proxy", 1.6)
+    assert shares(report) == "The gateway's CPU time for 32 documents is 25.0 % of plain proxy's."
 
 
 def test_each_goal_that_the_committed_report_misses_has_its_reason_in_the_documents():

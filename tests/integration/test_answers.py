@@ -37,28 +37,28 @@ def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "whole", "closed"),
+    ("sent", "whole", "last"),
     [
-        ([FULL], [True], False),
-        ([LAST], [False], True),
-        ([OLD], [False], True),
-        ([FULL + FULL + SECOND + FULL], [False, False, True], False),
-        ([FULL + b"GET"], [True], False),
+        (FULL, [True], "open"),
+        (LAST, [False], "closed"),
+        (OLD, [False], "closed"),
+        (FULL + FULL + SECOND + FULL, [False, False, True], "open"),
+        (FULL + b"GET", [True], "open"),
     ],
     ids=["one", "the last", "HTTP/1.0", "several at once", "the next has begun"],
 )
 async def test_an_answer_is_the_same_whole_and_in_parts(
-    sent: list[bytes], whole: list[bool], closed: bool, monkeypatch: pytest.MonkeyPatch
+    sent: bytes, whole: list[bool], last: str, monkeypatch: pytest.MonkeyPatch
 ):
     worker = FakeVllm()
     async with worker.running():
         app = create_app(Settings(workers=(worker.url,), drain_s=0))
         async with serving(app, _Watched) as url, httpx.AsyncClient(base_url=url) as client:
             await until_ready(client)
-            first = await heard(client, *sent)
-            assert (_Watched.whole, first.is_closed) == (whole, closed)
+            first = await heard(client, sent)
+            assert (_Watched.whole, first.is_closed) == (whole, last == "closed")
             monkeypatch.setattr(_Watched, "leaves_all", True)
-            second = await heard(client, *sent)
+            second = await heard(client, sent)
     assert _told(first.text) == _told(second.text)
 
 
