@@ -1,4 +1,4 @@
-"""HTTP as clients speak it: uvicorn's protocol, with what comes before and between bodies bounded in size and time.
+"""HTTP as clients speak it: uvicorn's protocol, bounded before and between bodies, with a short way for answers.
 
 Bodies are the intake's business. Of heads uvicorn keeps whatever comes, from anybody, for as long as it comes: small
 headers take 20 times their size.
