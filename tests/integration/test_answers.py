@@ -55,10 +55,10 @@ async def test_an_answer_is_the_same_whole_and_in_parts(
         app = create_app(Settings(workers=(worker.url,), drain_s=0))
         async with serving(app, _Watched) as url, httpx.AsyncClient(base_url=url) as client:
             await until_ready(client)
-            first = await heard(client, sent)
+            first = await heard(client, sent, within_s=0.5)
             assert (_Watched.whole, first.is_closed) == (whole, last == "closed")
             monkeypatch.setattr(_Watched, "leaves_all", True)
-            second = await heard(client, sent)
+            second = await heard(client, sent, within_s=0.5)
     assert _told(first.text) == _told(second.text)
 
 
@@ -84,7 +84,7 @@ async def test_a_request_leaves_nothing_that_only_the_garbage_collector_could_fr
             gc.set_debug(gc.DEBUG_SAVEALL)
             try:
                 for sent in (FULL, FULL, LAST):
-                    await heard(client, sent)
+                    await heard(client, sent, within_s=0.5)
                 gc.collect()
                 left = {type(thing).__qualname__ for thing in gc.garbage}
             finally:
