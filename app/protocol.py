@@ -77,9 +77,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self._bytes_beside_bodies = 0
-        if not self.cycle.body and not self.cycle.response_complete:
-            # uvicorn would copy it into a bytearray, and out again.
-            self.cycle.body, body = body, b""  # type: ignore[assignment]  # bytes can do all it is asked for
         super().on_body(body)
 
     def on_message_complete(self) -> None:
