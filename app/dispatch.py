@@ -7,11 +7,11 @@ from random import Random
 from tenacity import AsyncRetrying, retry_if_exception
 
 from app.cache.pairs import PairCache
-from app.clock import OnLoop
 from app.errors import ChunkTooBig, OutOfTime, Stalled, WorkerError
 from app.experience import Experience
 from app.fleet.fleet import Fleet
 from app.fleet.worker import Worker
+from app.loop import OnLoop
 from app.metrics import Metrics
 from app.metrics.catalog.workers import Kind
 from app.parallel import ended_together, first_answer, in_parallel

@@ -4,10 +4,10 @@ import asyncio
 from collections import defaultdict
 from contextlib import AbstractAsyncContextManager
 
-from app.clock import OnLoop
 from app.errors import Busy, Misconfigured, Unreachable, Vanished, WorkerError
 from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
+from app.loop import OnLoop
 from app.patience import Patience
 from app.policy.latency import Latencies, attempt_limit_s, patience_s
 from app.schedule import Schedule

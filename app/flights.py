@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 from app.admission import Admission
-from app.clock import OnLoop
 from app.dispatch import Dispatch
 from app.errors import OutOfTime
+from app.loop import OnLoop
 from app.metrics import Metrics
 from app.parallel import in_parallel, results_of
 from app.policy.merge import merge

@@ -5,7 +5,6 @@ from time import perf_counter
 from typing import Any
 
 from app.cache.pairs import PairCache
-from app.clock import OnLoop
 from app.dispatch import Dispatch
 from app.errors import (
     AllMisconfigured,
@@ -20,6 +19,7 @@ from app.errors import (
 from app.fallback import Fallback
 from app.fleet.fleet import Fleet
 from app.flights import Flights
+from app.loop import OnLoop
 from app.metrics import Metrics
 from app.policy import truncate
 from app.policy.estimate import SPECIAL_TOKENS, likely_tokens, most_tokens

@@ -42,7 +42,7 @@ async def results_of(tasks: Sequence["asyncio.Task[T]"]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-async def _ended(task: "asyncio.Task[T]") -> None:
+async def _ended(task: "asyncio.Task[Any]") -> None:
     """Return when a task is over; `asyncio.wait` takes four times as long for one."""
     over = asyncio.get_running_loop().create_future()
 

@@ -5,7 +5,6 @@ headers take 20 times their size.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import ClassVar
 
 from httptools import HttpParserError
@@ -32,8 +31,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._bytes_beside_bodies = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._on_loss: set[Callable[[], None]] = set()
-        self._presence = Presence(self._on_loss, _is_gone)
+        self._presence = Presence(set(), _send_nothing)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -41,8 +39,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._presence.has_left = True
         # Else the last request and its connection would hold each other.
-        self._presence.send_whole = _is_gone
-        for leave in [*self._on_loss]:
+        self._presence.send_whole = _send_nothing
+        for leave in [*self._presence.on_loss]:
             leave()
 
     def data_received(self, data: bytes) -> None:
@@ -68,7 +66,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bytes_beside_bodies = 0
         self._stop_timer()
         super().on_headers_complete()
-        self._presence = Presence(self._on_loss, self.send_whole)
+        self._presence = Presence(self._presence.on_loss, self.send_whole)
         self.scope["state"][PRESENCE] = self._presence
         if self.parser.should_upgrade():
             # The parser reads nothing more on this connection, so the next request would wait for ever.
@@ -113,5 +111,5 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer = None
 
 
-def _is_gone(_: Response) -> bool:
+def _send_nothing(_: Response) -> bool:
     return False

@@ -10,10 +10,10 @@ from random import Random
 from typing import NamedTuple
 
 from app.choice import candidates_for, that_take, weights
-from app.clock import OnLoop
 from app.errors import ChunkTooBig, Overloaded
 from app.fleet.fleet import Fleet
 from app.fleet.worker import Worker
+from app.loop import OnLoop
 from app.policy.admission import Load
 from app.policy.balance import pick
 from app.policy.company import Company

@@ -65,8 +65,12 @@ def compared_rows(report: Report) -> Iterator[Sequence[str]]:
 def shares(report: Report) -> str:
     """The gateway's CPU time for 32 documents beside that of the others, in a sentence; "" when it wasn't measured."""
     costs = report.figures.get("cpu_ms.unknown", {})
-    measured = [name for name in ("litellm", "plain proxy") if {"gateway", name} <= costs.keys()]
-    told = [f"{100 * costs['gateway'] / costs[name]:.1f} % of {name}'s" for name in measured]
+    others = {"litellm": "LiteLLM's", "plain proxy": "the plain proxy's"}
+    told = [
+        f"{100 * costs['gateway'] / costs[name]:.1f} % of {whose}"
+        for name, whose in others.items()
+        if {"gateway", name} <= costs.keys()
+    ]
     return f"The gateway's CPU time for 32 documents is {' and '.join(told)}." if told else ""
 
 

@@ -174,7 +174,7 @@ def test_the_shares_of_others_that_were_measured_are_told():
     assert shares(report) == ""
     report.put("cpu_ms.unknown", "gateway", 0.4)
     report.put("cpu_ms.unknown", "plain proxy", 1.6)
-    assert shares(report) == "The gateway's CPU time for 32 documents is 25.0 % of plain proxy's."
+    assert shares(report) == "The gateway's CPU time for 32 documents is 25.0 % of the plain proxy's."
 
 
 def test_each_goal_that_the_committed_report_misses_has_its_reason_in_the_documents():

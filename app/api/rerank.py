@@ -17,10 +17,10 @@ from app.api.leaving import ClientLeft, unless_client_leaves
 from app.api.openapi import describe
 from app.api.visit import Visit, VisitLog
 from app.auth import Keys
-from app.clock import OnLoop
 from app.errors import BadInput, RerankError
 from app.gateway import Gateway
 from app.incoming import Incoming
+from app.loop import OnLoop
 from app.metrics import Metrics
 from app.settings import Settings
 from app.spans import Traces
