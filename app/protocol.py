@@ -91,7 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_whole(self, response: Response) -> bool:
         """As `Presence.send_whole`: whatever is unusual is left to uvicorn."""
         cycle = self.cycle
-        if self.pipeline or self.flow.write_paused or cycle.disconnected or not cycle.keep_alive:
+        if self.pipeline or self.flow.write_paused or not cycle.keep_alive:
             return False
         parts: list[bytes | memoryview] = [STATUS_LINE[response.status_code]]
         for name, value in (*cycle.default_headers, *response.raw_headers):

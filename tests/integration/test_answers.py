@@ -1,7 +1,9 @@
 """How answers leave: whole in one write where nothing speaks against it, and what a request leaves behind."""
 
+import asyncio
 import gc
 import json
+import re
 from typing import ClassVar
 
 import httpx
@@ -12,6 +14,7 @@ from app.main import create_app
 from app.protocol import BoundedProtocol
 from app.settings import Settings
 from tests.fake_vllm import FakeVllm
+from tests.following import until
 from tests.running import serving, until_ready
 from tests.security.raw import BODY, LENGTH, POST, SECOND, heard
 
@@ -60,6 +63,30 @@ async def test_an_answer_is_the_same_whole_and_in_parts(
             monkeypatch.setattr(_Watched, "leaves_all", True)
             second = await heard(client, sent, within_s=0.5)
     assert _told(first.text) == _told(second.text)
+
+
+async def test_an_answer_waits_until_its_client_has_read_the_last_one():
+    worker = FakeVllm()
+    async with worker.running():
+        app = create_app(Settings(workers=(worker.url,), drain_s=0))
+        async with serving(app, _Watched) as url, httpx.AsyncClient(base_url=url) as client:
+            await until_ready(client)
+            long = json.dumps({"query": "q", "documents": [letter * 900_000 for letter in "abcdefgh"]}).encode()
+            echoed = POST.replace(b"/rerank", b"/v1/rerank") + b"Content-Length: %d\r\n\r\n" % len(long) + long
+            reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+            try:
+                for number, whole in enumerate(([True], [True, False]), start=1):
+                    writer.write(echoed)
+                    await until(lambda number=number: len(_Watched.whole) == number)
+                    assert _Watched.whole == whole
+                for _ in range(2):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    size = re.search(rb"content-length: (\d+)", head)
+                    assert size
+                    answer = json.loads(await reader.readexactly(int(size[1])))
+                    assert sum(len(result["document"]["text"]) for result in answer["results"]) == 8 * 900_000
+            finally:
+                writer.transport.abort()
 
 
 def _told(text: bytes) -> list[object]:
