@@ -20,6 +20,7 @@ from tests.security.raw import BODY, LENGTH, POST, SECOND, heard
 
 FULL = POST + LENGTH + b"\r\n" + BODY
 LAST = POST + LENGTH + b"Connection: close\r\n\r\n" + BODY
+HUGE = POST + b"Content-Length: 1000000000\r\n\r\n" + BODY
 OLD = FULL.replace(b"HTTP/1.1", b"HTTP/1.0")
 
 
@@ -45,10 +46,11 @@ def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
         (FULL, [True], "open"),
         (LAST, [False], "closed"),
         (OLD, [False], "closed"),
+        (HUGE, [False], "closed"),
         (FULL + FULL + SECOND + FULL, [False, False, True], "open"),
         (FULL + b"GET", [True], "open"),
     ],
-    ids=["one", "the last", "HTTP/1.0", "several at once", "the next has begun"],
+    ids=["one", "the last", "HTTP/1.0", "too large", "several at once", "the next has begun"],
 )
 async def test_an_answer_is_the_same_whole_and_in_parts(
     sent: bytes, whole: list[bool], last: str, monkeypatch: pytest.MonkeyPatch
