@@ -1,6 +1,7 @@
 """One chunk: where its attempts go, and what is left behind."""
 
 import asyncio
+import gc
 from collections import deque
 
 import pytest
@@ -51,6 +52,13 @@ async def test_when_tries_are_used_up_the_client_is_told_of_the_last(failure: Wo
         with pytest.raises(told, match=failure.reason):
             await score(made, DOCUMENTS[:1])
     assert len(link.calls) == 2
+
+
+@on_virtual_clock
+async def test_who_has_waited_for_a_slot_is_not_kept_until_its_deadline():
+    async with engine([ScriptedLink("w", takes_s=0.1)], worker_max_calls=1) as made:
+        await asyncio.gather(*(score(made, [f"{number} {text}" for text in DOCUMENTS]) for number in range(3)))
+        assert [kept for kept in gc.get_objects() if type(kept).__name__ == "_Waiter"] == []
 
 
 @on_virtual_clock
