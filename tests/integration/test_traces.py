@@ -337,7 +337,8 @@ async def test_a_dead_collector_costs_no_request_time_and_the_log_few_lines(
                 took_s.append(perf_counter() - began)
         served.tell(signal.SIGTERM)
         assert await served.ended(within_s=6) == 0
-    assert max(took_s) < 1
+    # A request that waits for the collector waits for 0.1 s or more; some may be late because the machine was busy.
+    assert sorted(took_s)[270] < 0.1
     lines = [event["event"] for event in served.events]
     assert any("Failed to export spans" in line for line in lines)
     assert len([line for line in lines if line not in EXPECTED]) < 5, lines
