@@ -347,16 +347,16 @@ async def test_figures_come_as_they_are_counted():
         }
         assert fresh["models"] == ["the-default", "tiny-reranker"]
         assert 0 < fresh["uptime_s"] < 60
-        for _ in range(2):
-            await rerank(client, ["a", "b"])
+        await rerank(client, ["a", "b", "a", "b"])
         points: list[dict[str, Any]] = []
         async with asyncio.timeout(15):
             while not points:
                 await asyncio.sleep(0.05)
                 points = [point for point in (await seen(client, "stats"))["points"] if point["requests"]]
     (point,) = points
-    assert point["requests"] == pytest.approx(1, rel=0.1)
-    assert point["documents"] == pytest.approx(2, rel=0.1)
+    # One in 2 s, or longer on a busy machine.
+    assert 0 < point["requests"] < 0.55
+    assert point["documents"] == pytest.approx(4 * point["requests"])
     assert (point["errors"], point["shed"], point["hit_ratio"]) == (0, 0, 0.5)
     assert 0 < point["p50_s"] <= point["p99_s"]
     assert (point["queued_documents"], point["pending_documents"]) == (0, 0)
