@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -61,7 +62,9 @@ class OwnWorker:
         """What a power cut does: all its processes are gone at once."""
         if self._process is None:
             return
-        os.killpg(self._process.pid, signal.SIGKILL)
+        # A stop that was cancelled has left none.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(_STOP_S)
         self._process = None
 
