@@ -33,7 +33,7 @@ demo: install  ## serve over the embedded worker and show a first ranking
 
 .PHONY: test
 test: install  ## all tests that need neither vLLM nor a browser
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore=tests/live --ignore=tests/release --ignore=tests/page --ignore=tests/chaos
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --ignore=tests/live --ignore=tests/release --ignore=tests/page --ignore=tests/chaos
 	$(BIN)/python -m pytest tests/chaos
 
 .PHONY: live
