@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from random import Random
 from typing import Any
 
@@ -289,11 +288,6 @@ async def attempts(client: httpx.AsyncClient, worker: str) -> dict[str, int]:
     return counted
 
 
-def beside(own: OwnWorker, other: str) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-    """A gateway over two workers that lets in what they get done only slowly, on a machine that has other work."""
-    return gateway(workers=(other, own.url), worker_api_key=own.api_key, max_batch=16, max_queue_wait_s=60)
-
-
 async def under_load(
     client: httpx.AsyncClient, texts: list[str], during: Callable[[], Awaitable[None]]
 ) -> list[list[float]]:
@@ -330,7 +324,8 @@ async def test_a_killed_worker_costs_no_request_and_is_used_again_when_it_is_bac
     await own_worker.start()
     texts = documents(200)
     right = await direct(workers[0], QUERY, texts)
-    async with beside(own_worker, workers[0]) as client:
+    fleet = (workers[0], own_worker.url)
+    async with gateway(workers=fleet, worker_api_key=own_worker.api_key, max_batch=16) as client:
 
         async def kill_in_the_middle() -> None:
             await until_used(client, own_worker.name, calls=10)
@@ -351,7 +346,8 @@ async def test_a_worker_told_to_stop_costs_no_request(workers: tuple[str, str], 
     await own_worker.start()
     texts = documents(200)
     right = await direct(workers[0], QUERY, texts)
-    async with beside(own_worker, workers[0]) as client:
+    fleet = (workers[0], own_worker.url)
+    async with gateway(workers=fleet, worker_api_key=own_worker.api_key, max_batch=16) as client:
 
         async def stop_in_the_middle() -> None:
             await until_used(client, own_worker.name, calls=10)
