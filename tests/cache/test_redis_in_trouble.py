@@ -301,11 +301,12 @@ async def test_the_answer_to_a_lookup_that_has_ended_goes_to_nobody_else(server:
 
 
 async def test_an_end_comes_soon_while_the_server_hangs(server: Valkey):
-    async with replica(server.url) as one:
-        server.hang()
-        one.store(SCORES)
-        began = perf_counter()
-    assert perf_counter() - began < 1
+    with awake_clock() as now:
+        async with replica(server.url) as one:
+            server.hang()
+            one.store(SCORES)
+            began = now()
+        assert now() - began < 1
     assert len(asyncio.all_tasks()) == 1
 
 
