@@ -43,6 +43,7 @@ class Admission:
         outlook = self._schedule.outlook(caller.key, documents, fingerprint)
         refusal = shed(
             documents=documents,
+            waiting=outlook.waiting,
             before=outlook.before,
             per_s=outlook.per_s,
             left_s=caller.deadline - now,
@@ -50,7 +51,7 @@ class Admission:
             burst_s=self._settings.max_queue_wait_s,
         )
         if refusal:
-            message = f"{outlook.before} documents wait before these {documents}: too many."
+            message = f"{outlook.before:.0f} documents go before these {documents}: too many."
             raise Overloaded(message, reason=refusal.reason, retry_after_s=refusal.for_s)
         return Admitted(self._pending, caller.key, documents)
 

@@ -17,6 +17,7 @@ from app.loop import OnLoop
 from app.policy.admission import Load
 from app.policy.balance import pick
 from app.policy.company import Company
+from app.policy.forecast import Arrivals, documents_before
 from app.policy.share import FairQueue
 from app.policy.throughput import Throughput
 from app.slot import Slot
@@ -37,12 +38,14 @@ class Outlook(NamedTuple):
     """What a new request would meet.
 
     Args:
-        before: Waiting documents that will be served before it is done.
+        waiting: Documents that wait now and will be granted before it is done.
+        before: All documents that will be granted before it is done, with those that are still to come.
         per_s: Documents per second that the workers get through; None when that isn't known.
         is_overload: Whether the queue only grows.
     """
 
-    before: int
+    waiting: int
+    before: float
     per_s: float | None
     is_overload: bool
 
@@ -52,6 +55,7 @@ class _Line:
     """What waits for the workers of one fingerprint, how fast they get through it, and whose it is."""
 
     queue: FairQueue[_Waiter] = field(default_factory=FairQueue)
+    arrivals: Arrivals = field(default_factory=Arrivals)
     throughput: Throughput = field(default_factory=Throughput)
     wake: asyncio.TimerHandle | None = None
     load: Load = field(default_factory=Load)
@@ -89,10 +93,19 @@ class Schedule(OnLoop):
         """What a new request of `documents` would meet."""
         line = self._lines.get(fingerprint)
         if line is None:
-            return Outlook(0, None, is_overload=False)
-        before = line.queue.documents_before(key=key, documents=documents)
+            return Outlook(0, 0, None, is_overload=False)
+        waiting = line.queue.documents_before(key=key, documents=documents)
         per_s = line.throughput.per_s(len(self._fleet.usable(fingerprint)))
-        return Outlook(before, per_s, line.load.is_overload)
+        if not waiting or per_s is None:
+            return Outlook(waiting, waiting, per_s, line.load.is_overload)
+        before = documents_before(
+            documents=documents,
+            waiting=waiting,
+            most=line.queue.most_before(key=key, documents=documents),
+            arriving_per_s=line.arrivals.per_s(self._loop.time()),
+            per_s=per_s,
+        )
+        return Outlook(waiting, before, per_s, line.load.is_overload)
 
     def strength(self, fingerprint: Fingerprint) -> int:
         """How many workers of full speed the usable ones are worth; at least 1."""
@@ -111,8 +124,9 @@ class Schedule(OnLoop):
             ChunkTooBig: no worker takes so many documents in one call.
             FingerprintGone: see `Fleet.reach`, as for NoWorker and BadGateway.
         """
-        line = self._lines[chunk.fingerprint]
-        line.company.enter(chunk.caller, self._loop.time())
+        line, now = self._lines[chunk.fingerprint], self._loop.time()
+        line.company.enter(chunk.caller, now)
+        line.arrivals.record(len(chunk.pairs), now)
         try:
             return await self._slot(chunk, avoid)
         except BaseException:

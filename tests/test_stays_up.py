@@ -616,4 +616,4 @@ async def test_time_without_any_worker_is_not_taken_for_slowness():
         await asyncio.sleep(4)
         link.trouble = None
         await asyncio.gather(*asked)
-        assert made.schedule.outlook("k", 1, made.fleet.models()["m"])[1] == pytest.approx(100, rel=0.1)
+        assert made.schedule.outlook("k", 1, made.fleet.models()["m"]).per_s == pytest.approx(100, rel=0.1)

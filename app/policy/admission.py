@@ -49,7 +49,8 @@ class Shed(NamedTuple):
 def shed(
     *,
     documents: int,
-    before: int,
+    waiting: int,
+    before: float,
     per_s: float | None,
     left_s: float,
     is_overload: bool,
@@ -59,17 +60,18 @@ def shed(
 
     Args:
         documents: Of the request, cached ones left out.
-        before: Waiting documents that will be served before the request is done, under fair shares.
+        waiting: Documents that wait now and, under fair shares, will be granted before the request is done.
+        before: All that will be, with what is still to come.
         per_s: Documents per second that the workers get through; None when that isn't known yet.
         left_s: Until the request's deadline.
         is_overload: As `Load` tells.
         burst_s: How long a request may wait for its turn after a burst.
     """
-    if before == 0 or per_s is None:
+    if waiting == 0 or per_s is None:
         return None
-    wait_s, own_s = before / per_s, documents / per_s
-    too_long_s = wait_s - allowed_wait_s(is_overload=is_overload, burst_s=burst_s, own_s=own_s)
-    too_late_s = wait_s + own_s - left_s
+    own_s = documents / per_s
+    too_long_s = waiting / per_s - allowed_wait_s(is_overload=is_overload, burst_s=burst_s, own_s=own_s)
+    too_late_s = before / per_s + own_s - left_s
     later = Shed("deadline", too_late_s) if too_late_s > too_long_s else Shed("queue", too_long_s)
     return later if later.for_s > 0 else None
 

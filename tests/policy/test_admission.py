@@ -4,6 +4,7 @@ from app.policy.admission import Load, Shed, allowed_wait_s, shed
 
 USUAL: dict[str, Any] = {
     "documents": 100,
+    "waiting": 500,
     "before": 500,
     "per_s": 1000.0,
     "left_s": 25.0,
@@ -27,19 +28,19 @@ def test_who_takes_long_may_wait_longer_but_never_longer_than_in_a_burst():
 
 
 def test_nobody_is_shed_before_anybody_waits():
-    assert shed(**USUAL | {"before": 0, "documents": 10**6}) is None
+    assert shed(**USUAL | {"waiting": 0, "before": 0, "documents": 10**6}) is None
 
 
 def test_nobody_is_shed_before_the_workers_speed_is_known():
-    assert shed(**USUAL | {"before": 10**6, "per_s": None}) is None
+    assert shed(**USUAL | {"waiting": 10**6, "before": 10**6, "per_s": None}) is None
 
 
 def test_too_long_a_wait_is_refused_until_the_queue_is_short_enough():
-    assert shed(**USUAL | {"before": 7000}) == Shed("queue", 2)
+    assert shed(**USUAL | {"waiting": 7000, "before": 7000}) == Shed("queue", 2)
 
 
 def test_what_would_end_after_its_deadline_is_refused_until_it_would_not():
-    assert shed(**USUAL | {"before": 3000, "documents": 1000, "left_s": 1.5}) == Shed("deadline", 2.5)
+    assert shed(**USUAL | {"waiting": 3000, "before": 3000, "documents": 1000, "left_s": 1.5}) == Shed("deadline", 2.5)
 
 
 def _overload_of(waiting: list[int]) -> bool:
@@ -80,6 +81,12 @@ def test_in_overload_a_short_wait_is_refused_already():
 
 
 def test_what_would_be_just_in_time_is_let_in():
-    assert shed(**USUAL | {"before": 5000}) is None
-    assert shed(**USUAL | {"before": 5500}) == Shed("queue", 0.5)
-    assert shed(**USUAL | {"before": 6000, "documents": 0, "left_s": 5.0}) == Shed("queue", 1)
+    assert shed(**USUAL | {"waiting": 5000, "before": 5000}) is None
+    assert shed(**USUAL | {"waiting": 5500, "before": 5500}) == Shed("queue", 0.5)
+    assert shed(**USUAL | {"waiting": 6000, "before": 6000, "documents": 0, "left_s": 5.0}) == Shed("queue", 1)
+
+
+def test_what_is_still_to_come_makes_a_request_late_but_is_no_queue():
+    assert shed(**USUAL | {"before": 20_000}) is None
+    assert shed(**USUAL | {"documents": 0, "before": 30_000}) == Shed("deadline", 5)
+    assert shed(**USUAL | {"waiting": 0, "before": 30_000}) is None

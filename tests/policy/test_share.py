@@ -1,7 +1,9 @@
 from collections import Counter
 from collections.abc import Callable
+from random import Random
 from typing import TypeVar
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +50,7 @@ def test_turns_are_counted_in_documents():
     queue = FairQueue[str]()
     _fill(queue, "k", "big", 4, documents=100)
     _fill(queue, "k", "small", 4, documents=10)
-    assert _drained(queue)[:6] == ["big0", "small0", "small1", "small2", "small3", "big1"]
+    assert _drained(queue)[:6] == ["small0", "small1", "small2", "small3", "big0", "big1"]
 
 
 def test_keys_share_evenly_however_many_requests_each_has():
@@ -174,7 +176,7 @@ def test_turns_stay_even_however_long_they_go_on():
     _fill(queue, "k", "big", 4, documents=100)
     _fill(queue, "k", "small", 40, documents=10)
     taken = _drained(queue)
-    assert [taken.index(f"big{number}") for number in range(4)] == [0, 11, 22, 33]
+    assert [taken.index(f"big{number}") for number in range(4)] == [9, 20, 31, 42]
 
 
 def test_what_does_not_wait_cannot_be_taken_out():
@@ -184,3 +186,95 @@ def test_what_does_not_wait_cannot_be_taken_out():
     assert not queue.remove("here", key="k", request="unknown")
     assert not queue.remove("here", key="unknown", request="a")
     assert queue.remove("here", key="k", request="a")
+
+
+@pytest.mark.parametrize("is_same_key", [True, False])
+@pytest.mark.parametrize("clients", [1, 8, 16, 64])
+def test_a_request_of_many_chunks_gets_its_share_beside_clients_that_never_stop_sending_small_ones(
+    clients: int,
+    is_same_key: bool,  # noqa: FBT001 - pytest's
+):
+    queue = FairQueue[str]()
+    _fill(queue, "big", "big", 4000, documents=32)
+    keys = {f"small{client}": "big" if is_same_key else f"key{client}" for client in range(clients)}
+    for name, key in keys.items():
+        queue.push(name, key=key, request=name, documents=32)
+    taken: Counter[str] = Counter()
+    for number in range(3900):
+        item = _take(queue) or ""
+        taken[item if item in keys else "big"] += 1
+        if item in keys:
+            queue.push(item, key=keys[item], request=f"{item}, {number}", documents=32)
+    assert max(taken.values()) - min(taken.values()) <= 2, taken
+
+
+def test_a_key_that_comes_back_has_not_lost_what_it_was_ahead():
+    queue = FairQueue[str]()
+    for number in range(10):
+        _fill(queue, f"small{number}", f"small{number}", 1000, documents=1)
+    taken: Counter[str] = Counter()
+    for number in range(2000):
+        if not queue.waiting_of("huge"):
+            queue.push("huge", key="huge", request=number, documents=64)
+        item = _take(queue) or ""
+        taken["huge" if item == "huge" else "small"] += 64 if item == "huge" else 1
+    assert taken["huge"] <= taken["small"] / 10 + 64
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("KLM"), st.integers(1, 6), st.sampled_from(["push", "take", "remove"])), max_size=300
+    )
+)
+def test_over_any_time_in_which_two_requests_of_a_key_wait_they_get_the_same_but_for_a_chunk_each(steps):
+    queue = FairQueue[str]()
+    waiting: dict[str, tuple[str, int]] = {}
+    # How many documents the first of two is ahead, and was at least and at most since both wait.
+    ahead: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for number, (key, chunks, step) in enumerate(steps):
+        if step == "push":
+            name = str(number)
+            for _ in range(chunks):
+                queue.push(name, key=key, request=name, documents=8)
+            ahead |= {(other, name): (0, 0, 0) for other, (owner, _) in waiting.items() if owner == key}
+            waiting[name] = (key, chunks)
+        elif step == "remove" and waiting:
+            gone, (owner, left) = waiting.popitem()
+            assert all(queue.remove(gone, key=owner, request=gone) for _ in range(left))
+        elif taken := _take(queue):
+            owner, left = waiting.pop(taken)
+            waiting |= {taken: (owner, left - 1)} if left > 1 else {}
+            for pair in [pair for pair in ahead if taken in pair]:
+                now, least, most = ahead[pair]
+                now += 8 if taken == pair[0] else -8
+                ahead[pair] = now, min(least, now), max(most, now)
+        ahead = {pair: seen for pair, seen in ahead.items() if waiting.keys() >= set(pair)}
+        assert all(most - least <= 2 * 8 for _, least, most in ahead.values())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_sends_its_next_request_at_once_has_its_share_whatever_the_others_send(seed: int):
+    rng = Random(seed)
+    queue = FairQueue[int]()
+    clients = [(rng.choice("KLM"), rng.randint(1, 8), rng.randint(1, 64)) for _ in range(rng.randint(2, 12))]
+    of_key = Counter(key for key, _, _ in clients)
+    largest = max(size for _, _, size in clients)
+    taken, waited = [0] * len(clients), [0] * len(clients)
+    for step in range(6000):
+        for number, (key, chunks, size) in enumerate(clients):
+            if not queue.waiting_of(key, (number, taken[number] // (chunks * size))):
+                for _ in range(chunks):
+                    request = (number, taken[number] // (chunks * size))
+                    queue.push(number, key=key, request=request, documents=size)
+        item = _take(queue)
+        assert item is not None, step
+        size = clients[item][2]
+        taken[item] += size
+        waited = [0 if number == item else documents + size for number, documents in enumerate(waited)]
+        for (key, _, _), documents in zip(clients, waited, strict=True):
+            assert documents <= len(of_key) * of_key[key] * 3 * largest
+    even = sum(taken) / len(of_key)
+    for key in of_key:
+        of_clients = [documents for (owner, _, _), documents in zip(clients, taken, strict=True) if owner == key]
+        assert abs(sum(of_clients) - even) <= 2 * largest
+        assert min(of_clients) >= even / len(of_clients) / 2
