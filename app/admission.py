@@ -27,8 +27,8 @@ class Admission:
         """Documents that were let in and have no score yet."""
         return self._pending.total()
 
-    def admitted(self, caller: Caller, documents: int, fingerprint: Fingerprint, *, now: float) -> "Admitted":
-        """Let a request in.
+    def admit(self, caller: Caller, documents: int, fingerprint: Fingerprint, *, now: float) -> None:
+        """Let a request in; from then on `pending` counts what of it is under way.
 
         Args:
             caller: Whose request it is.
@@ -39,7 +39,7 @@ class Admission:
         Raises:
             Overloaded: it can't be done in time, or there is more pending than the settings allow.
         """
-        self._check_limits(caller.key, documents)
+        self.check_limits(caller.key, documents)
         outlook = self._schedule.outlook(caller.key, documents, fingerprint)
         refusal = shed(
             documents=documents,
@@ -53,9 +53,9 @@ class Admission:
         if refusal:
             message = f"{outlook.before:.0f} documents go before these {documents}: too many."
             raise Overloaded(message, reason=refusal.reason, retry_after_s=refusal.for_s)
-        return Admitted(self._pending, caller.key, documents)
 
-    def _check_limits(self, key: str, documents: int) -> None:
+    def check_limits(self, key: str, documents: int) -> None:
+        """Raise Overloaded when so many documents more pass what the settings allow to be pending."""
         limits = self._settings
         own, everybody = self._pending[key], self._pending.total()
         most_per_key = limits.key_max_pending_documents.get(key, limits.max_pending_documents_per_key)
@@ -67,19 +67,12 @@ class Admission:
             message = f"{everybody} documents are pending; {documents} more pass the limit."
             raise Overloaded(message, reason="pending", retry_after_s=1.0)
 
+    def begin(self, key: str, documents: int) -> None:
+        """So many documents of a key are under way, until as many have come to their `end`."""
+        self._pending[key] += documents
 
-class Admitted:
-    """What a request that was let in adds to what is pending of its key, until the end of the block."""
-
-    def __init__(self, pending: Counter[str], key: str, documents: int) -> None:
-        self._pending = pending
-        self._key = key
-        self._documents = documents
-
-    def __enter__(self) -> None:
-        self._pending[self._key] += self._documents
-
-    def __exit__(self, *_: object) -> None:
-        self._pending[self._key] -= self._documents
-        if not self._pending[self._key]:
-            del self._pending[self._key]
+    def end(self, key: str, documents: int) -> None:
+        """So many documents of a key aren't under way any more, however that ended."""
+        self._pending[key] -= documents
+        if not self._pending[key]:
+            del self._pending[key]

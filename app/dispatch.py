@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import defaultdict
 from random import Random
 
 from tenacity import AsyncRetrying, retry_if_exception
@@ -23,7 +24,7 @@ from app.schedule import Schedule
 from app.settings import Settings
 from app.slot import Slot
 from app.spans import current_span
-from app.work import Answer, Chunk, Fingerprint, Tally
+from app.work import Answer, Caller, Chunk, Fingerprint, Tally
 
 
 class Dispatch(OnLoop):
@@ -56,15 +57,20 @@ class Dispatch(OnLoop):
         self._cache = cache
         self._metrics = metrics
         self._max_attempts = settings.max_attempts
+        self._most_retries = settings.retry_reserve
         self._hedges = settings.hedge
         self._rng = rng
-        self._retries = Budget(ratio=settings.retry_ratio, reserve=settings.retry_reserve)
+        # One key's failures, such as documents that no worker takes, leave the others what is theirs.
+        self._retries: defaultdict[str, Budget] = defaultdict(
+            lambda: Budget(ratio=settings.retry_ratio, reserve=settings.retry_reserve)
+        )
         self._hedging = Budget(ratio=HEDGE_RATIO, reserve=HEDGE_RESERVE)
 
     @property
     def retries_left(self) -> int:
-        """Retries that the budget would pay for now."""
-        return int(self._retries.left(self._loop.time()))
+        """Retries that the budget of the key with the least left would pay for now."""
+        now = self._loop.time()
+        return int(min((budget.left(now) for budget in self._retries.values()), default=self._most_retries))
 
     async def score(self, chunk: Chunk, tally: Tally) -> Answer:
         """The chunk's scores, from whichever worker gives them.
@@ -107,7 +113,7 @@ class Dispatch(OnLoop):
                 raise
             if len(chunk.pairs) == 1:
                 return Answer([math.nan], 0, {0: error})
-            if not self._pays_for_retry():
+            if not self._pays_for_retry(chunk.caller):
                 raise
             return await self._score_halves(chunk, tally)
 
@@ -119,19 +125,23 @@ class Dispatch(OnLoop):
         except WorkerError as error:
             if not self._is_worth_another(chain, error):
                 raise
-            answer = await self._retry(chain, tally)
+            answer = await self._retry(chain, tally, error)
         self._cache.store(chunk, answer.scores)
         self._settle_blame(chain)
         return answer
 
-    async def _retry(self, chain: "_Chain", tally: Tally) -> Answer:
+    async def _retry(self, chain: "_Chain", tally: Tally, first: WorkerError) -> Answer:
         """The scores after a first failure. Were the first attempt in here too, each chunk would pay 0.09 ms for it."""
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: self._is_worth_another(chain, error)),
             wait=lambda _: self._pause_s(chain),
+            stop=lambda state: self._is_too_late(chain, state.upcoming_sleep),
             reraise=True,
         )
-        await asyncio.sleep(self._pause_s(chain))
+        pause_s = self._pause_s(chain)
+        if self._is_too_late(chain, pause_s):
+            raise first
+        await asyncio.sleep(pause_s)
         answer: Answer = await retrying(self._attempt, chain, tally)
         return answer
 
@@ -151,7 +161,7 @@ class Dispatch(OnLoop):
             tally.queue_s = max(tally.queue_s, waited_s)
             kind: Kind = "retry" if chain.tried else "first"
             if not chain.tried:
-                self._retries.deposit()
+                self._retries[chain.chunk.caller.key].deposit()
                 self._hedging.deposit()
             chain.tried.add(slot.worker)
             call, began = self._call(slot, chain, kind, tally), self._loop.time()
@@ -233,17 +243,21 @@ class Dispatch(OnLoop):
             another_worker=self._has_another_worker(chain),
             max_attempts=self._max_attempts,
         )
-        return allowed and (retry.is_free(error) or self._pays_for_retry())
+        return allowed and (retry.is_free(error) or self._pays_for_retry(chain.chunk.caller))
 
-    def _pays_for_retry(self) -> bool:
-        """Whether the budget has paid for one more try."""
-        is_paid = self._retries.withdraw(self._loop.time())
+    def _pays_for_retry(self, caller: Caller) -> bool:
+        """Whether the key's budget has paid for one more try."""
+        is_paid = self._retries[caller.key].withdraw(self._loop.time())
         if not is_paid:
             self._metrics.retry_denied()
         return is_paid
 
     def _pause_s(self, chain: "_Chain") -> float:
         return retry.pause_s(tries=chain.tries, another_worker=self._has_another_worker(chain), rng=self._rng)
+
+    def _is_too_late(self, chain: "_Chain", pause_s: float) -> bool:
+        """Whether no time would be left after a pause: the last failure is told at once, then."""
+        return self._loop.time() + pause_s >= chain.chunk.caller.deadline
 
     def _has_another_worker(self, chain: "_Chain") -> bool:
         usable = self._fleet.usable(chain.chunk.fingerprint)

@@ -92,7 +92,7 @@ def assemble(
         cache=cache,
         flights=flights,
         dispatch=dispatch,
-        fallback=_fallback(fleet, settings, metrics),
+        fallback=_fallback(fleet, admission, settings, metrics),
         settings=settings,
         metrics=metrics,
     )
@@ -164,8 +164,10 @@ def _cache(settings: Settings, metrics: Metrics) -> tuple[PairCache, "RedisTier 
     return cache, shared
 
 
-def _fallback(fleet: Fleet, settings: Settings, metrics: Metrics) -> Fallback | None:
-    return None if settings.fallback == "none" else Fallback(fleet, hold_s=settings.fallback_hold_s, metrics=metrics)
+def _fallback(fleet: Fleet, admission: Admission, settings: Settings, metrics: Metrics) -> Fallback | None:
+    if settings.fallback == "none":
+        return None
+    return Fallback(fleet, admission=admission, hold_s=settings.fallback_hold_s, metrics=metrics)
 
 
 def _cache_secret(settings: Settings) -> bytes:

@@ -58,7 +58,9 @@ class Experience(OnLoop):
         self.measure(slot, seconds)
         self._latencies[chunk.fingerprint].record(slot.held_tokens, seconds)
         slot.worker.breaker.report(failed=False, generation=slot.generation)
-        slot.worker.limit.observe(documents=len(chunk.pairs), held=slot.held_documents, seconds=seconds)
+        slot.worker.limit.observe(
+            documents=len(chunk.pairs), tokens=chunk.tokens, held=slot.held_documents, seconds=seconds
+        )
         slot.worker.succeeded(self._loop.time())
         self._schedule.scored(chunk)
 

@@ -4,11 +4,12 @@ import asyncio
 
 import structlog
 
-from app.errors import RerankError
+from app.admission import Admission
+from app.errors import OutOfTime, RerankError
 from app.fleet.fleet import Fleet
 from app.fleet.lexical import LexicalLink
 from app.metrics import Metrics
-from app.work import Caller, Chunk, Fingerprint, RerankRequest, Scored, Tally
+from app.work import Caller, Chunk, Fingerprint, Pairs, RerankRequest, Scored, Tally
 
 LEXICAL = "lexical"
 _MOST_DEGRADED = 1000
@@ -22,12 +23,14 @@ class Fallback:
 
     Args:
         fleet: Tells when workers are back.
+        admission: Bounds what is pending here as on workers: it is this process that scores.
         hold_s: How long a model stays degraded at least.
         metrics: Count degraded answers.
     """
 
-    def __init__(self, fleet: Fleet, *, hold_s: float, metrics: Metrics) -> None:
+    def __init__(self, fleet: Fleet, *, admission: Admission, hold_s: float, metrics: Metrics) -> None:
         self._fleet = fleet
+        self._admission = admission
         self._hold_s = hold_s
         self._metrics = metrics
         self._link = LexicalLink()
@@ -54,12 +57,28 @@ class Fallback:
         self._until[model] = asyncio.get_running_loop().time() + self._hold_s
         self._log.warning("degraded", model=model, fallback=LEXICAL, hold_s=self._hold_s, reason=reason.logged)
 
-    async def score(self, request: RerankRequest, tally: Tally) -> Scored:
-        """Lexical scores for the whole list."""
+    async def score(self, request: RerankRequest, caller: Caller, tally: Tally) -> Scored:
+        """Lexical scores for the whole list.
+
+        Raises:
+            Overloaded: more documents are pending than the settings allow.
+            OutOfTime: the deadline passed.
+        """
+        documents = len(request.pairs)
         tally.model = LEXICAL
-        caller = Caller(key="", request_id="", deadline=0)
-        mark = Fingerprint(LEXICAL, "", 0, "", "")
-        chunk = Chunk(pairs=request.pairs, fingerprint=mark, fields={}, pair_tokens=(), caller=caller, tokens=0)
-        answer = await self._link.score(chunk)
-        self._metrics.degraded(len(request.pairs))
+        self._admission.check_limits(caller.key, documents)
+        self._admission.begin(caller.key, documents)
+        try:
+            async with asyncio.timeout_at(caller.deadline):
+                answer = await self._link.score(_whole(request.pairs, caller))
+        except TimeoutError:
+            raise OutOfTime(f"Time ran out while {documents} documents were scored lexically.") from None
+        finally:
+            self._admission.end(caller.key, documents)
+        self._metrics.degraded(documents)
         return Scored(model=request.model or LEXICAL, scores=answer.scores, tokens=0, degraded=LEXICAL)
+
+
+def _whole(pairs: Pairs, caller: Caller) -> Chunk:
+    mark = Fingerprint(LEXICAL, "", 0, "", "")
+    return Chunk(pairs=pairs, fingerprint=mark, fields={}, pair_tokens=(), caller=caller, tokens=0)

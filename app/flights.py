@@ -8,7 +8,6 @@ after the other, each when it has waited for all before it.
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 
@@ -91,25 +90,26 @@ class Flights(OnLoop):
             joins: How many flights may be joined for a pair, one after the other.
 
         Raises:
-            WorkerError, RerankError, FingerprintGone: as `Dispatch.score` and `Admission.admitted`; also OutOfTime
+            WorkerError, RerankError, FingerprintGone: as `Dispatch.score` and `Admission.admit`; also OutOfTime
                 when the deadline passes while another request's flight is waited for.
         """
         joined, own = self._sort(chunk, joins)
         for span in {flight.span for flight in joined}:
             current_span.get().joins(span)
-        with self._admitted(chunk, len(own)):
-            started = {self._start(chunk.part(piece), tally): piece for piece in self._split(chunk, own)}
-            tally.chunks += len(started)
-            flights = [*started, *joined]
-            for flight in flights:
-                flight.waiting += 1
-            works = [self._joined(flight, chunk, places, tally, joins - 1) for flight, places in joined.items()]
-            if started:
-                works.append(self._own(started))
-            try:
-                parts = await in_parallel(works)
-            finally:
-                await self._leave(flights)
+        if own:
+            self._admission.admit(chunk.caller, len(own), chunk.fingerprint, now=self._loop.time())
+        started = {self._start(chunk.part(piece), tally): piece for piece in self._split(chunk, own)}
+        tally.chunks += len(started)
+        flights = [*started, *joined]
+        for flight in flights:
+            flight.waiting += 1
+        works = [self._joined(flight, chunk, places, tally, joins - 1) for flight, places in joined.items()]
+        if started:
+            works.append(self._own(started))
+        try:
+            parts = await in_parallel(works)
+        finally:
+            await self._leave(flights)
         return merge(chain.from_iterable(parts), len(chunk.pairs))
 
     def _sort(self, chunk: Chunk, joins: int) -> tuple[dict[_Flight, list[int]], Sequence[int]]:
@@ -127,12 +127,6 @@ class Flights(OnLoop):
             else:
                 joined.setdefault(flight, []).append(place)
         return joined, own
-
-    def _admitted(self, chunk: Chunk, documents: int) -> AbstractContextManager[object]:
-        if not documents:
-            return nullcontext()
-        now = self._loop.time()
-        return self._admission.admitted(chunk.caller, documents, chunk.fingerprint, now=now)
 
     def _split(self, chunk: Chunk, own: Sequence[int]) -> Sequence[Sequence[int]]:
         """The pairs that are left to us, by chunk."""
@@ -157,7 +151,9 @@ class Flights(OnLoop):
         task = asyncio.create_task(self._dispatch.score(chunk, tally))
         flight = _Flight(chunk, task, current_span.get(), pairs)
         self._under_way.update(dict.fromkeys(pairs, flight))
-        flight.task.add_done_callback(lambda _: self._end(flight))
+        # What is pending belongs to the flight: who started it may leave while others wait for it.
+        self._admission.begin(chunk.caller.key, len(chunk.pairs))
+        flight.task.add_done_callback(lambda _: self._landed(flight))
         return flight
 
     async def _own(self, started: Mapping[_Flight, Sequence[int]]) -> Sequence[_Part]:
@@ -200,14 +196,19 @@ class Flights(OnLoop):
         if abandoned:
             await asyncio.wait(abandoned)
 
+    def _landed(self, flight: _Flight) -> None:
+        """It is over."""
+        self._end(flight)
+        self._admission.end(flight.chunk.caller.key, len(flight.chunk.pairs))
+        if not flight.task.cancelled():
+            # Whoever waits learns of it; when nobody does, asyncio would complain that nobody asked.
+            flight.task.exception()
+
     def _end(self, flight: _Flight) -> None:
         """Nobody can join it from now on."""
         for digest in flight.pairs:
             del self._under_way[digest]
         flight.pairs = ()
-        if flight.task.done() and not flight.task.cancelled():
-            # Whoever waits learns of it; when nobody does, asyncio would complain that nobody asked.
-            flight.task.exception()
 
 
 def _scores(flight: _Flight) -> dict[bytes, float]:

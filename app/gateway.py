@@ -66,14 +66,14 @@ class Gateway(OnLoop):
         """
         fallback = self._fallback if caller.takes_degraded else None
         if fallback and fallback.holds(request.model):
-            return await fallback.score(request, tally)
+            return await fallback.score(request, caller, tally)
         try:
             return await self._score_by_workers(request, caller, tally)
         except (NoWorker, AllMisconfigured) as error:
             if fallback is None:
                 raise
             fallback.enter(request.model, error)
-            return await fallback.score(request, tally)
+            return await fallback.score(request, caller, tally)
 
     async def _score_by_workers(self, request: RerankRequest, caller: Caller, tally: Tally) -> Scored:
         until = min(caller.deadline, self._loop.time() + self._settings.no_worker_wait_s)

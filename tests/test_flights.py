@@ -213,3 +213,24 @@ async def test_admission_counts_only_what_has_to_be_computed():
         assert await fits == right_scores(DOCUMENTS[:30])
         await leader
     assert _times_scored(link) == _once(DOCUMENTS[:30])
+
+
+@on_virtual_clock
+async def test_documents_of_whoever_left_stay_pending_while_others_wait_for_them():
+    """Else one starts, one joins, the first leaves, and so on: 12,000 documents got past a limit of 1000."""
+    link = ScriptedLink("w", takes_s=60)
+    async with engine([link], max_pending_documents=20, worker_max_calls=64) as made:
+        joined = []
+        for start in (0, 10):
+            documents = DOCUMENTS[start : start + 10]
+            first = asyncio.create_task(score(made, documents, within_s=100))
+            await asyncio.sleep(0.1)
+            joined.append(asyncio.create_task(score(made, documents, within_s=100)))
+            await asyncio.sleep(0.1)
+            first.cancel()
+            await asyncio.sleep(0.1)
+        assert made.admission.pending_documents == 20
+        with pytest.raises(Overloaded):
+            await score(made, DOCUMENTS[20:21])
+        assert [*await asyncio.gather(*joined)] == [right_scores(DOCUMENTS[:10]), right_scores(DOCUMENTS[10:20])]
+        assert made.admission.pending_documents == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from app.errors import (
     BadGateway,
     BadInput,
     Busy,
+    Dropped,
     Misconfigured,
     NoWorker,
     OutOfTime,
@@ -471,6 +473,54 @@ async def test_a_list_that_is_all_poison_costs_no_more_than_the_budget():
         with pytest.raises(BadInput):
             await score(made, DOCUMENTS)
     assert len(link.calls) <= 40
+
+
+@on_virtual_clock
+async def test_one_keys_refused_documents_leave_another_key_its_retries():
+    links = [ScriptedLink(name) for name in "ab"]
+    for link in links:
+        _poisoned_by(link, set(DOCUMENTS))
+    async with engine(links, retry_reserve=4, retry_ratio=0.0) as made:
+        for _ in range(5):
+            with pytest.raises(BadInput):
+                await score(made, DOCUMENTS, key="poisoner")
+        links[0].always, links[1].always = Dropped("a broke off"), None
+        for number in range(10):
+            await score(made, [f"good {number}"], key="other")
+
+
+@pytest.mark.parametrize("within_s", [0.05, 0.5, 2])
+@on_virtual_clock
+async def test_a_pause_that_would_end_after_the_deadline_is_not_begun(within_s: float):
+    """Of a worker that fails at once, the last failure is told at once."""
+    async with engine([ScriptedLink("w", always=Unavailable("w answered 500"))], max_attempts=100) as made:
+        for _ in range(20):
+            began = _now()
+            with pytest.raises((BadGateway, NoWorker)):
+                await score(made, DOCUMENTS[:1], within_s=within_s)
+            assert _now() - began <= within_s + 0.001
+
+
+@on_virtual_clock
+async def test_what_the_fallback_scores_is_pending_like_everything_else():
+    link = ScriptedLink("w", trouble=Unreachable("w"))
+    async with engine([link], fallback="lexical", no_worker_wait_s=0, max_pending_documents=100) as made:
+        await score(made, ["a"])
+        first = asyncio.create_task(score(made, ["word " * 100_000 for _ in range(100)]))
+        await asyncio.sleep(0)
+        assert made.admission.pending_documents == 100
+        with pytest.raises(Overloaded):
+            await score(made, ["a"])
+        await first
+
+
+async def test_the_fallback_ends_with_the_deadline():
+    link = ScriptedLink("w", trouble=Unreachable("w"))
+    async with engine([link], fallback="lexical", no_worker_wait_s=0) as made:
+        began = perf_counter()
+        with pytest.raises(OutOfTime, match="lexically"):
+            await score(made, ["word " * 100_000 for _ in range(1000)], within_s=0.3)
+        assert perf_counter() - began < 3
 
 
 @on_virtual_clock

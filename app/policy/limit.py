@@ -5,7 +5,11 @@ latency with the shortest that calls of its size ever took. What the worker hold
 queue. A short queue keeps it busy; a long one only makes everybody wait. So the limit grows while less than a quarter
 of a chunk queues, and shrinks when more than one does: a GPU that scores many chunks at once ends up with many, a CPU
 with one and a half.
+
+The size that latencies are compared by is in tokens. By documents, long texts among short ones look like a queue.
 """
+
+from math import log2
 
 _LEAST_QUEUED_CHUNKS = 0.25
 _MOST_QUEUED_CHUNKS = 1.0
@@ -22,6 +26,9 @@ _CLOCK_S = 0.002
 # worker gets little for a moment, and the base is measured anew: BBR's ProbeRTT (Cardwell et al. 2016).
 _RESULTS_BETWEEN_MEASUREMENTS = 2000
 _RESULTS_PER_MEASUREMENT = 8
+# Sizes within a fifth of each other are one; 2**32 tokens are more than a call has.
+_SIZES_PER_DOUBLING = 4
+_SIZES = 32 * _SIZES_PER_DOUBLING
 
 
 class Limit:
@@ -38,9 +45,9 @@ class Limit:
         self._most = most
         self._chunk = chunk
         self._limit = float(least)
-        self._base: dict[int, float] = {}
+        self._shortest = _Shortest()
         self._results = 0
-        self._measured: dict[int, float] | None = None
+        self._measured: _Shortest | None = None
 
     @property
     def documents(self) -> int:
@@ -59,37 +66,70 @@ class Limit:
             allowed = min(self._most, allowed + _QUEUED_CHUNKS_ALONE * self._chunk)
         return held == 0 or held + self._chunk // 2 <= allowed
 
-    def observe(self, *, documents: int, held: int, seconds: float) -> None:
+    def observe(self, *, documents: int, tokens: int, held: int, seconds: float) -> None:
         """A call ended well.
 
         Args:
             documents: Of this call.
+            tokens: Of this call, about; at least 1.
             held: Documents the worker held when it began, this call's included.
             seconds: Its latency.
         """
         self._results += 1
         if self._measured is not None:
-            self._measure(self._measured, documents, held, seconds)
+            self._measure(self._measured, documents, tokens, held, seconds)
             return
-        size = documents.bit_length()
-        base = self._base[size] = min(self._base.get(size, seconds), seconds)
-        queued = held * max(0.0, seconds - base - _CLOCK_S) / seconds if seconds > 0 else 0.0
+        self._shortest.record(tokens, seconds)
+        waited_s = max(0.0, seconds - self._shortest.seconds(tokens) - _CLOCK_S)
+        queued = held * waited_s / seconds if seconds > 0 else 0.0
         held_something_back = not self.allows(held)
         if held_something_back and queued < max(_LEAST_QUEUED_CHUNKS * self._chunk, _LEAST_QUEUED_SHARE * held):
             self._limit = min(self._most, self._limit + max(1, documents / 2))
         elif queued > max(_MOST_QUEUED_CHUNKS * self._chunk, _MOST_QUEUED_SHARE * held):
             self._limit = max(self._least, self._limit * _DECREASE)
         if self._results >= _RESULTS_BETWEEN_MEASUREMENTS:
-            self._measured, self._results = {}, 0
+            self._measured, self._results = _Shortest(), 0
 
-    def _measure(self, measured: dict[int, float], documents: int, held: int, seconds: float) -> None:
-        """Count a result towards the new base latencies; sizes that don't come up meanwhile keep their old ones."""
+    def _measure(self, measured: "_Shortest", documents: int, tokens: int, held: int, seconds: float) -> None:
+        """Count a result towards the new shortest latencies."""
         if held != documents and held >= self._least + self._chunk:
             # It began before the worker's queue had become short.
             self._results -= 1
             return
-        size = documents.bit_length()
-        measured[size] = min(measured.get(size, seconds), seconds)
+        measured.record(tokens, seconds)
         if self._results >= _RESULTS_PER_MEASUREMENT:
-            self._base |= measured
+            self._shortest = measured
             self._measured, self._results = None, 0
+
+
+class _Shortest:
+    """The shortest latencies of calls by size.
+
+    A larger call takes longer, but not longer per token, since a part of each call doesn't grow with it. So every size
+    that was seen bounds all others, and a size that comes up for the first time isn't taken for one without a queue.
+    """
+
+    def __init__(self) -> None:
+        # Seconds of this size or a larger one; seconds per token of this size or a smaller one.
+        self._seconds = [float("inf")] * _SIZES
+        self._per_token = [float("inf")] * _SIZES
+
+    def record(self, tokens: int, seconds: float) -> None:
+        """A call of `tokens` took `seconds`."""
+        size = _size_of(tokens)
+        while size >= 0 and seconds < self._seconds[size]:
+            self._seconds[size] = seconds
+            size -= 1
+        size, per_token = _size_of(tokens), seconds / tokens
+        while size < _SIZES and per_token < self._per_token[size]:
+            self._per_token[size] = per_token
+            size += 1
+
+    def seconds(self, tokens: int) -> float:
+        """The shortest that a call of `tokens` takes; one of its size was recorded."""
+        size = _size_of(tokens)
+        return min(self._seconds[size], self._per_token[size] * tokens)
+
+
+def _size_of(tokens: int) -> int:
+    return min(_SIZES - 1, int(_SIZES_PER_DOUBLING * log2(tokens)))

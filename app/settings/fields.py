@@ -135,8 +135,8 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(default=4, ge=1, le=100, description="tries per chunk at most")
 
-    retry_ratio: float = Field(default=0.2, ge=0, le=1, description="retries per first attempt that the budget allows")
-    retry_reserve: float = Field(default=50.0, ge=0, description="retries the budget allows beside that, every 10 s")
+    retry_ratio: float = Field(default=0.2, ge=0, le=1, description="retries per first attempt of an API key")
+    retry_reserve: float = Field(default=50.0, ge=0, description="retries of an API key beside that, every 10 s")
     hedge: bool = Field(
         default=False, description="on sends a second attempt elsewhere when the first takes unusually long"
     )
