@@ -506,12 +506,12 @@ async def test_what_the_fallback_scores_is_pending_like_everything_else():
     link = ScriptedLink("w", trouble=Unreachable("w"))
     async with engine([link], fallback="lexical", no_worker_wait_s=0, max_pending_documents=100) as made:
         await score(made, ["a"])
-        first = asyncio.create_task(score(made, ["word " * 100_000 for _ in range(100)]))
-        await asyncio.sleep(0)
-        assert made.admission.pending_documents == 100
-        with pytest.raises(Overloaded):
-            await score(made, ["a"])
-        await first
+        async with asyncio.TaskGroup() as group:
+            group.create_task(score(made, ["word " * 100_000 for _ in range(100)]))
+            await asyncio.sleep(0)
+            assert made.admission.pending_documents == 100
+            with pytest.raises(Overloaded):
+                await score(made, ["a"])
 
 
 async def test_the_fallback_ends_with_the_deadline():
