@@ -23,9 +23,11 @@ from app.fleet.keeper import Keeper
 from app.fleet.link import WorkerLink
 from app.fleet.probe import Probe
 from app.fleet.reach import LinkFactory, reach
+from app.fleet.weighing import Weighing
 from app.fleet.worker import Worker
 from app.flights import Flights
 from app.gateway import Gateway
+from app.loop import StallDetector
 from app.metrics import Metrics
 from app.policy.digest import SECRET_BYTES
 from app.policy.limit import Limit
@@ -52,12 +54,14 @@ class Engine:
     flights: Flights
     gateway: Gateway
     metrics: Metrics
+    stalls: StallDetector
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Find and watch workers until the end of the block, then let go of their connections."""
-        async with self.shared.running() if self.shared else nullcontext(), self.keeper.running():
-            yield
+        with self.stalls.running():
+            async with self.shared.running() if self.shared else nullcontext(), self.keeper.running():
+                yield
 
 
 def assemble(
@@ -72,15 +76,15 @@ def assemble(
         rng: Chance for balancing and jitter; tests seed it.
     """
     rng = rng or Random()  # noqa: S311 - balancing and jitter, no secrets
-    metrics = Metrics()
-    fleet, probe, keeper = _staff(settings, metrics, link_factory=link_factory, search=search, rng=rng)
+    metrics, stalls = Metrics(), StallDetector()
+    fleet, probe, keeper = _staff(settings, metrics, stalls, link_factory=link_factory, search=search, rng=rng)
     schedule = Schedule(fleet, no_worker_wait_s=settings.no_worker_wait_s, rng=rng)
     admission = Admission(schedule, settings)
     cache, shared = _cache(settings, metrics)
     dispatch = Dispatch(
         schedule=schedule,
         fleet=fleet,
-        experience=Experience(fleet=fleet, schedule=schedule, probe=probe),
+        experience=Experience(fleet=fleet, schedule=schedule, probe=probe, stalls=stalls),
         cache=cache,
         metrics=metrics,
         settings=settings,
@@ -115,19 +119,26 @@ def assemble(
         flights=flights,
         gateway=gateway,
         metrics=metrics,
+        stalls=stalls,
     )
 
 
 def _staff(
-    settings: Settings, metrics: Metrics, *, link_factory: LinkFactory, search: Search, rng: Random
+    settings: Settings,
+    metrics: Metrics,
+    stalls: StallDetector,
+    *,
+    link_factory: LinkFactory,
+    search: Search,
+    rng: Random,
 ) -> tuple[Fleet, Probe, Keeper]:
     """The fleet, who asks its workers what they are, and who lets them join and leave."""
     fleet = Fleet(search(settings.workers, rng), settings)
     probe = Probe(
-        revisions={name: own.revision for name, own in settings.models.items()},
+        weighing=Weighing({name: own.revision for name, own in settings.models.items()}),
         interval_s=settings.probe_interval_s,
         timeout_s=settings.probe_timeout_s,
-        changed=fleet.change,
+        stalls=stalls,
         metrics=metrics,
         rng=rng,
     )

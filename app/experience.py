@@ -4,10 +4,10 @@ import asyncio
 from collections import defaultdict
 from contextlib import AbstractAsyncContextManager
 
-from app.errors import Busy, Misconfigured, Unreachable, Vanished, WorkerError
+from app.errors import Busy, Dropped, Misconfigured, Unreachable, Vanished, WorkerError
 from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
-from app.loop import OnLoop
+from app.loop import OnLoop, StallDetector
 from app.patience import Patience
 from app.policy.latency import Latencies, attempt_limit_s, patience_s
 from app.schedule import Schedule
@@ -25,12 +25,14 @@ class Experience(OnLoop):
         fleet: Tells whether another worker could do better.
         schedule: Told what got done.
         probe: Told about workers in doubt.
+        stalls: Tells when this process stood still, which is no worker's fault.
     """
 
-    def __init__(self, *, fleet: Fleet, schedule: Schedule, probe: Probe) -> None:
+    def __init__(self, *, fleet: Fleet, schedule: Schedule, probe: Probe, stalls: StallDetector) -> None:
         self._fleet = fleet
         self._schedule = schedule
         self._probe = probe
+        self._stalls = stalls
         self._latencies: defaultdict[Fingerprint, Latencies] = defaultdict(Latencies)
 
     def usual_s(self, slot: Slot, share: float) -> float | None:
@@ -69,7 +71,7 @@ class Experience(OnLoop):
         slot.worker.measure(seconds=seconds, usual_s=self.usual_s(slot, 0.5), now=self._loop.time())
 
     def failed(self, slot: Slot, chunk: Chunk, error: WorkerError) -> None:
-        """What a failure says about its worker. One that set out before the worker's last change says nothing."""
+        """What a failure says about its worker: nothing if it set out before the worker's last change."""
         worker, documents = slot.worker, len(chunk.pairs)
         if slot.is_outdated:
             return
@@ -78,7 +80,12 @@ class Experience(OnLoop):
             # vLLM's refusal of a chunk beyond its --max-num-queued-reqs names neither a limit nor a time.
             if error.retry_after_s is None and slot.held_documents == documents > 1:
                 worker.lower_ceiling(documents, self._loop.time())
-        elif _leaves_no_doubt(error) or worker.breaker.report(failed=True, generation=slot.generation):
+            return
+        if isinstance(error, Vanished | Dropped):
+            self._probe.doubt(worker)
+        if self._stalls.has_just_stalled:
+            return
+        if _leaves_no_doubt(error) or worker.breaker.report(failed=True, generation=slot.generation):
             self._probe.suspect(worker, error)
 
 

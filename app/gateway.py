@@ -12,6 +12,7 @@ from app.errors import (
     BadInput,
     FingerprintGone,
     NoWorker,
+    OutOfTime,
     Refused,
     WorkerError,
     told_to_client,
@@ -78,20 +79,18 @@ class Gateway(OnLoop):
     async def _score_by_workers(self, request: RerankRequest, caller: Caller, tally: Tally) -> Scored:
         until = min(caller.deadline, self._loop.time() + self._settings.no_worker_wait_s)
         tally.model = model = await self._fleet.resolve(request.model, until=until)
-        try:
+        fingerprint = await self._fleet.pin(model, until=until)
+        while self._loop.time() < caller.deadline:
             try:
-                fingerprint = await self._fleet.pin(model, until=until)
                 answer = await self._score_on(fingerprint, request, caller, tally)
             except FingerprintGone:
                 # Scores of two fingerprints don't mix: the request starts again, whole, on another.
                 fingerprint = await self._fleet.pin(model, until=caller.deadline)
-                answer = await self._score_on(fingerprint, request, caller, tally)
-        except FingerprintGone:
-            message = f"The workers of {model} changed twice while they worked on this request: try again."
-            raise NoWorker(message, retry_after_s=1.0) from None
-        except WorkerError as exc:
-            raise told_to_client(exc) from exc
-        return self._complete(answer, request.model or model)
+            except WorkerError as exc:
+                raise told_to_client(exc) from exc
+            else:
+                return self._complete(answer, request.model or model)
+        raise OutOfTime(f"Time ran out while workers of {model} came and went.")
 
     async def _score_on(self, fingerprint: Fingerprint, request: RerankRequest, caller: Caller, tally: Tally) -> Answer:
         """The request's scores, all from workers of one fingerprint."""

@@ -218,7 +218,7 @@ async def test_nothing_is_left_of_a_worker_that_left():
             await source.show("a", "b")
             await source.show("b")
         assert len(asyncio.all_tasks()) == tasks
-        assert len(made.probe._suspected) == 1
+        assert len(made.probe._watches) == 1
 
 
 @on_virtual_clock
@@ -246,7 +246,7 @@ async def test_a_source_that_breaks_leaves_the_workers_and_a_word_in_the_log():
     with capture_logs() as logged:
         async with engine([ScriptedLink("a")], search=lambda *_: [BrokenSource()]) as made:
             assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
-    assert "discovery_ended" in [line["event"] for line in logged]
+    assert ("task_failed", "discovery") in [(line["event"], line.get("task")) for line in logged]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -164,7 +164,7 @@ async def test_with_all_breakers_open_the_client_is_told_when_to_come_back():
             await score(made, DOCUMENTS)
         assert raised.value.retry_after_s == pytest.approx(3.5)
         link.trouble = None
-        await asyncio.sleep(3)
+        await asyncio.sleep(3.5 * 1.2)
         await score(made, DOCUMENTS)
 
 

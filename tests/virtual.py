@@ -15,7 +15,7 @@ from app.errors import WorkerError
 from app.fleet.discovery import sources
 from app.fleet.discovery.source import Seen
 from app.fleet.link import Identity, ServedModel
-from app.fleet.probe import PROBE_ID
+from app.fleet.weighing import PROBE_ID
 from app.main import create_app
 from app.settings import Settings
 from app.work import Answer, CacheUse, Caller, Chunk, Pairs, RerankRequest, Scored, Tally
@@ -83,6 +83,7 @@ class ScriptedLink:
     trouble: WorkerError | None = None
     hangs: bool = False
     hangs_probes: bool = False
+    probes_take_s: float = 0.0
     drift: float = 0.0
     calls: list[Chunk] = field(default_factory=list)
     in_flight: int = 0
@@ -93,6 +94,7 @@ class ScriptedLink:
 
     async def identify(self) -> Identity:
         self.asked += 1
+        await asyncio.sleep(self.probes_take_s)
         if self.trouble:
             raise self.trouble
         return Identity(self.version, [ServedModel(self.model, "/models/m", self.max_model_len)])

@@ -19,7 +19,7 @@ from app.cache.line import Line, connection_to
 from app.cache.outbox import Outbox
 from app.cache.records import Known, key_of, value_of
 from app.metrics import Metrics
-from app.parallel import until_one_ends
+from app.parallel import supervised, until_one_ends
 from app.policy.breaker import Breaker
 from app.policy.digest import DIGEST_BYTES
 
@@ -81,7 +81,9 @@ class RedisTier:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep it usable until the end of the block; what waits to be written then has a moment to get out."""
-        watch = asyncio.create_task(self._watch())
+        watch = asyncio.create_task(
+            supervised("shared_cache", self._watch, metrics=self._metrics, failed=self._fall_silent)
+        )
         try:
             yield
         finally:
@@ -125,11 +127,6 @@ class RedisTier:
             try:
                 await self._use_a_line()
             except _TROUBLE as exc:
-                self._fall_silent(exc)
-            except (Exception, asyncio.CancelledError) as exc:
-                if _is_cancelled():
-                    raise
-                self._log.exception("bug", route="shared cache")
                 self._fall_silent(exc)
             await asyncio.sleep(max(0.0, self._breaker.probe_at - asyncio.get_running_loop().time()))
 
@@ -221,9 +218,3 @@ class RedisTier:
         """Why, for the log: a server that doesn't know AUTH repeats the password in its answer."""
         reason = str(exc) or "no answer in time"
         return reason.replace(self._connection.password or "\0", "**********")[:_LONGEST_REASON]
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody asked for it, rather than that a mistake looks like it."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

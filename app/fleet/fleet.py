@@ -38,37 +38,28 @@ class Fleet:
         self._models: dict[str, Fingerprint] = {}
 
     def on_change(self, watcher: Callable[[], None]) -> None:
-        """Have `watcher` called after every change of a worker's state."""
+        """Have `watcher` called after every change of a worker's state, and when one joined or left."""
         self._watchers.append(watcher)
 
     def join(self, worker: Worker) -> None:
-        """One worker more; `change` tells those who wait."""
+        """One worker more, which from now on tells of its changes itself."""
         self.workers = (*self.workers, worker)
-        self._forget()
+        worker.on_change(self._change)
+        self._change()
 
     def leave(self, worker: Worker) -> None:
         """One worker less."""
         self.workers = tuple(other for other in self.workers if other is not worker)
-        self._forget()
-
-    def change(self) -> None:
-        """Workers, or the state of one, changed: wake who waits for one."""
-        self._forget()
-        self.was_ever_usable = self.was_ever_usable or any(worker.is_usable for worker in self.workers)
-        self._changed.set()
-        self._changed = asyncio.Event()
-        for watcher in self._watchers:
-            watcher()
+        worker.on_change(None)
+        self._change()
 
     def drain(self, worker: Worker) -> None:
         """Give the worker no new chunk, until `undrain`: what waits goes elsewhere, what it has it finishes."""
         worker.is_drained = True
-        self.change()
 
     def undrain(self, worker: Worker) -> None:
         """Give the worker work again."""
         worker.is_drained = False
-        self.change()
 
     def depending_on(self, worker: Worker) -> list[str]:
         """The models that no usable worker serves but this one."""
@@ -161,13 +152,18 @@ class Fleet:
                 raise FingerprintGone
             await self._wait_for_change(until)
 
-    def _usable_marks(self, model: str) -> list[Fingerprint]:
-        return [w.serves[model] for w in self.workers if w.is_usable and model in w.serves]
-
-    def _forget(self) -> None:
-        """What was found out may not hold any more."""
+    def _change(self) -> None:
+        """Workers, or the state of one, changed: nothing derived from it holds any more, and who waits is woken."""
         self._usable.clear()
         self._models = {}
+        self.was_ever_usable = self.was_ever_usable or any(worker.is_usable for worker in self.workers)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for watcher in self._watchers:
+            watcher()
+
+    def _usable_marks(self, model: str) -> list[Fingerprint]:
+        return [w.serves[model] for w in self.workers if w.is_usable and model in w.serves]
 
     async def _wait_for_change(self, until: float) -> None:
         if self.workers and all(isinstance(worker.trouble, Misconfigured) for worker in self.workers):

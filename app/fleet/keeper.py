@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -12,6 +13,7 @@ from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
 from app.fleet.worker import Worker
 from app.metrics import Metrics
+from app.parallel import supervised
 
 
 class _Post(NamedTuple):
@@ -49,9 +51,8 @@ class Keeper:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the fleet until the end of the block, then let go of all workers."""
-        follows = [asyncio.create_task(self._follow(source)) for source in self._fleet.sources]
-        for follow in follows:
-            follow.add_done_callback(self._note_end)
+        follow = partial(supervised, "discovery", metrics=self._metrics)
+        follows = [asyncio.create_task(follow(partial(self._follow, source))) for source in self._fleet.sources]
         try:
             yield
         finally:
@@ -59,45 +60,43 @@ class Keeper:
             await _ended(self._terms)
 
     async def _follow(self, source: Source) -> None:
+        # After a failure the fleet may be half of what was seen.
+        self._adjust()
         async for seen in source.watch():
             self._seen[source] = seen
             self._adjust()
 
-    def _note_end(self, follow: asyncio.Task[None]) -> None:
-        """A source that failed in a way nobody foresaw leaves the fleet as it is: the log has to say so."""
-        if not follow.cancelled() and (failure := follow.exception()):
-            self._log.error("discovery_ended", exc_info=failure)
-
     def _adjust(self) -> None:
-        """Make the fleet what the sources see together; who is ready for one of them is ready."""
+        """Make the fleet what the sources see together; who is ready for one of them is ready.
+
+        Whoever comes, comes before others go: those who wait aren't sent away in between.
+        """
         wanted: dict[str, bool] = {}
         for seen in self._seen.values():
             for url, is_ready in seen.items():
                 wanted[url] = wanted.get(url, False) or is_ready
-        if wanted == {url: post.worker.is_ready for url, post in self._posts.items()}:
-            return
-        for url in self._posts.keys() - wanted.keys():
-            self._dismiss(url)
-        for url, is_ready in wanted.items():
+        for url in wanted:
             if url not in self._posts:
                 self._welcome(url)
+        for url, is_ready in sorted(wanted.items(), key=lambda one: not one[1]):
             self._posts[url].worker.is_ready = is_ready
-        self._fleet.change()
+        for url in self._posts.keys() - wanted.keys():
+            self._dismiss(url)
 
     def _welcome(self, url: str) -> None:
         post = self._posts[url] = _Post(self._hire(url), asyncio.Event())
-        self._fleet.join(post.worker)
-        self._metrics.watch_worker(post.worker)
         term = asyncio.create_task(self._serve_out(post))
         self._terms.add(term)
-        term.add_done_callback(self._terms.discard)
+        term.add_done_callback(self._end)
+        self._metrics.watch_worker(post.worker)
         self._log.info("worker_joined", worker=post.worker.name)
+        self._fleet.join(post.worker)
 
     def _dismiss(self, url: str) -> None:
         post = self._posts.pop(url)
-        self._fleet.leave(post.worker)
         post.left.set()
         self._log.info("worker_left", worker=post.worker.name, calls=post.worker.calls)
+        self._fleet.leave(post.worker)
 
     async def _serve_out(self, post: _Post) -> None:
         """A worker's time from when it joined until it has finished, a while after it left."""
@@ -109,8 +108,15 @@ class Keeper:
             await worker.finish()
         finally:
             await _ended([watch])
-            await worker.link.close()
             self._metrics.forget_worker(worker)
+            await worker.link.close()
+
+    def _end(self, term: asyncio.Task[None]) -> None:
+        """A worker's time is over; one whose connections can't be closed is gone all the same."""
+        self._terms.discard(term)
+        if not term.cancelled() and (failure := term.exception()):
+            self._metrics.task_failed("worker_close")
+            self._log.error("task_failed", task="worker_close", exc_info=failure)
 
 
 async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:

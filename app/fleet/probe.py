@@ -1,45 +1,66 @@
 """Keeps asking each worker what it is and whether it scores, so that the fleet's picture of it stays true."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from random import Random
 
 import structlog
 
-from app.errors import Stalled, WorkerError
-from app.fleet.link import Identity
+from app.errors import Busy, Stalled, WorkerError
+from app.fleet.weighing import Weighing, without_weights
 from app.fleet.worker import Worker
+from app.loop import OnLoop, StallDetector
 from app.metrics import Metrics
-from app.policy.drift import same_weights
-from app.work import Caller, Chunk, Fingerprint, Pairs
+from app.parallel import supervised
+from app.work import Fingerprint
 
 _JITTER = 0.2
-PROBE_ID = "rerank-gateway-probe"
-# One query, as old workers need it, and texts that share more or less with it: their scores lie apart.
-_PAIRS = Pairs(
-    ["What is the capital of France?"],
-    [
-        "The capital of France is Paris.",
-        "The capital of Brazil is Brasilia.",
-        "France is known for its cheese.",
-        "Horses and cows are both animals.",
-    ],
-)
+# However often a worker seems to have been restarted.
+_SHORTEST_INTERVAL_S = 1.0
+# Probe intervals after which even a worker that is busy all the time is weighed again.
+_INTERVALS_PER_WEIGHING = 3
+
+Found = Mapping[str, Fingerprint] | WorkerError
 
 
-class Probe:
-    """One endless watch per worker.
-
-    A worker that may not be used, or that has done nothing for a while, is asked to score fixed pairs within a time
-    limit: `/health` answers 200 even while the engine hangs. A worker that is busy and answers is only asked what it
-    serves; its queue can't condemn it.
+@dataclass(slots=True, eq=False)
+class _Watch:
+    """What is known of a worker that is watched; times are on the loop's clock.
 
     Args:
-        revisions: The configured revision by model, part of the fingerprint.
+        woken: Set when it may be due earlier than it was.
+        weighed_at: When it was last weighed.
+        doubted_at: When something last hinted that it was restarted.
+    """
+
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    weighed_at: float = float("-inf")
+    doubted_at: float = float("-inf")
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether it may have other weights than when it was weighed."""
+        return self.doubted_at > self.weighed_at
+
+
+class Probe(OnLoop):
+    """One endless watch per worker.
+
+    A worker that may not be used, rests, or has done nothing for a while is weighed, which means that it has to score
+    fixed pairs within a time limit: `/health` answers 200 even while the engine hangs. A worker that is busy and
+    answers is asked what it serves, and weighed now and then, since it may have new weights; its queue can't condemn
+    it.
+
+    What a probe finds counts for nothing when a call took the worker out of use meanwhile: the next one will tell. So
+    does its failure while this process itself stood still.
+
+    Args:
+        weighing: Makes fingerprints of what workers say and score.
         interval_s: How often a usable worker is asked.
         timeout_s: How long the fixed pairs may take.
-        changed: Called after every change of a worker's state.
+        stalls: Tells when this process stood still.
         metrics: Count probes.
         rng: Spreads the questions of several gateways.
     """
@@ -47,113 +68,146 @@ class Probe:
     def __init__(
         self,
         *,
-        revisions: Mapping[str, str],
+        weighing: Weighing,
         interval_s: float,
         timeout_s: float,
-        changed: Callable[[], None],
+        stalls: StallDetector,
         metrics: Metrics,
         rng: Random,
     ) -> None:
-        self._revisions = revisions
+        self._weighing = weighing
         self._interval_s = interval_s
         self._timeout_s = timeout_s
-        self._changed = changed
+        self._stalls = stalls
         self._metrics = metrics
         self._rng = rng
-        self._suspected: dict[Worker, asyncio.Event] = {}
-        # The scores by which weights were first told apart, by what they are scores of.
-        self._known_scores: defaultdict[Fingerprint, list[list[float]]] = defaultdict(list)
+        self._watches: dict[Worker, _Watch] = {}
         self._log = structlog.get_logger()
 
     def suspect(self, worker: Worker, trouble: WorkerError) -> None:
         """Take the worker out of use; its watch asks it as soon as its breaker lets it."""
         was_well = worker.is_well
-        worker.suspect(trouble, asyncio.get_running_loop().time())
+        worker.suspect(trouble, self._loop.time())
         # A worker that has left the fleet has no watch any more.
-        if was_well and worker in self._suspected:
+        if was_well and (watch := self._watches.get(worker)):
             self._log.warning("breaker_opened", worker=worker.name, reason=trouble.logged)
-            self._suspected[worker].set()
-            self._changed()
+            watch.woken.set()
+
+    def doubt(self, worker: Worker) -> None:
+        """Weigh the worker soon: it may have been restarted, with other weights."""
+        if watch := self._watches.get(worker):
+            watch.doubted_at = self._loop.time()
+            watch.woken.set()
 
     async def watch(self, worker: Worker) -> None:
-        """Ask the worker, for ever."""
-        suspected = self._suspected[worker] = asyncio.Event()
-        try:
-            while True:
-                suspected.clear()
-                await self.ask(worker)
-                await self._until_due(worker)
-        finally:
-            del self._suspected[worker]
+        """Ask the worker, for ever. If that fails in a way nobody foresaw, it isn't used, and asked again."""
 
-    async def ask(self, worker: Worker) -> None:
-        """Ask once, and take what it says as true."""
-        loop = asyncio.get_running_loop()
-        before = _seen(worker)
-        must_score = not worker.is_well or self._is_idle(worker, loop.time())
-        worker.breaker.begin_probe()
+        def failed(failure: BaseException) -> None:
+            reason = f"{worker.name} can't be asked: {type(failure).__name__}; task_failed in the log says more"
+            worker.suspect(WorkerError(reason), self._loop.time())
+
+        watch = self._watches[worker] = _Watch()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                serves = self._fingerprints(await worker.link.identify())
-                if must_score or serves.keys() != worker.serves.keys():
-                    serves = {model: await self._weighed(worker, mark) for model, mark in serves.items()}
-                else:
-                    serves = {
-                        model: mark._replace(weights=worker.serves[model].weights) for model, mark in serves.items()
-                    }
+            await supervised("probe", lambda: self._ask_on(worker, watch), metrics=self._metrics, failed=failed)
+        finally:
+            del self._watches[worker]
+
+    async def _ask_on(self, worker: Worker, watch: _Watch) -> None:
+        while True:
+            await self._ask(worker, watch)
+            await self._until_due(worker, watch)
+
+    async def _until_due(self, worker: Worker, watch: _Watch) -> None:
+        """Return when the worker is to be asked again: after its breaker's pause, the interval, or soon if in doubt."""
+        spread, now = self._rng.uniform(1, 1 + _JITTER), self._loop.time()
+        routine_at = now + self._interval_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+        earliest_at = min(routine_at, now + _SHORTEST_INTERVAL_S)
+        while True:
+            now = self._loop.time()
+            if worker.is_well:
+                left_s = (earliest_at if watch.is_doubted else routine_at) - now
+            else:
+                left_s = (worker.breaker.probe_at - now) * spread
+            if left_s <= 0:
+                return
+            watch.woken.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await watch.woken.wait()
+
+    async def _ask(self, worker: Worker, watch: _Watch) -> None:
+        """Ask once."""
+        worker.breaker.begin_probe()
+        generation, began = worker.breaker.generation, self._loop.time()
+        found: Found
+        try:
+            found = await self._look(worker, watch)
         except TimeoutError:
-            outcome = Stalled.outcome
-            worker.suspect(Stalled(f"{worker.name} didn't score a probe in {self._timeout_s:g} s"), loop.time())
+            found = Stalled(f"{worker.name} didn't score a probe in {self._timeout_s:g} s")
         except WorkerError as exc:
-            outcome = exc.outcome
             # It said them of texts of ours, and the operator needs them.
             exc.words = ""
-            worker.suspect(exc, loop.time())
-        else:
-            outcome = "drifted" if _has_drifted(worker.serves, serves) else "ok"
-            worker.shown(serves)
-        self._metrics.probe(worker.name, outcome)
+            found = exc
+        self._count(worker, found)
+        if generation == worker.breaker.generation:
+            self._conclude(worker, found, began)
+
+    async def _look(self, worker: Worker, watch: _Watch) -> Mapping[str, Fingerprint]:
+        """What the worker serves now.
+
+        Raises:
+            TimeoutError, WorkerError: it may not work.
+        """
+        now = self._loop.time()
+        must_score = not worker.is_well or worker.rests_until > now or self._is_idle(worker, now)
+        async with asyncio.timeout(self._timeout_s):
+            marks = await self._weighing.identify(worker.link)
+            if must_score or marks != without_weights(worker.serves):
+                return await self._weigh(worker, watch, marks)
+        if watch.is_doubted or now - watch.weighed_at >= _INTERVALS_PER_WEIGHING * self._interval_s:
+            # It is busy: that the pairs wait in its queue tells nothing.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout_s):
+                    return await self._weigh(worker, watch, marks)
+        return worker.serves
+
+    async def _weigh(
+        self, worker: Worker, watch: _Watch, marks: Mapping[str, Fingerprint]
+    ) -> Mapping[str, Fingerprint]:
+        began = self._loop.time()
+        serves = await self._weighing.weigh(worker.link, marks)
+        watch.weighed_at = began
+        return serves
+
+    def _conclude(self, worker: Worker, found: Found, began: float) -> None:
+        """Take what a probe found as true, if it tells anything."""
+        before, now = _seen(worker), self._loop.time()
+        if not isinstance(found, WorkerError):
+            worker.shown(found, since=began)
+        elif worker.is_well and isinstance(found, Busy):
+            worker.rest(found.retry_after_s, now)
+        elif not (worker.is_well and self._is_excused(worker, found, began)):
+            worker.suspect(found, now)
         if _seen(worker) != before:
             write, reason = self._log.info, {}
             if worker.trouble:
                 write, reason = self._log.warning, {"reason": worker.trouble.logged}
             write("worker_changed", worker=worker.name, usable=worker.is_usable, models=sorted(worker.serves), **reason)
-            self._changed()
 
-    async def _until_due(self, worker: Worker) -> None:
-        now = asyncio.get_running_loop().time()
-        if not worker.is_well:
-            await asyncio.sleep(max(0.0, worker.breaker.probe_at - now) * self._rng.uniform(1, 1 + _JITTER))
-            return
-        try:
-            async with asyncio.timeout(self._interval_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)):
-                await self._suspected[worker].wait()
-        except TimeoutError:
-            return
-        await self._until_due(worker)
+    def _is_excused(self, worker: Worker, failure: WorkerError, began: float) -> bool:
+        """Whether a failed probe tells nothing: the worker answered others meanwhile, or this process stood still."""
+        is_slow = isinstance(failure, Stalled) and worker.last_success_at >= began
+        return is_slow or self._stalls.has_just_stalled
 
     def _is_idle(self, worker: Worker, now: float) -> bool:
         return worker.calls == 0 and now - worker.last_success_at >= self._interval_s
 
-    def _fingerprints(self, identity: Identity) -> dict[str, Fingerprint]:
-        return {
-            model.name: Fingerprint(
-                model.name, model.root, model.max_model_len, identity.version, self._revisions.get(model.name, "")
-            )
-            for model in identity.models
-        }
-
-    async def _weighed(self, worker: Worker, mark: Fingerprint) -> Fingerprint:
-        """The fingerprint with the scores of the fixed pairs in it, as they were when such scores were first seen."""
-        caller = Caller(key="", request_id=PROBE_ID, deadline=0)
-        chunk = Chunk(pairs=_PAIRS, fingerprint=mark, fields={}, pair_tokens=(), caller=caller, tokens=0)
-        scores = (await worker.link.score(chunk)).scores
-        known = self._known_scores[mark]
-        weights = next((earlier for earlier in known if same_weights(earlier, scores)), None)
-        if weights is None:
-            known.append(scores)
-            weights = scores
-        return mark._replace(weights=",".join(f"{score:.2f}" for score in weights))
+    def _count(self, worker: Worker, found: Found) -> None:
+        if isinstance(found, WorkerError):
+            outcome = found.outcome
+        else:
+            outcome = "drifted" if _has_drifted(worker.serves, found) else "ok"
+        self._metrics.probe(worker.name, outcome)
 
 
 def _has_drifted(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]) -> bool:
@@ -163,5 +217,5 @@ def _has_drifted(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerpr
 
 
 def _seen(worker: Worker) -> tuple[object, ...]:
-    """What those who wait for the worker go by; the kind of its trouble counts, since some don't pass by themselves."""
+    """What the log tells of a worker; the kind of its trouble counts, since some don't pass by themselves."""
     return worker.is_usable, worker.serves, type(worker.trouble)

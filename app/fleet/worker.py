@@ -1,7 +1,7 @@
 """One worker as the gateway sees it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from app.errors import Unheard, Unreachable, WorkerError
 from app.fleet.link import WorkerLink
@@ -11,6 +11,8 @@ from app.work import Fingerprint
 
 _SHORTEST_REST_S = 0.25
 _LONGEST_REST_S = 5.0
+# Whatever it asks for: a probe may find it well earlier, but a `Retry-After` of an hour must not cost an hour.
+_LONGEST_ASKED_REST_S = 30.0
 # As long as the longest pause before a retry: who rests longer isn't worth waiting for while others work.
 _SHORT_REST_S = 2.0
 _CEILING_LIFETIME_S = 60.0
@@ -25,6 +27,9 @@ class Worker:
     It is well while its breaker is closed, and a breaker closes when a probe has seen what the worker serves and that
     it scores. It is usable while it is also ready, since a pod may work and not want more, and not drained, since its
     operator may want it to get no more. Work in flight is counted in calls, documents and tokens.
+
+    Whatever changes whether it can be used, or what for, is told to whom `on_change` named, before anything else runs:
+    what others derive from it can't be out of date.
     """
 
     def __init__(self, link: WorkerLink, *, limit: Limit, max_calls: int) -> None:
@@ -33,8 +38,9 @@ class Worker:
         self.breaker = Breaker()
         self.limit = limit
         self.serves: Mapping[str, Fingerprint] = {}
-        self.is_ready = True
-        self.is_drained = False
+        self._is_ready = True
+        self._is_drained = False
+        self._tell: Callable[[], None] = _tell_nobody
         self._trouble: WorkerError | None = Unheard(f"{link.name} has not answered yet")
         self.calls = 0
         self.documents = 0
@@ -44,12 +50,39 @@ class Worker:
         self.latency_s: float | None = None
         self._max_calls = max_calls
         self._rest_s = 0.0
+        self._rests_since = float("-inf")
         self._ceiling: int | None = None
         self._ceiling_until = float("-inf")
         self._slowness: float | None = None
         self._measured_at = float("-inf")
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def on_change(self, told: Callable[[], None] | None) -> None:
+        """Have `told` called after every change of whether it is usable, and for what; None for nobody any more."""
+        self._tell = told or _tell_nobody
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its source says that it wants work."""
+        return self._is_ready
+
+    @is_ready.setter
+    def is_ready(self, is_ready: bool) -> None:
+        if is_ready is not self._is_ready:
+            self._is_ready = is_ready
+            self._tell()
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether its operator keeps work from it."""
+        return self._is_drained
+
+    @is_drained.setter
+    def is_drained(self, is_drained: bool) -> None:
+        if is_drained is not self._is_drained:
+            self._is_drained = is_drained
+            self._tell()
 
     @property
     def is_usable(self) -> bool:
@@ -91,20 +124,31 @@ class Worker:
         is_known = self.calls > 0 or now - self._measured_at < _SPEED_LIFETIME_S
         return self._slowness if is_known else None
 
-    def shown(self, serves: Mapping[str, Fingerprint]) -> None:
-        """A probe saw what it serves, and that it scores."""
+    def shown(self, serves: Mapping[str, Fingerprint], *, since: float) -> None:
+        """A probe that began at `since` saw what it serves, and that it scores. A rest from before is over, then."""
+        rested = self._rests_since < since and self.rests_until > since
+        is_news = rested or not self.is_well or serves != self.serves
         self.serves = serves
         self._trouble = None
         self.breaker.close()
+        if rested:
+            self.rests_until, self._rest_s = since, 0.0
+        if is_news:
+            self._tell()
 
     def suspect(self, trouble: WorkerError, now: float) -> None:
         """It can't be used until a probe has seen it well. What it served stays known."""
         self._trouble = trouble
         self.breaker.trip(now)
+        self._tell()
 
     def rest(self, seconds: float | None, now: float) -> None:
-        """It asked for a rest: of `seconds`, or of ever longer ones when it doesn't say how long."""
-        self._rest_s = seconds or min(_LONGEST_REST_S, max(_SHORTEST_REST_S, 2 * self._rest_s))
+        """It asked for a rest: of `seconds`, at most 30, or of ever longer ones when it doesn't say how long."""
+        if seconds:
+            self._rest_s = min(_LONGEST_ASKED_REST_S, seconds)
+        else:
+            self._rest_s = min(_LONGEST_REST_S, max(_SHORTEST_REST_S, 2 * self._rest_s))
+        self._rests_since = now
         self.rests_until = max(self.rests_until, now + self._rest_s)
 
     def lower_ceiling(self, documents: int, now: float) -> None:
@@ -155,6 +199,10 @@ class Worker:
     def __repr__(self) -> str:
         state = self.breaker.state.value + (f" ({self.trouble.reason})" if self.trouble else "")
         return f"<Worker {self.name} {state}, {self.calls} calls, {self.documents} documents in flight>"
+
+
+def _tell_nobody() -> None:
+    """It belongs to no fleet."""
 
 
 def _nearer(before: float, measured: float) -> float:

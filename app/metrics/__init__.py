@@ -107,6 +107,10 @@ class Metrics:
         """The shared cache didn't do what it was asked."""
         self._child(caches.SHARED_FAILURES, reason).inc()
 
+    def task_failed(self, task: process.Task) -> None:
+        """A background task failed in a way nobody foresaw."""
+        self._child(process.TASK_FAILURES, task).inc()
+
     def watch(
         self,
         *,

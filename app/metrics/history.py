@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from app.metrics import Metrics
 from app.metrics.catalog import requests
+from app.parallel import supervised
 
 INTERVAL_S = 2.0
 _POINTS = 150
@@ -78,7 +79,7 @@ class History:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Read on until the end of the block."""
-        reading = asyncio.create_task(self._read_on())
+        reading = asyncio.create_task(supervised("history", self._read_on, metrics=self._metrics))
         try:
             yield
         finally:

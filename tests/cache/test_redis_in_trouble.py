@@ -324,5 +324,5 @@ async def test_a_bug_in_the_background_is_told_and_does_not_end_it(
 
     async with replica(server.url, merge=merge) as one:
         assert await one.lookup(PAIRS) == [None] * 20
-    assert _events(told) == ["bug", "shared_cache_down", "shared_cache_usable"]
+    assert _events(told) == ["task_failed", "shared_cache_down", "shared_cache_usable"]
     assert told[0]["exc_info"]

@@ -1,6 +1,10 @@
 """Metrics of the process, beside those of Prometheus's own client library."""
 
+from typing import Literal, get_args
+
 from app.metrics.declaration import Declaration, Label
+
+Task = Literal["probe", "discovery", "worker_close", "shared_cache", "history"]
 
 TASKS = Declaration(
     "rerank_tasks",
@@ -14,4 +18,12 @@ BUILD_INFO = Declaration(
     "",
     "Always 1; its labels say what runs.",
     (Label("version"), Label("python")),
+)
+TASK_FAILURES = Declaration(
+    "rerank_task_failures_total",
+    "counter",
+    "failures",
+    "Background tasks that failed in a way nobody foresaw and were begun anew: the probes of a worker, the search for "
+    "workers, a worker's end, the shared cache, the charts. Rising: a bug; task_failed in the log has its trace.",
+    (Label("task", get_args(Task)),),
 )
