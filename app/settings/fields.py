@@ -109,9 +109,11 @@ class Settings(BaseSettings):
     probe_interval_s: float = Field(
         default=10.0,
         gt=0,
-        description="how often a usable worker is asked what it serves, and an idle one whether it scores",
+        description=(
+            "how often a usable worker is asked what it serves, and whether it scores: an idle one each time, a busy "
+            "one about every fourth"
+        ),
     )
-
     probe_timeout_s: float = Field(default=5.0, gt=0, description="time for a worker to answer a probe")
 
     models: dict[str, ModelSettings] = Field(
