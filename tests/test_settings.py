@@ -402,6 +402,14 @@ def test_an_empty_secret_is_refused(tmp_path: Path, written: str):
     assert "is empty" in told
 
 
+@pytest.mark.parametrize("key", ["schl\u00fcssel", "two\nlines", "tab\there"])
+def test_a_worker_key_that_no_header_can_carry_is_refused(tmp_path: Path, key: str):
+    told = _refused(_written(tmp_path, yaml.safe_dump({"worker_api_key": key})))
+    assert told.startswith("RERANK_WORKER_API_KEY")
+    assert "printable ASCII" in told
+    assert key not in told
+
+
 def test_parsing_keys_never_shows_a_secret():
     for lines in (["milvus:hush", "hush-alone"], ["a:hush", "a:hush"], [":hush"]):
         with pytest.raises(ValueError, match=r"key|name") as caught:
@@ -431,6 +439,7 @@ WRONG_HUSH: list[str] = [
     "api_keys: hush",
     "api_keys: 'a:hush,b:hush,a:hush'",
     "worker_api_key: [hush]",
+    "worker_api_key: hush\u00e9",
     "admin_key: [hush]",
     "admin_key: hush\nmin_batch: 1000",
     "workers: ['user:hush@gpu-1:8000', 'http://user:hush@[gpu-1', 'ftp://user:hush@gpu-1', 'http://u:hu@hush@:1']",

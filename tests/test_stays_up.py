@@ -235,6 +235,51 @@ async def test_when_all_rest_requests_wait_for_the_first_that_is_back():
 
 
 @on_virtual_clock
+async def test_a_rest_lasts_no_longer_than_30_s_however_long_a_worker_asks_for():
+    link = ScriptedLink("w", script=deque([Busy("w", retry_after_s=1e300)]))
+    async with engine([link], max_queue_wait_s=100, probe_interval_s=1000) as made:
+        assert 30 <= await _elapsed(score(made, DOCUMENTS, within_s=40)) < 31
+
+
+@on_virtual_clock
+async def test_a_good_probe_ends_a_rest_and_who_waits_is_served():
+    link = ScriptedLink("w")
+    async with engine([link], max_queue_wait_s=100, probe_interval_s=10) as made:
+        link.trouble = Busy("w", retry_after_s=3600)
+        asked = asyncio.create_task(score(made, DOCUMENTS, within_s=60))
+        await asyncio.sleep(20)
+        assert not asked.done()
+        link.trouble = None
+        assert await _elapsed(asked) <= 12 + 1
+
+
+@on_virtual_clock
+async def test_a_worker_that_tells_probes_that_it_is_busy_rests_and_stays_in_use():
+    link = ScriptedLink("w")
+    async with engine([link], probe_interval_s=10) as made:
+        (worker,) = made.fleet.workers
+        link.trouble = Busy("w", retry_after_s=7)
+        for _ in range(100):
+            await asyncio.sleep(1)
+            assert worker.is_usable
+        assert worker.rests_until > _now() - 12
+        link.trouble = None
+        await asyncio.sleep(12)
+        assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
+
+
+@on_virtual_clock
+async def test_a_worker_in_doubt_that_says_it_is_busy_is_still_in_doubt():
+    link = ScriptedLink("w")
+    async with engine([link]) as made:
+        link.trouble = Busy("w")
+        made.probe.suspect(made.fleet.workers[0], Unreachable("w"))
+        for _ in range(20):
+            await asyncio.sleep(1)
+            assert not made.fleet.workers[0].is_usable
+
+
+@on_virtual_clock
 async def test_a_chunk_too_big_for_a_workers_queue_is_halved_until_it_fits():
     link = ScriptedLink("w")
 

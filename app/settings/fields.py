@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.address import without_password
@@ -22,9 +22,17 @@ def _keys_by_name(value: object) -> object:
     return parse_keys(_split_commas(value)) if isinstance(value, str) else value
 
 
+def _fit_for_headers(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("it has a character that no header can carry: only printable ASCII can be sent")
+    return secret
+
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 # An empty secret would let everybody in: it is what a request without a key has.
 Secret = Annotated[SecretStr, Field(min_length=1)]
+SentSecret = Annotated[Secret, AfterValidator(_fit_for_headers)]
 ApiKeys = Annotated[dict[str, Secret], NoDecode, BeforeValidator(_keys_by_name)]
 
 
@@ -86,7 +94,7 @@ class Settings(BaseSettings):
             "kubernetes://namespace/service:port; none means the embedded lexical:// worker"
         ),
     )
-    worker_api_key: Secret | None = Field(default=None, description="the workers' --api-key")
+    worker_api_key: SentSecret | None = Field(default=None, description="the workers' --api-key")
     worker_ca_file: Path | None = Field(
         default=None, description="authorities that certify https workers, beside those the system trusts"
     )
@@ -101,9 +109,11 @@ class Settings(BaseSettings):
     probe_interval_s: float = Field(
         default=10.0,
         gt=0,
-        description="how often a usable worker is asked what it serves, and an idle one whether it scores",
+        description=(
+            "how often a usable worker is asked what it serves, and whether it scores: an idle one each time, a busy "
+            "one about every fourth"
+        ),
     )
-
     probe_timeout_s: float = Field(default=5.0, gt=0, description="time for a worker to answer a probe")
 
     models: dict[str, ModelSettings] = Field(
