@@ -2,12 +2,15 @@
 
 Bodies are the intake's business. Of heads uvicorn keeps whatever comes, from anybody, for as long as it comes: small
 headers take 20 times their size.
+
+Offers to speak another protocol are passed over. Java's HttpClient and `curl --http2` make one with their first request
+(`Upgrade: h2c`), and go on in HTTP/1.1 when the answer is none to that.
 """
 
 import asyncio
 from typing import ClassVar
 
-from httptools import HttpParserError
+from httptools import HttpParserError, HttpParserUpgrade
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -16,6 +19,8 @@ from app.incoming import PRESENCE, Presence
 # Beside a body, or before the next: a head, chunk extensions, trailers. What comes in one read is looked at as a whole.
 _MOST_BYTES = 64 * 2**10
 _MOST_HEADERS = 256
+# What an offer of another protocol consists of: headers, and their names in `Connection`.
+_HOP_OF_AN_OFFER = frozenset({b"upgrade", b"http2-settings"})
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -32,6 +37,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bytes_beside_bodies = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._presence = Presence(set(), _send_nothing)
+        self._head_without_offer = b""
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -45,12 +51,31 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._bytes_beside_bodies += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+            return
         # Most heads come whole, and need no timer.
         if self._bytes_beside_bodies and not self._is_in_body and self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_s, self.transport.close)
         if self._bytes_beside_bodies > _MOST_BYTES and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")
+
+    def _parse(self, data: bytes) -> None:
+        """Read what came. At an offer of another protocol the parser stops behind the head, and takes no body."""
+        unread: bytes | memoryview = data
+        while unread:
+            try:
+                self.parser.feed_data(unread)
+            except HttpParserUpgrade as stop:
+                unread = memoryview(unread)[stop.args[0] :]
+                head, self._head_without_offer = self._head_without_offer, b""
+                self.parser.feed_data(head)
+            else:
+                return
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; but not a trailer, which uvicorn would put among the headers."""
@@ -62,15 +87,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin the request."""
+        if self.parser.should_upgrade():
+            self._head_without_offer = self._written_without_offer()
+            return
         self._is_in_body = True
         self._bytes_beside_bodies = 0
         self._stop_timer()
         super().on_headers_complete()
         self._presence = Presence(self._presence.on_loss, self.send_whole)
         self.scope["state"][PRESENCE] = self._presence
-        if self.parser.should_upgrade():
-            # The parser reads nothing more on this connection, so the next request would wait for ever.
-            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -79,6 +104,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End the request."""
+        if self._head_without_offer:
+            return
         self._is_in_body = False
         self._bytes_beside_bodies = 0
         super().on_message_complete()
@@ -104,6 +131,25 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle.message_event.set()
         cycle.on_response()
         return True
+
+    def _written_without_offer(self) -> bytes:
+        """The head that the parser has just read, as it would be without an offer of another protocol.
+
+        Raises:
+            HttpParserError: the client asks for a tunnel, which is no offer.
+        """
+        method: bytes = self.parser.get_method()
+        if method == b"CONNECT":
+            raise HttpParserError("a tunnel")
+        lines = [b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = (token.strip() for token in value.split(b","))
+                kept = b", ".join(token for token in tokens if token.lower() not in _HOP_OF_AN_OFFER)
+                lines.append(b"connection: " + kept)
+            elif name not in _HOP_OF_AN_OFFER:
+                lines.append(name + b": " + value)
+        return b"\r\n".join([*lines, b"\r\n"])
 
     def _stop_timer(self) -> None:
         if self._head_timer:
