@@ -2,20 +2,31 @@
 
 Bodies are the intake's business. Of heads uvicorn keeps whatever comes, from anybody, for as long as it comes: small
 headers take 20 times their size.
+
+Offers to speak another protocol are passed over. Java's HttpClient and `curl --http2` make one with their first request
+(`Upgrade: h2c`), and go on in HTTP/1.1 when the answer is none to that.
 """
 
 import asyncio
+import socket
 from typing import ClassVar
 
-from httptools import HttpParserError
+from httptools import HttpParserError, HttpParserUpgrade
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.incoming import PRESENCE, Presence
 
 # Beside a body, or before the next: a head, chunk extensions, trailers. What comes in one read is looked at as a whole.
 _MOST_BYTES = 64 * 2**10
 _MOST_HEADERS = 256
+# How every answer begins, whatever it will be.
+_FIRST_BYTES = b"HTTP/1.1 "
+# Seconds until a client that sends nothing more is asked a second time whether it is there. Each time it is twice as
+# long as before, so the first bytes of an answer last for 25 s.
+_FIRST_PAUSE_S = 0.05
+# What an offer of another protocol consists of: headers, and their names in `Connection`.
+_HOP_OF_AN_OFFER = frozenset({b"upgrade", b"http2-settings"})
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -31,11 +42,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._bytes_beside_bodies = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._ask_timer: asyncio.TimerHandle | None = None
         self._presence = Presence(set(), _send_nothing)
+        self._head_without_offer = b""
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self._ask_timer:
+            self._ask_timer.cancel()
         super().connection_lost(exc)
         self._presence.has_left = True
         # Else the last request and its connection would hold each other.
@@ -43,14 +58,57 @@ class BoundedProtocol(HttpToolsProtocol):
         for leave in [*self._presence.on_loss]:
             leave()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never keeps one
+        """Whether to keep the connection for a client that sends nothing more: it may still wait for its answer.
+
+        TCP tells it that way, too, when the client is gone. What is sent to one that is gone comes back as a reset, so
+        it is sent what it would get anyway, byte by byte: the beginning of its answer. TLS can't be half closed here.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body or self.scheme == "https":
+            return False
+        cycle.keep_alive = False
+        # Of requests that wait behind another it is the last; the answer to the first will tell.
+        if not self.pipeline and not cycle.response_started:
+            cycle.transport = begun = _Begun(self.transport)
+            self._ask_whether_there(cycle, begun, _FIRST_PAUSE_S)
+        return True
+
+    def _ask_whether_there(self, cycle: RequestResponseCycle, begun: "_Begun", pause_s: float) -> None:
+        """Send a byte and look later what came back: event loops don't tell of resets after the end of what is sent."""
+        if self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()
+        elif not cycle.response_started:
+            begun.send_byte()
+            self._ask_timer = self.loop.call_later(pause_s, self._ask_whether_there, cycle, begun, 2 * pause_s)
+
     def data_received(self, data: bytes) -> None:
         self._bytes_beside_bodies += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+            return
         # Most heads come whole, and need no timer.
         if self._bytes_beside_bodies and not self._is_in_body and self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_s, self.transport.close)
         if self._bytes_beside_bodies > _MOST_BYTES and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")
+
+    def _parse(self, data: bytes) -> None:
+        """Read what came. At an offer of another protocol the parser stops behind the head, and takes no body."""
+        unread: bytes | memoryview = data
+        while unread:
+            try:
+                self.parser.feed_data(unread)
+            except HttpParserUpgrade as stop:
+                unread = memoryview(unread)[stop.args[0] :]
+                head, self._head_without_offer = self._head_without_offer, b""
+                self.parser.feed_data(head)
+            else:
+                return
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; but not a trailer, which uvicorn would put among the headers."""
@@ -62,15 +120,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin the request."""
+        if self.parser.should_upgrade():
+            self._head_without_offer = self._written_without_offer()
+            return
         self._is_in_body = True
         self._bytes_beside_bodies = 0
         self._stop_timer()
         super().on_headers_complete()
         self._presence = Presence(self._presence.on_loss, self.send_whole)
         self.scope["state"][PRESENCE] = self._presence
-        if self.parser.should_upgrade():
-            # The parser reads nothing more on this connection, so the next request would wait for ever.
-            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -79,6 +137,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End the request."""
+        if self._head_without_offer:
+            return
         self._is_in_body = False
         self._bytes_beside_bodies = 0
         super().on_message_complete()
@@ -105,10 +165,56 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle.on_response()
         return True
 
+    def _written_without_offer(self) -> bytes:
+        """The head that the parser has just read, as it would be without an offer of another protocol.
+
+        Raises:
+            HttpParserError: the client asks for a tunnel, which is no offer.
+        """
+        method: bytes = self.parser.get_method()
+        if method == b"CONNECT":
+            raise HttpParserError("a tunnel")
+        lines = [b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = (token.strip() for token in value.split(b","))
+                kept = b", ".join(token for token in tokens if token.lower() not in _HOP_OF_AN_OFFER)
+                lines.append(b"connection: " + kept)
+            elif name not in _HOP_OF_AN_OFFER:
+                lines.append(name + b": " + value)
+        return b"\r\n".join([*lines, b"\r\n"])
+
     def _stop_timer(self) -> None:
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+class _Begun(asyncio.Transport):
+    """A transport on which the first bytes of an answer are sent before there is one."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+        self._sent = 0
+
+    def send_byte(self) -> None:
+        """Send one more of the first bytes, if there are more."""
+        self._transport.write(_FIRST_BYTES[self._sent : self._sent + 1])
+        self._sent = min(self._sent + 1, len(_FIRST_BYTES))
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write what isn't sent yet. The first write of an answer has all of its first line."""
+        self._transport.write(memoryview(data)[self._sent :])
+        self._sent = 0
+
+    def is_closing(self) -> bool:
+        """As the transport."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """As the transport."""
+        self._transport.close()
 
 
 def _send_nothing(_: Response) -> bool:

@@ -43,6 +43,10 @@ class Running:
     lines: list[str] = field(default_factory=list)
 
     @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
     def text(self) -> str:
         return "\n".join(self.lines)
 

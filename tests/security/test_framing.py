@@ -102,10 +102,49 @@ async def test_a_trailer_is_no_header(client: httpx.AsyncClient):
     assert b"from-a-trailer" not in answer.text
 
 
-@pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b"other"])
-async def test_a_connection_that_asks_for_another_protocol_gets_one_answer_and_is_closed(
-    protocol: bytes, client: httpx.AsyncClient
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+OFFERS = {
+    "h2c": OFFER,
+    "websocket": b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    "something else": b"connection: keep-alive\r\nUPGRADE: other/1\r\nConnection:UPGRADE\r\n",
+}
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
+async def test_an_offer_to_speak_another_protocol_changes_nothing(
+    offer: bytes, framing: str, client: httpx.AsyncClient, worker: FakeVllm
 ):
-    upgrade = b"GET /livez HTTP/1.1\r\nHost: gateway\r\nConnection: upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n"
-    answer = await heard(client, upgrade + SECOND)
-    assert (answer.statuses, answer.is_closed) == ([200], True)
+    one = {"length": with_header(offer + LENGTH[:-2]) + BODY, "chunks": CHUNKED[:-2] + offer + b"\r\n" + ONE_CHUNK}
+    get = b"GET /livez HTTP/1.1\r\nHost: gateway\r\n" + offer + b"\r\n"
+    sent = one[framing] + get + one[framing] + SECOND
+    # In one piece, and with a cut at several places of the first head and body.
+    for cut in range(0, len(one[framing]) + 1, 41):
+        scored = len(worker.scored)
+        answer = await heard(client, sent[:cut], sent[cut:], within_s=0.05)
+        assert (answer.statuses, answer.is_closed) == ([200, 200, 200, 200], False)
+        assert len(worker.scored) == scored + 2
+
+
+async def test_thousands_of_offers_at_once_are_answered_one_by_one(client: httpx.AsyncClient):
+    one = b"GET /livez HTTP/1.1\r\nHost: gateway\r\n" + OFFER + b"\r\n"
+    assert (await heard(client, one * 2000, within_s=1)).statuses == [200] * 2000
+
+
+async def test_an_offer_makes_no_ambiguous_request_clear(client: httpx.AsyncClient, worker: FakeVllm):
+    scored = len(worker.scored)
+    for name, sent in AMBIGUOUS.items():
+        if sent.startswith(POST) and b"\r\n" in sent:
+            offered = POST + OFFER + sent.removeprefix(POST)
+            answer = await heard(client, offered)
+            assert (answer.statuses, answer.is_closed) == ([400], True), name
+    assert len(worker.scored) == scored
+
+
+async def test_no_other_protocol_is_spoken_after_an_offer(client: httpx.AsyncClient):
+    offer = b"GET /livez HTTP/1.1\r\nHost: gateway\r\n" + OFFER + b"\r\n"
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9)
+    for following in (preface, b"\x81\x85\x37\xfa\x21\x3d"):
+        answer = await heard(client, offer + following)
+        assert (answer.statuses[-1], answer.is_closed) == (400, True)
+        assert 101 not in answer.statuses
