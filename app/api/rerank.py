@@ -24,7 +24,7 @@ from app.loop import OnLoop
 from app.metrics import Metrics
 from app.settings import Settings
 from app.spans import Traces
-from app.work import CacheUse, Caller, Pairs, RerankRequest
+from app.work import CacheUse, Caller, RerankRequest
 
 ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
 # Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
@@ -124,7 +124,7 @@ class RerankApi(OnLoop):
         _check_counts(body, self._settings.max_documents)
         parsed = visit.dialect.parse(body)
         visit.tally.documents = len(parsed.pairs)
-        _check_lengths(parsed.pairs, self._settings.max_document_chars)
+        _check_lengths(parsed, self._settings.max_document_chars)
         if not self._settings.forward_fields:
             return parsed
         return replace(parsed, fields=self._forwarded(body) | dict(parsed.fields))
@@ -134,7 +134,7 @@ class RerankApi(OnLoop):
         fields = {name: body[name] for name in self._settings.forward_fields if body.get(name) is not None}
         for name, value in fields.items():
             try:
-                orjson.dumps(value)
+                _check_length(name, orjson.dumps(value).decode(), self._settings.max_document_chars)
             except orjson.JSONEncodeError:
                 raise BadInput(f"{name} has an integer beyond 64 bits: send a smaller one", param=name) from None
         return fields
@@ -192,11 +192,19 @@ def _check_counts(body: Mapping[str, Any], most: int) -> None:
             raise BadInput(message, param=name)
 
 
-def _check_lengths(pairs: Pairs, longest: int) -> None:
-    for what, texts in (("documents", pairs.documents), ("query", pairs.queries)):
-        if max(map(len, texts)) <= longest:
-            continue
-        index, text = next((index, text) for index, text in enumerate(texts) if len(text) > longest)
-        place = what if what == "query" and len(texts) == 1 else f"{what}[{index}]"
+def _check_lengths(request: RerankRequest, longest: int) -> None:
+    """Raises when a text is too long. The query and the fields go to workers with every chunk of the documents."""
+    queries, documents = request.pairs.queries, request.pairs.documents
+    for what, texts in (("documents", documents), ("query", queries)):
+        if max(map(len, texts)) > longest:
+            for index, text in enumerate(texts):
+                _check_length(what if what == "query" and len(texts) == 1 else f"{what}[{index}]", text, longest)
+    for name, value in request.fields.items():
+        if isinstance(value, str):
+            _check_length(name, value, longest)
+
+
+def _check_length(place: str, text: str, longest: int) -> None:
+    if len(text) > longest:
         message = f"{place} has {len(text)} characters, more than the {longest} allowed: shorten it"
         raise BadInput(message, param=place)

@@ -39,7 +39,8 @@ def pair_digests(
         fields: As they are sent to the worker.
     """
     scoring = {name: value for name, value in fields.items() if name not in _NOT_SCORING}
-    start = _start(secret, tenant, generation, fingerprint, orjson.dumps(scoring, option=orjson.OPT_SORT_KEYS))
+    start = _start(secret, tenant, generation, fingerprint).copy()
+    _add(start, [orjson.dumps(scoring, option=orjson.OPT_SORT_KEYS).decode()])
     if len(pairs.queries) > 1:
         each = zip(pairs.queries, pairs.documents, strict=True)
         return [digest for query, document in each for digest in _finished(_with(start, query), [document])]
@@ -47,11 +48,14 @@ def pair_digests(
 
 
 @lru_cache(maxsize=1000)
-def _start(secret: bytes, tenant: str, generation: int, fingerprint: Fingerprint, scoring: bytes) -> "_Hash":
-    """The beginning of digests that differ in their texts only; to be copied, not to be added to."""
+def _start(secret: bytes, tenant: str, generation: int, fingerprint: Fingerprint) -> "_Hash":
+    """The beginning of digests that differ only in what a client sends; to be copied, not to be added to.
+
+    None of that may be among the arguments: they stay in memory, a thousand of them.
+    """
     start = sha256(secret.ljust(SECRET_BYTES, b"\0"))
     # Every part but the document, which is the last, stands behind its length: no two pairs hash the same bytes.
-    _add(start, [tenant, str(generation), *map(str, fingerprint), scoring.decode()])
+    _add(start, [tenant, str(generation), *map(str, fingerprint)])
     return start
 
 

@@ -26,7 +26,7 @@ class Cohere1Body(base.Wire):
     )
     top_n: int | None = Field(default=None, ge=0)
     rank_fields: base.Strings | None = Field(
-        default=None, description="Fields of document objects to rank by, in order."
+        default=None, description="Fields of document objects to rank by, in order; each counts once."
     )
     return_documents: bool = False
 
@@ -38,8 +38,8 @@ class Cohere1:
 
     def parse(self, body: Mapping[str, Any]) -> RerankRequest:
         wire = Cohere1Body.read(body)
-        fields = wire.rank_fields or ["text"]
-        texts = [_joined(document, fields, index) for index, document in enumerate(wire.documents)]
+        places = {field: place for place, field in enumerate(dict.fromkeys(wire.rank_fields or ["text"]))}
+        texts = [_joined(document, places, index) for index, document in enumerate(wire.documents)]
         sent = [{"text": document} if isinstance(document, str) else document for document in wire.documents]
         return RerankRequest(
             pairs=Pairs([wire.query], texts),
@@ -57,14 +57,19 @@ class Cohere1:
         return base.render_openai_error(error, path)
 
 
-def _joined(document: str | dict[str, Any], fields: list[str], index: int) -> str:
-    """The text a document is ranked by."""
+def _joined(document: str | dict[str, Any], places: Mapping[str, int], index: int) -> str:
+    """The text a document is ranked by: those of its fields that have a place, in order of their places.
+
+    It goes through the fields that the document has, each once. Documents times `rank_fields` can be 10,000 times the
+    body that names them: 587 kB took 5 s, and 557 kB with one long text 2.6 GB.
+    """
     if isinstance(document, str):
         return document
-    values = [document[field] for field in fields if document.get(field) is not None]
+    ranked = sorted((field for field in document if field in places), key=places.__getitem__)
+    values = [document[field] for field in ranked if document[field] is not None]
     if not values:
         place = f"documents[{index}]"
         raise BadInput(
-            f"{place} has none of the fields {', '.join(fields)[:100]}: name its fields in rank_fields", param=place
+            f"{place} has none of the fields {', '.join(places)[:100]}: name its fields in rank_fields", param=place
         )
     return "\n".join(value if isinstance(value, str) else str(value) for value in values)
