@@ -6,30 +6,28 @@ All else of connecting (happy eyeballs, one address after another, streams) is a
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from ipaddress import ip_address
 from itertools import count
 from random import Random
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
+from tests.simulation.names import AddressInfo, Name, Names
 from tests.simulation.transport import SimTransport, connect
+from tests.simulation.wire import Way
 from tests.virtual import VirtualLoop
 
 _FOREVER = float("inf")
 # Linux sends a SYN again after 1, 3, 7, 15, 31 and 63 s, and gives up at 127 s.
 _SYN_PAUSES_S = (1, 2, 4, 8, 16, 32, 64)
 _EPHEMERAL_PORT = 32768
-_LOOKUP_S = 0.001
 # Of the executor in which asyncio looks names up, on a machine with two cores.
 _RESOLVER_THREADS = 6
 
 Factory = Callable[[], asyncio.Protocol]
-AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]]
 
 
 class Connecting(Enum):
@@ -109,29 +107,6 @@ class Host:
         return self.connecting is Connecting.ACCEPT and port in self._listening
 
 
-@dataclass
-class Name:
-    """What a DNS name leads to.
-
-    Args:
-        addresses: In the order in which they are told.
-        takes_s: How long a lookup takes. It blocks a thread for that long, whoever gives up on it.
-        fails: One of socket's EAI numbers: how lookups fail, once that time is over.
-    """
-
-    addresses: tuple[str, ...] = ()
-    takes_s: float = _LOOKUP_S
-    fails: int | None = None
-
-    def hang(self, seconds: float = 20.0) -> None:
-        """Have lookups end as they do when no DNS server answers: after twice 5 s for each of two servers."""
-        self.takes_s, self.fails = seconds, socket.EAI_AGAIN
-
-    def answer(self, *addresses: str) -> None:
-        """Have lookups end well, with these addresses."""
-        self.addresses, self.takes_s, self.fails = addresses, _LOOKUP_S, None
-
-
 class SimNetwork:
     """All hosts and names.
 
@@ -146,13 +121,12 @@ class SimNetwork:
     ) -> None:
         # Called with the time, the place and what happens there, if somebody wants to know.
         self.tell: Callable[[float, str, str], None] | None = None
-        self.names: dict[str, Name] = {}
         self._loop = loop
         self._seed = rng.getrandbits(64)
         self._hosts: dict[str, Host] = {}
         self._numbers = count(1)
-        self._questions: deque[tuple[asyncio.Future[list[AddressInfo]], str, partial[list[AddressInfo]]]] = deque()
-        self._free_threads = resolver_threads
+        self._names = Names(loop, threads=resolver_threads, tell=self._note)
+        self.look_up = self._names.look_up
 
     @property
     def connections(self) -> int:
@@ -165,17 +139,10 @@ class SimNetwork:
 
     def name(self, name: str, *addresses: str) -> Name:
         """The name; with addresses, it leads there from now on."""
-        found = self.names.setdefault(name, Name())
+        found = self._names.name(name)
         if addresses:
             found.answer(*addresses)
         return found
-
-    def look_up(self, host: str, port: int | str | None, family: int, kind: int) -> asyncio.Future[list[AddressInfo]]:
-        """What `socket.getaddrinfo` returns or raises, when a thread has got round to it."""
-        answer: asyncio.Future[list[AddressInfo]] = self._loop.create_future()
-        self._questions.append((answer, host, partial(self._addresses, host, port, family, kind)))
-        self._look_up_next()
-        return answer
 
     async def reach(self, address: str, port: int) -> None:
         """Return when the host has accepted; raises OSError as the kernel does."""
@@ -216,37 +183,6 @@ class SimNetwork:
     def _end(self, host: Host, number: int) -> None:
         connection = host._open.pop(number)
         self._note(connection.client.name, "over")
-
-    def _look_up_next(self) -> None:
-        while self._questions and self._free_threads:
-            answer, host, find = self._questions.popleft()
-            # What nobody waits for any more, no thread takes up.
-            if not answer.cancelled():
-                self._free_threads -= 1
-                known = self.names.get(host)
-                self._loop.call_later(known.takes_s if known else _LOOKUP_S, self._found, answer, find)
-
-    def _found(self, answer: asyncio.Future[list[AddressInfo]], find: "partial[list[AddressInfo]]") -> None:
-        self._free_threads += 1
-        if not answer.done():
-            try:
-                answer.set_result(find())
-            except OSError as exc:
-                answer.set_exception(exc)
-        self._look_up_next()
-
-    def _addresses(self, host: str, port: int | str | None, family: int, kind: int) -> list[AddressInfo]:
-        known = self.names.get(host) or Name(addresses=(host,) if _is_address(host) else (), fails=None)
-        found = [
-            _info(address, int(port or 0), kind)
-            for address in known.addresses
-            if family in {0, socket.AF_INET6 if ":" in address else socket.AF_INET}
-        ]
-        fails = known.fails or (None if found else socket.EAI_NONAME)
-        self._note(host, f"EAI {fails}" if fails else " ".join(known.addresses))
-        if fails:
-            raise socket.gaierror(fails, _EAI.get(fails, "it failed"))
-        return found
 
     def _note(self, where: str, what: str) -> None:
         if self.tell:
@@ -340,29 +276,7 @@ class SimLoop(Networked, VirtualLoop):
 class _Connection:
     client: SimTransport
     server: SimTransport
-    ways: Any
-
-
-_EAI = {
-    socket.EAI_NONAME: "Name or service not known",
-    socket.EAI_AGAIN: "Temporary failure in name resolution",
-    socket.EAI_NODATA: "No address associated with hostname",
-}
-
-
-def _info(address: str, port: int, kind: int) -> AddressInfo:
-    stream = socket.SocketKind(kind or socket.SOCK_STREAM)
-    if ":" in address:
-        return socket.AF_INET6, stream, socket.IPPROTO_TCP, "", (address, port, 0, 0)
-    return socket.AF_INET, stream, socket.IPPROTO_TCP, "", (address, port)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    ways: tuple[Way, Way]
 
 
 def _set_result(waiter: asyncio.Future[None]) -> None:

@@ -2,50 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import cast
 
 from hiredis import ProtocolError, Reader
 
 from tests.simulation.network import Host
+from tests.simulation.redis_manners import AS_REDIS, Manner, ResponseError, Status
 from tests.simulation.transport import SimTransport
 
 _DATABASES = 16
 # The one script that the gateway sends; whatever else it comes to send has to be taught here.
 _SETS_ALL = b"redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1])"
-
-
-class Status(str):
-    """An answer in one word, such as OK."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
-    """How commands are answered; as it is, as by Redis.
-
-    Args:
-        takes_s: How long each command takes, one after the other.
-        hangs: Commands are read and never answered.
-        error: The answer to all commands in `only`, or to all: "LOADING Redis is loading the dataset in memory".
-        only: Commands by name that `error` and `lie` hold for; all if empty.
-        lie: Makes another answer of the right one.
-        breaks_at: The connection ends in the middle of the answer to the command of that number from now on.
-        extra: Bytes that are sent after each answer, unasked.
-    """
-
-    takes_s: float = 0.0
-    hangs: bool = False
-    error: str | None = None
-    only: frozenset[str] = frozenset()
-    lie: "Callable[[object], object] | None" = None
-    breaks_at: int | None = None
-    extra: bytes = b""
-
-
-AS_REDIS = Manner()
 
 
 class RedisServer:
@@ -64,6 +32,8 @@ class RedisServer:
     ) -> None:
         self.host = host
         self.manner = AS_REDIS
+        # After so many more answers, a connection ends in the middle of the next.
+        self.breaks_after: int | None = None
         self.password = password
         self.most_keys = most_keys
         self.commands: dict[str, int] = {}
@@ -71,6 +41,7 @@ class RedisServer:
         self._loop = asyncio.get_running_loop()
         self._values: dict[bytes, bytes | dict[bytes, bytes]] = {}
         self._expiries: dict[bytes, float] = {}
+        # Commands are obeyed one after the other, whoever sends them.
         self.busy_until = 0.0
         host.listen(port, lambda: _Served(self))
 
@@ -237,10 +208,6 @@ class RedisServer:
         return self._values.pop(key, None) is not None
 
 
-class ResponseError(Exception):
-    """An answer that begins with a minus; its first word is its kind."""
-
-
 class _Served(asyncio.Protocol):
     """One connection."""
 
@@ -284,26 +251,21 @@ class _Served(asyncio.Protocol):
         if not self._is_known:
             return ResponseError("NOAUTH Authentication required.")
         holds = not manner.only or name in manner.only
-        if manner.error and holds:
+        if manner.error is not None and holds:
             return ResponseError(manner.error)
         answer = self._server.do(command)
         return manner.lie(answer) if manner.lie and holds else answer
 
     def _write(self, answer: bytes) -> None:
-        manner = self._server.manner
-        if manner.breaks_at is None:
-            self._transport.write(answer)
-            return
-        self._server.manner = manner = _one_less(manner)
-        if manner.breaks_at:
-            self._transport.write(answer)
-        else:
+        server = self._server
+        if server.breaks_after == 0:
+            server.breaks_after = None
             self._transport.write(answer[: len(answer) // 2])
             self._transport.close()
-
-
-def _one_less(manner: Manner) -> Manner:
-    return Manner(takes_s=manner.takes_s, breaks_at=max(0, (manner.breaks_at or 0) - 1))
+            return
+        if server.breaks_after:
+            server.breaks_after -= 1
+        self._transport.write(answer)
 
 
 def _encoded(answer: object) -> Iterator[bytes]:
@@ -324,44 +286,3 @@ def _encoded(answer: object) -> Iterator[bytes]:
                 yield from _encoded(part)
         case _:
             raise TypeError(f"{answer!r} is no answer of Redis")
-
-
-def _of_list(change: Callable[[list[object]], list[object]]) -> Callable[[object], object]:
-    return lambda answer: change(answer) if isinstance(answer, list) else answer
-
-
-# What a server that is broken, or no Redis at all, may answer to a lookup.
-LIES = {
-    "one answer too few": _of_list(lambda rows: rows[:-1]),
-    "one answer too many": _of_list(lambda rows: [*rows, None]),
-    "the values of other pairs": _of_list(lambda rows: rows[1:] + rows[:1]),
-    "values backwards": _of_list(lambda rows: [row[::-1] if isinstance(row, bytes) else row for row in rows]),
-    "values cut": _of_list(lambda rows: [row[:-1] if isinstance(row, bytes) else row for row in rows]),
-    "empty values": _of_list(lambda rows: [b"" for _ in rows]),
-    "numbers": _of_list(lambda rows: [5 for _ in rows]),
-    "lists": _of_list(lambda rows: [[] for _ in rows]),
-    "errors inside": _of_list(lambda rows: [ResponseError("ERR no") for _ in rows]),
-    "a number": lambda _: 5,
-    "a status": lambda _: Status("OK"),
-    "nothing": lambda _: None,
-    "no list": lambda _: b"text",
-}
-
-ERRORS = (
-    "OOM command not allowed when used memory > 'maxmemory'.",
-    "READONLY You can't write against a read only replica.",
-    "LOADING Redis is loading the dataset in memory",
-    "NOAUTH Authentication required.",
-    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
-    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-    "CLUSTERDOWN The cluster is down",
-    "MOVED 3999 127.0.0.1:6381",
-    "ASK 3999 127.0.0.1:6381",
-    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-    "NOPERM this user has no permissions to run the 'mget' command",
-    "NOREPLICAS Not enough good replicas to write.",
-    "EXECABORT Transaction discarded because of previous errors.",
-    "ERR max number of clients reached",
-    "ERR",
-    "",
-)
