@@ -1,0 +1,296 @@
+"""The product's own links and connections over the simulated network: each fault is what it should be to them."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import pytest
+
+from app.cache.redis import RedisTier
+from app.errors import BadAnswer, Busy, Dropped, Misconfigured, Refused, Unavailable, Unreachable, Vanished, WorkerError
+from app.fleet.link import Identity
+from app.fleet.vllm import VllmLink
+from app.metrics import Metrics
+from app.work import Answer, Caller, Chunk, Fingerprint, Pairs
+from tests.simulation import manners, redis_manners
+from tests.simulation.manners import MANNERS, Manner
+from tests.simulation.network import Connecting
+from tests.simulation.redis_server import RedisServer
+from tests.simulation.seams import network, now, over_network
+from tests.simulation.worker_server import WorkerServer, one_gpu
+from tests.virtual import right_scores
+
+CHUNK = Chunk(
+    pairs=Pairs(["q"], ["a", "b", "c"]),
+    fingerprint=Fingerprint("m", "/models/m", 512, "0.32.0", ""),
+    fields={},
+    pair_tokens=(2, 2, 2),
+    caller=Caller(key="", request_id="id-1", deadline=0),
+    tokens=6,
+)
+CALLS: Mapping[str, Callable[[VllmLink], Awaitable[Any]]] = {
+    "/v1/score": lambda link: link.score(CHUNK),
+    "/v1/models": lambda link: link.identify(),
+    "/version": lambda link: link.identify(),
+    "/tokenize": lambda link: link.count_tokens("m", "a b c"),
+}
+ANSWERS: Mapping[str, Any] = {
+    "/v1/score": Answer(right_scores(["a", "b", "c"]), 6),
+    "/v1/models": Identity("0.32.0", [("m", "/models/m", 512)]),  # type: ignore[list-item]  # equal to what it lists
+    "/version": Identity("0.32.0", [("m", "/models/m", 512)]),  # type: ignore[list-item]  # as above
+    "/tokenize": 3,
+}
+# What each manner is to a call that scores; those that aren't listed are no trouble.
+MEANS: Mapping[str, type[Exception]] = {
+    "hangs": TimeoutError,
+    "drips": TimeoutError,
+    "drips chunks": TimeoutError,
+    "closes before the head": Vanished,
+    "resets before the head": Vanished,
+    "closes on reuse": Vanished,
+    "resets on reuse": Vanished,
+    "closes after the head": Dropped,
+    "resets after the head": Dropped,
+    "closes in the body": Dropped,
+    "resets in the body": Dropped,
+    "breaks off between chunks": Dropped,
+    "speaks no HTTP": Vanished,
+    "answers 302": Misconfigured,
+    "answers 400": Refused,
+    "answers 401": Misconfigured,
+    "answers 404": Misconfigured,
+    "answers 405": Misconfigured,
+    "answers 413": Refused,
+    "answers 422": Refused,
+    "answers 429": Busy,
+    "answers 500": Unavailable,
+    "answers 502": Unavailable,
+    "answers 503": Busy,
+    "answers 504": Unavailable,
+    **{name: Busy for name in MANNERS if name.startswith("asks for a rest")},
+}
+
+
+@asynccontextmanager
+async def link_to_a_worker(*, cuts: float = 0.5) -> Any:
+    """A worker in a network that cuts what it carries, and the link to it, which has been used."""
+    network().name("gpu-1", "10.0.0.1")
+    host = network().host("10.0.0.1")
+    host.cuts, host.jitter_s = cuts, 0.0005
+    worker, link = WorkerServer(host), VllmLink("http://gpu-1:8000")
+    try:
+        await link.identify()
+        await link.score(CHUNK)
+        # The connections are kept, and nothing is on its way any more.
+        await asyncio.sleep(0.1)
+        yield worker, link
+    finally:
+        await link.close()
+
+
+async def outcome_of(call: Awaitable[Any], *, within_s: float) -> Any:
+    """What a call gave, or the error it ended in."""
+    try:
+        async with asyncio.timeout(within_s):
+            return await call
+    except (WorkerError, TimeoutError) as exc:
+        return exc
+
+
+@pytest.mark.parametrize("name", MANNERS)
+@over_network
+async def test_what_a_call_that_scores_meets_is_told_apart(name: str):
+    async with link_to_a_worker() as (worker, link):
+        worker.manners["/v1/score"] = MANNERS[name]
+        met = await outcome_of(link.score(CHUNK), within_s=5)
+        assert type(met) is MEANS[name] if name in MEANS else met == ANSWERS["/v1/score"]
+        worker.manners.clear()
+        await asyncio.sleep(6)
+        assert await link.score(CHUNK) == ANSWERS["/v1/score"]
+
+
+@pytest.mark.parametrize("name", MANNERS)
+@pytest.mark.parametrize("path", ["/v1/models", "/version", "/tokenize"])
+@over_network
+async def test_a_rare_call_ends_well_or_as_an_error_of_the_worker(path: str, name: str):
+    async with link_to_a_worker() as (worker, link):
+        worker.manners[path] = MANNERS[name]
+        met = await outcome_of(CALLS[path](link), within_s=30)
+        assert met == ANSWERS[path] or (isinstance(met, WorkerError) and name in MEANS)
+        worker.manners.clear()
+        await asyncio.sleep(6)
+        assert await CALLS[path](link) == ANSWERS[path]
+
+
+@pytest.mark.parametrize("name", manners.SCORE_LIES)
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/rerank"])
+@over_network
+async def test_scores_that_are_none_are_a_bad_answer(path: str, name: str):
+    async with link_to_a_worker() as (worker, link):
+        worker.has_score_route = path == "/v1/score"
+        worker.manners[path] = Manner(lie=manners.SCORE_LIES[name])
+        with pytest.raises(BadAnswer):
+            await link.score(CHUNK)
+
+
+LIES: Mapping[tuple[str, str], manners.Lie] = {
+    (path, name): lie
+    for path, lies in {
+        "/v1/score": manners.USAGE_LIES,
+        "/v1/models": manners.MODELS_LIES,
+        "/version": manners.VERSION_LIES,
+        "/tokenize": manners.TOKENIZE_LIES,
+    }.items()
+    for name, lie in lies.items()
+}
+
+
+@pytest.mark.parametrize(("path", "name"), LIES)
+@over_network
+async def test_no_lie_of_a_worker_is_more_than_an_error_of_it(path: str, name: str):
+    async with link_to_a_worker() as (worker, link):
+        worker.manners[path] = Manner(lie=LIES[path, name])
+        met = await outcome_of(CALLS[path](link), within_s=30)
+        # It is shown to people.
+        assert not isinstance(met, WorkerError) or len(met.reason) < 500
+
+
+@over_network
+async def test_a_connection_that_the_worker_closed_while_it_was_idle_is_not_used_again():
+    async with link_to_a_worker() as (worker, link):
+        worker.idle_s = 1.0
+        for path in CALLS:
+            await CALLS[path](link)
+            await asyncio.sleep(1.5)
+            assert await CALLS[path](link) == ANSWERS[path]
+
+
+@over_network
+async def test_a_call_that_is_given_up_is_noticed_by_the_worker():
+    async with link_to_a_worker() as (worker, link):
+        worker.scorer = one_gpu(fixed_s=10, per_document_s=0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await link.score(CHUNK)
+        await asyncio.sleep(0.1)
+        assert (worker.in_flight, worker.abandoned) == (0, 1)
+
+
+@over_network
+async def test_a_worker_that_is_not_there_is_unreachable():
+    async with link_to_a_worker() as (worker, link):
+        worker.host.stop()
+        await asyncio.sleep(0.1)
+        for call in CALLS.values():
+            with pytest.raises(Unreachable):
+                await call(link)
+        worker.host.start()
+        worker.host.connecting = Connecting.SILENT
+        for call in CALLS.values():
+            began = now()
+            with pytest.raises(Unreachable):
+                await call(link)
+            assert now() - began == pytest.approx(2, abs=0.1)
+        network().name("gpu-1").fails = socket.EAI_NONAME
+        worker.host.start()
+        for path in ("/v1/score", "/tokenize"):
+            with pytest.raises(Unreachable):
+                await CALLS[path](link)
+
+
+DIGESTS = [bytes([number]) * 16 for number in range(5)]
+KNOWN = [0.1, 0.2, 0.3, 0.4, 0.5]
+Change = Callable[[RedisServer], None]
+
+
+def redis_is(manner: redis_manners.Manner) -> Change:
+    return lambda server: setattr(server, "manner", manner)
+
+
+def lose_name(server: RedisServer) -> None:
+    network().name("cache").hang()
+    server.host.reset_connections()
+
+
+# What Redis may do, and how many lookups in a row, one every 0.3 s, find nothing because of it.
+REDIS_TROUBLES: Mapping[str, tuple[Change, range]] = {
+    "slow": (redis_is(redis_manners.Manner(takes_s=0.01)), range(1)),
+    "too slow": (redis_is(redis_manners.Manner(takes_s=0.05)), range(20, 21)),
+    "hanging": (redis_is(redis_manners.Manner(hangs=True)), range(20, 21)),
+    "answering twice": (redis_is(redis_manners.Manner(extra=b"+OK\r\n")), range(10, 21)),
+    "no Redis": (redis_is(redis_manners.Manner(extra=b"<html>")), range(10, 21)),
+    "frozen": (lambda server: server.host.freeze(), range(20, 21)),
+    "gone": (lambda server: server.host.stop(), range(20, 21)),
+    "reset": (lambda server: server.host.reset_connections(), range(1, 8)),
+    "breaking off in a pipeline": (lambda server: setattr(server, "breaks_after", 1), range(1, 8)),
+    "flushed": (lambda server: server.flush(), range(1, 3)),
+    "overwritten": (lambda server: server.overwrite(lambda key, _: key), range(1, 8)),
+    "behind a name that hangs": (lose_name, range(20, 21)),
+    **{
+        f"lying: {name}": (redis_is(redis_manners.Manner(lie=lie, only=frozenset({"MGET"}))), range(20, 21))
+        for name, lie in redis_manners.LIES.items()
+    },
+    **{
+        f"saying {error[:20]!r}": (redis_is(redis_manners.Manner(error=error)), range(20, 21))
+        for error in redis_manners.ERRORS
+    },
+    **{
+        f"saying {error[:20]!r} to writes": (
+            redis_is(redis_manners.Manner(error=error, only=frozenset({"EVAL", "SET", "HSET"}))),
+            range(1),
+        )
+        for error in redis_manners.ERRORS[:2]
+    },
+}
+
+
+@pytest.mark.parametrize("name", REDIS_TROUBLES)
+@over_network
+async def test_redis_may_be_anything_and_lookups_are_right_and_in_time(name: str):
+    network().name("cache", "10.0.0.9")
+    host = network().host("10.0.0.9")
+    host.cuts, host.jitter_s = 0.5, 0.0002
+    server = RedisServer(host, rng=Random(1), password="secret")
+    url = "redis://:secret@cache:6379/2"
+    tier = RedisTier(url, timeout_s=0.02, ttl_s=3600, merge=lambda _: {}, metrics=Metrics())
+    trouble, misses = REDIS_TROUBLES[name]
+    async with tier.running():
+        await asyncio.sleep(0.2)
+        await find(tier)
+        assert await find(tier) == KNOWN
+        trouble(server)
+        found = [await find(tier) for _ in range(20)]
+        assert all(scores in ([None] * 5, KNOWN) for scores in found)
+        assert found.count([None] * 5) in misses
+        server.manner = redis_manners.AS_REDIS
+        host.start()
+        host.thaw()
+        network().name("cache", "10.0.0.9")
+        await asyncio.sleep(6)
+        await find(tier)
+        assert await find(tier) == KNOWN
+
+
+async def find(tier: RedisTier) -> list[float | None]:
+    """Look the pairs up, then write them for the next time."""
+    began = now()
+    found = await tier.lookup(DIGESTS)
+    assert now() - began < 0.0201
+    tier.store(DIGESTS, KNOWN, int(2e9))
+    await asyncio.sleep(0.3)
+    return [row and row[0] for row in found]
+
+
+@over_network
+async def test_redis_forgets_what_expires_and_what_is_one_too_many():
+    server = RedisServer(network().host("10.0.0.9"), rng=Random(1), most_keys=3)
+    for number in range(5):
+        server.do([b"SET", b"%d" % number, b"x", b"EX", b"10"])
+    assert len(server) == 3
+    found = server.do([b"MGET", *(b"%d" % number for number in range(5))])
+    assert found.count(b"x") == 3  # type: ignore[attr-defined]  # a list
+    await asyncio.sleep(10)
+    assert server.do([b"EXISTS", *(b"%d" % number for number in range(5))]) == 0
