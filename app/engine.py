@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from random import Random
 from secrets import token_bytes
@@ -159,7 +158,8 @@ def _cache(settings: Settings, metrics: Metrics) -> tuple[PairCache, "RedisTier 
             settings.redis_url.get_secret_value(),
             timeout_s=settings.redis_timeout_s,
             ttl_s=settings.cache_ttl_s,
-            merge=partial(agreed.merge, generations, weights),
+            generations=generations,
+            weights=weights,
             metrics=metrics,
         )
     cache = PairCache(

@@ -1,11 +1,16 @@
 """What replicas have to agree on to know each other's scores: generations of models, and names of weights."""
 
-from collections.abc import Collection, Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from math import isfinite
 
-from app.policy.drift import same_weights
+from app.policy.drift import distance, same_weights
+from app.work import Fingerprint
 
-# No model's name begins like this.
-_WEIGHTS = "\0weights "
+# Weights that one model can have at a time, as far as replicas care: beyond, the oldest names are forgotten.
+_MOST_NAMES = 8
+# Models, versions and lengths in use at a time, as above.
+_MOST_MARKS = 64
 
 
 class Generations:
@@ -39,48 +44,107 @@ class Generations:
 class Weights:
     """Names for weights: the scores of the probe's fixed pairs, as whoever names them first saw them.
 
-    The same weights don't always give quite the same scores, so two replicas may have two names for them. Of all names
-    that can mean the same, everybody goes by the smallest.
+    The same weights don't always give quite the same scores, so two replicas may have two names for them. For each
+    model, version and length they keep a short list of names, on which each finds the one that can mean its weights, or
+    writes its own. Two names that this replica has for weights that differ never become one.
     """
 
     def __init__(self) -> None:
-        self._names: set[str] = set()
-        self._chosen: dict[str, str] = {}
+        # By fingerprint without weights; those in use last are at the end.
+        self._names: OrderedDict[Fingerprint, _Names] = OrderedDict()
+        self._used: set[Fingerprint] = set()
+        self._agreed: dict[Fingerprint, Fingerprint] = {}
 
-    def name(self, own: str) -> str:
-        """The common name of weights that this process calls `own`."""
-        if own not in self._chosen:
-            self._add({own})
-            self._chosen[own] = min(other for other in self._names if _mean_the_same(own, other))
-        return self._chosen[own]
+    def agreed(self, fingerprint: Fingerprint) -> Fingerprint | None:
+        """The fingerprint with the name that replicas have for its weights; None when it has to be `add`ed."""
+        return self._agreed.get(fingerprint)
 
-    def merge(self, known: Collection[str]) -> Collection[str]:
-        """Take over the names in `known`; those that are missing there are given back."""
-        self._add(known)
-        return self._names.difference(known)
+    def add(self, fingerprint: Fingerprint) -> Fingerprint:
+        """Have a name agreed on; until then it is the fingerprint's own."""
+        mark = fingerprint._replace(weights="")
+        names = self._names.setdefault(mark, _Names())
+        names.add(fingerprint.weights)
+        self._used.add(mark)
+        self._names.move_to_end(mark)
+        if len(self._names) > _MOST_MARKS:
+            self._names.popitem(last=False)
+            self._agree()
+        self._agreed[fingerprint] = mark._replace(weights=names.agreed[fingerprint.weights])
+        return self._agreed[fingerprint]
 
-    def _add(self, names: Collection[str]) -> None:
-        if not self._names.issuperset(names):
-            self._names.update(names)
-            self._chosen.clear()
+    def marks(self) -> Sequence[Fingerprint]:
+        """The fingerprints, without weights, for which there are names."""
+        return list(self._names)
+
+    def merge(self, listed: Mapping[Fingerprint, Sequence[str]]) -> Mapping[Fingerprint, Sequence[str]]:
+        """Take over the lists of names; those that lack a name of ours are given back with it."""
+        longer = {}
+        for mark, names in listed.items():
+            own = self._names.get(mark)
+            if own and own.take(names):
+                longer[mark] = own.listed
+        self._agree()
+        return longer
+
+    def in_use(self) -> Mapping[Fingerprint, Sequence[str]]:
+        """The lists of names that were used since this was last asked; the others are forgotten."""
+        for mark in self._names.keys() - self._used:
+            del self._names[mark]
+        self._used.clear()
+        # Who is used again will be added again.
+        self._agreed.clear()
+        return {mark: names.listed for mark, names in self._names.items() if names.listed}
+
+    def _agree(self) -> None:
+        self._agreed = {
+            one: one._replace(weights=names.agreed[one.weights])
+            for one in self._agreed
+            if (names := self._names.get(one._replace(weights=""))) and one.weights in names.agreed
+        }
 
 
-def merge(generations: Generations, weights: Weights, known: Mapping[str, int]) -> Mapping[str, int]:
-    """Take over what replicas have written down for each other; what has to be added is given back."""
-    names = {field.removeprefix(_WEIGHTS) for field in known if field.startswith(_WEIGHTS)}
-    numbers = {model: number for model, number in known.items() if not model.startswith(_WEIGHTS)}
-    return {**generations.merge(numbers), **{_WEIGHTS + name: 1 for name in weights.merge(names)}}
+class _Names:
+    """The names for the weights of one model, version and length: of this replica, and those that all have listed."""
+
+    def __init__(self) -> None:
+        self.listed: Sequence[str] = ()
+        self.agreed: dict[str, str] = {}
+
+    def add(self, own: str) -> None:
+        """One name more of this replica."""
+        self._agree([*self.agreed, own][-_MOST_NAMES:])
+
+    def take(self, listed: Sequence[str]) -> bool:
+        """Go by this list; whether it lacks a name of ours, which `listed` then has."""
+        self.listed = listed[-_MOST_NAMES:]
+        self._agree(list(self.agreed))
+        missing = [name for name in self.agreed.values() if name not in self.listed]
+        self.listed = [*self.listed, *missing][-_MOST_NAMES:]
+        return bool(missing)
+
+    def _agree(self, own: Sequence[str]) -> None:
+        """Find each own name's nearest on the list; what is listed goes to one own name only."""
+        near = [(gap, name, other) for name in own for other in self.listed if (gap := _gap(name, other)) is not None]
+        found: dict[str, str] = {}
+        for _, name, other in sorted(near):
+            if name not in found and other not in found.values():
+                found[name] = other
+        self.agreed = {name: found.get(name, name) for name in own}
 
 
-def _mean_the_same(one: str, other: str) -> bool:
+def _gap(one: str, other: str) -> float | None:
+    """How far two names are apart; None when they can't mean the same weights."""
     if one == other:
-        return True
-    try:
-        return same_weights(_scores(one), _scores(other))
-    except ValueError:
-        # Another release of the gateway may have other pairs.
-        return False
+        return 0.0
+    a, b = _scores(one), _scores(other)
+    # Another release of the gateway may have other pairs.
+    return distance(a, b) if a and len(a) == len(b) and same_weights(a, b) else None
 
 
 def _scores(name: str) -> list[float]:
-    return [float(score) for score in name.split(",")]
+    """The scores that a name consists of; none when it is something else."""
+    try:
+        scores = [float(score) for score in name.split(",")]
+    except ValueError:
+        return []
+    return scores if all(map(isfinite, scores)) else []

@@ -1,4 +1,4 @@
-"""What is asked of Redis, and by which commands: look pairs up, write them, exchange generations."""
+"""What is asked of Redis, and by which commands: look pairs up, write them, exchange generations and names."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,18 @@ from time import perf_counter
 
 from app.cache.line import Line
 from app.cache.outbox import Entry
-from app.cache.records import GENERATIONS, Known, generations_in, key_of, known_in
+from app.cache.records import (
+    GENERATIONS,
+    MOST_GENERATIONS,
+    Known,
+    generations_in,
+    key_of,
+    known_in,
+    names_in,
+    names_key_of,
+    names_value_of,
+)
+from app.work import Fingerprint
 
 # Reading the values of so many takes less than 1 ms, during which nothing else is done.
 _PAIRS_PER_QUESTION = 1000
@@ -56,6 +67,9 @@ async def generations(line: Line) -> dict[str, int]:
         ValueError: something else came.
         RedisError: the server refuses, or the line is lost.
     """
+    count = await line.ask("HLEN", GENERATIONS)
+    if not isinstance(count, int) or count > MOST_GENERATIONS:
+        raise ValueError("it holds generations of more models than there can be")
     return generations_in(await line.ask("HGETALL", GENERATIONS))
 
 
@@ -68,3 +82,25 @@ async def tell(line: Line, newer: Mapping[str, int]) -> None:
     """
     parts = [part for model, number in newer.items() for part in (model, number)]
     await line.ask("HSET", GENERATIONS, *parts)
+
+
+async def names(line: Line, marks: Sequence[Fingerprint]) -> dict[Fingerprint, Sequence[str]]:
+    """What replicas call the weights of each fingerprint, which is without them.
+
+    Raises:
+        ValueError: something else came.
+        RedisError: the server refuses, or the line is lost.
+    """
+    answer = await line.ask("MGET", *map(names_key_of, marks)) if marks else []
+    return dict(zip(marks, names_in(answer, len(marks)), strict=True))
+
+
+async def tell_names(line: Line, names: Mapping[Fingerprint, Sequence[str]], *, ttl_s: int) -> None:
+    """Tell other replicas of names, which are kept for `ttl_s`.
+
+    Raises:
+        ResponseError: the server refuses.
+        RedisError: the line is lost.
+    """
+    for mark, listed in names.items():
+        await line.ask("SET", names_key_of(mark), names_value_of(listed), "EX", ttl_s)

@@ -26,7 +26,7 @@ class SharedTier(Protocol):
         """Keep scores until `expiry`; it may take a moment until others see them."""
 
     def exchange_soon(self) -> None:
-        """Tell other replicas of a new generation; they hear of it within seconds."""
+        """Tell other replicas of a new generation, or name of weights; they hear of it within seconds."""
 
 
 class PairCache:
@@ -129,8 +129,12 @@ class PairCache:
 
     def _agreed(self, fingerprint: Fingerprint) -> Fingerprint:
         """The fingerprint with the name that all replicas have for its weights."""
-        name = self._weights.name(fingerprint.weights)
-        return fingerprint if name == fingerprint.weights else fingerprint._replace(weights=name)
+        agreed = self._weights.agreed(fingerprint)
+        if agreed is None:
+            agreed = self._weights.add(fingerprint)
+            if self._shared:
+                self._shared.exchange_soon()
+        return agreed
 
     def _count(self, source: Source, documents: int, tally: Tally) -> None:
         tally.cache_hits += documents

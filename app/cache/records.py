@@ -5,9 +5,10 @@ The number in the prefix is that of this layout: replicas of two layouts share n
 
 import struct
 from collections.abc import Sequence
+from hashlib import sha256
 from time import time
 
-from app.work import LARGEST_SCORE
+from app.work import LARGEST_SCORE, Fingerprint
 
 _PREFIX = b"rerank:1:"
 GENERATIONS = _PREFIX + b"generations"
@@ -16,6 +17,12 @@ GENERATIONS = _PREFIX + b"generations"
 _VALUE = struct.Struct("<dI4s")
 _TAG = slice(4)
 _LARGEST_GENERATION = 2**63
+# More models than one gateway serves, and a longer name than any has. What is beyond was written by nobody of us, and
+# reading it every few seconds would hold up requests.
+MOST_GENERATIONS = 1000
+_LONGEST_MODEL_BYTES = 1000
+_NAMES = _PREFIX + b"weights:"
+_LONGEST_NAMES_BYTES = 16_384
 
 Known = tuple[float, int]
 
@@ -52,10 +59,40 @@ def generations_in(answer: object) -> dict[str, int]:
     """
     if not isinstance(answer, list) or not all(isinstance(part, bytes) for part in answer):
         raise ValueError("it answered the question about generations with something else")
+    if len(answer) > 2 * MOST_GENERATIONS or any(len(part) > _LONGEST_MODEL_BYTES for part in answer):
+        raise ValueError("it holds generations of more models, or longer names, than there can be")
     generations = {model.decode(): int(number) for model, number in zip(answer[::2], answer[1::2], strict=True)}
     if not all(0 <= number < _LARGEST_GENERATION for number in generations.values()):
         raise ValueError("it holds a generation that nobody can have begun")
     return generations
+
+
+def names_key_of(mark: Fingerprint) -> bytes:
+    """The key of the names for weights of a fingerprint, which is without them."""
+    return _NAMES + sha256("\0".join(map(str, mark)).encode()).digest()[:16]
+
+
+def names_value_of(names: Sequence[str]) -> bytes:
+    """The value of a list of names."""
+    return ";".join(names).encode()
+
+
+def names_in(answer: object, count: int) -> list[Sequence[str]]:
+    """The lists of names for `count` fingerprints; empty where there is none, or what no replica can have written.
+
+    Raises:
+        ValueError: it is no answer to this question.
+    """
+    if not isinstance(answer, list) or len(answer) != count or not {*map(type, answer)} <= {bytes, type(None)}:
+        raise ValueError(f"it answered a question about the names of {count} weights with something else")
+    return [_names(value) for value in answer]
+
+
+def _names(value: bytes | None) -> Sequence[str]:
+    if not value or len(value) > _LONGEST_NAMES_BYTES or not value.isascii():
+        # Ours will take its place.
+        return ()
+    return value.decode().split(";")
 
 
 def _known(value: object, digest: bytes, now: float) -> Known | None:

@@ -1,11 +1,11 @@
 """The cache that replicas share: Redis or Valkey. Whatever happens to it, requests only lose its help.
 
-One task opens a line to it, keeps exchanging generations and writing, and opens another when something goes wrong.
-Requests only ever ask on a line that has shown that it answers in time.
+One task opens a line to it, keeps exchanging generations and names and writing, and opens another when something goes
+wrong. Requests only ever ask on a line that has shown that it answers in time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from secrets import token_bytes
 from time import perf_counter
@@ -14,7 +14,8 @@ from typing import NoReturn
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
-from app.cache.commands import generations, look_up, tell, write
+from app.cache.agreed import Generations, Weights
+from app.cache.commands import generations, look_up, names, tell, tell_names, write
 from app.cache.line import Line, connection_to
 from app.cache.outbox import Outbox
 from app.cache.records import Known, key_of, value_of
@@ -29,11 +30,11 @@ _EXCHANGE_INTERVAL_S = 5.0
 # For all that no request waits for: opening the line, exchanging, writing.
 _PATIENCE_S = 1.0
 _LAST_WRITES_S = 0.5
+# Names of weights that are in use are written again after this part of the time for which they are kept.
+_RENEWAL = 0.25
 _LONGEST_REASON = 200
 
 _TROUBLE = (RedisError, OSError, TimeoutError, ValueError)
-
-Merge = Callable[[Mapping[str, int]], Mapping[str, int]]
 
 
 class RedisTier:
@@ -43,7 +44,8 @@ class RedisTier:
         url: redis://, rediss:// or unix://, as redis-py takes it.
         timeout_s: How long a lookup may take.
         ttl_s: How long scores are kept.
-        merge: Takes what the replicas agree on, and gives back what is newer here.
+        generations: Of the models, which replicas have to agree on.
+        weights: Their names, which replicas have to agree on.
         metrics: Count and time what is asked of it.
         exchange_interval_s: How long other replicas may not hear of a new generation.
     """
@@ -54,14 +56,17 @@ class RedisTier:
         *,
         timeout_s: float,
         ttl_s: int,
-        merge: Merge,
+        generations: Generations,
+        weights: Weights,
         metrics: Metrics,
         exchange_interval_s: float = _EXCHANGE_INTERVAL_S,
     ) -> None:
         self._connection = connection_to(url)
         self._timeout_s = timeout_s
         self._ttl_s = ttl_s
-        self._merge = merge
+        self._generations = generations
+        self._weights = weights
+        self._renew_at = float("-inf")
         self._metrics = metrics
         self._exchange_interval_s = exchange_interval_s
         self._breaker = Breaker()
@@ -118,7 +123,7 @@ class RedisTier:
             self._outbox.put([(key_of(digest), value_of(digest, score, expiry)) for digest, score in pairs])
 
     def exchange_soon(self) -> None:
-        """Tell other replicas of a new generation without waiting for the next exchange."""
+        """Tell other replicas of a new generation, or name, without waiting for the next exchange."""
         self._has_news.set()
 
     async def _watch(self) -> None:
@@ -165,11 +170,17 @@ class RedisTier:
             await self._exchange(line)
 
     async def _exchange(self, line: Line) -> None:
-        """Take over the generations of other replicas, and tell them what is newer here."""
+        """Take over the generations and names of other replicas, and tell them what is newer here."""
         async with asyncio.timeout(_PATIENCE_S):
-            newer = self._merge(await generations(line))
+            newer = self._generations.merge(await generations(line))
             if newer:
                 await self._is_taken(tell(line, newer))
+            longer = self._weights.merge(await names(line, self._weights.marks()))
+            now = asyncio.get_running_loop().time()
+            if now >= self._renew_at:
+                longer, self._renew_at = self._weights.in_use(), now + _RENEWAL * self._ttl_s
+            if longer:
+                await self._is_taken(tell_names(line, longer, ttl_s=self._ttl_s))
 
     async def _write_on(self, line: Line) -> NoReturn:
         while True:

@@ -29,6 +29,11 @@ def same_weights(one: Sequence[float], other: Sequence[float]) -> bool:
     return len(moves) < len(one) / 2 or min(moves) <= _PRECISION + _ROUNDING
 
 
+def distance(one: Sequence[float], other: Sequence[float]) -> float:
+    """How far the pair that moved most has moved."""
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
 class Readings:
     """The scores by which weights were first told apart.
 
@@ -43,7 +48,7 @@ class Readings:
         """The scores that these weights gave first; of several that fit, the nearest."""
         alike = [earlier for earlier in self._first_seen if same_weights(earlier, scores)]
         if alike:
-            return min(alike, key=lambda earlier: _distance(earlier, scores))
+            return min(alike, key=lambda earlier: distance(earlier, scores))
         self._first_seen = [*self._first_seen[1 - _MOST_READINGS :], scores]
         return scores
 
@@ -57,7 +62,3 @@ def _are_saturated(one: float, other: float, scale: float) -> bool:
 
 def _scale(one: Sequence[float], other: Sequence[float]) -> float:
     return max(1.0, *map(abs, one), *map(abs, other))
-
-
-def _distance(one: Sequence[float], other: Sequence[float]) -> float:
-    return max(abs(a - b) for a, b in zip(one, other, strict=True))

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import blake2b
 from time import time
 from typing import Any
@@ -46,14 +45,10 @@ class Replica:
 @asynccontextmanager
 async def replica(url: str, *, is_usable: bool = True, **given: Any) -> AsyncIterator[Replica]:
     """A replica that shares by the Redis at `url`, usable when the block begins unless it can't be."""
-    metrics, generations, weights = Metrics(), agreed.Generations(), agreed.Weights()
-    chosen: dict[str, Any] = {
-        "timeout_s": 0.1,
-        "ttl_s": 60,
-        "exchange_interval_s": 0.1,
-        "merge": partial(agreed.merge, generations, weights),
-    } | given
-    tier = RedisTier(url, metrics=metrics, **chosen)
+    metrics, weights = Metrics(), agreed.Weights()
+    generations = given.pop("generations", None) or agreed.Generations()
+    chosen: dict[str, Any] = {"timeout_s": 0.1, "ttl_s": 60, "exchange_interval_s": 0.1} | given
+    tier = RedisTier(url, generations=generations, weights=weights, metrics=metrics, **chosen)
     cache = PairCache(
         memory=MemoryTier(2**20),
         shared=tier,

@@ -1,10 +1,12 @@
 """The pair cache between requests and its tiers: lifetimes, flushes, what is counted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import pytest
 
-from app.cache.agreed import Generations, Weights, merge
+from app.cache.agreed import Generations, Weights
 from app.cache.memory import BYTES_PER_PAIR, MemoryTier
 from app.cache.pairs import PairCache
 from app.metrics import Metrics
@@ -110,39 +112,97 @@ def test_of_two_replicas_generations_the_newer_ones_stay_and_older_ones_are_told
     assert generations.merge({"here": 5000, "there": 3000, "both": 6000}) == {"both": 7000}
 
 
+def _named(weights: Weights, own: str, mark: Fingerprint = MARK) -> str:
+    """What replicas call the weights."""
+    fingerprint = mark._replace(weights=own)
+    agreed = weights.agreed(fingerprint) or weights.add(fingerprint)
+    assert agreed._replace(weights=own) == fingerprint
+    return agreed.weights
+
+
+def _exchange(*replicas: Weights, rounds: int = 2) -> dict[Fingerprint, Sequence[str]]:
+    """What stands in Redis when each has exchanged names with it in turn, some times."""
+    written: dict[Fingerprint, Sequence[str]] = {}
+    for weights in replicas * rounds:
+        written |= weights.merge({mark: written.get(mark, ()) for mark in weights.marks()})
+    return written
+
+
 def test_replicas_agree_on_one_name_for_weights_whose_scores_hardly_differ():
     one, other = Weights(), Weights()
-    assert one.name("0.50,0.10") == "0.50,0.10"
-    assert other.name("0.51,0.13") == "0.51,0.13"
-    assert other.merge(one.merge(other.merge(()))) == {"0.51,0.13"}
-    assert one.merge({"0.50,0.10", "0.51,0.13"}) == set()
-    assert {one.name("0.50,0.10"), other.name("0.51,0.13")} == {"0.50,0.10"}
+    assert _named(one, "0.51,0.13") == "0.51,0.13"
+    assert _named(other, "0.50,0.10") == "0.50,0.10"
+    assert _exchange(one, other) == {MARK: ["0.51,0.13"]}
+    assert _named(one, "0.51,0.13") == _named(other, "0.50,0.10") == "0.51,0.13"
 
 
-def test_a_name_that_comes_later_is_agreed_on_by_all_that_can_mean_the_same():
+def test_replicas_that_write_at_the_same_moment_agree_all_the_same():
     one, other = Weights(), Weights()
-    assert one.name("0.51") == "0.51"
-    assert one.name("0.50") == "0.50"
-    other.merge(one.merge(()))
-    assert one.name("0.51") == other.name("0.51") == "0.50"
+    _named(one, "0.51,0.13")
+    _named(other, "0.50,0.10")
+    assert one.merge({MARK: ()}) == {MARK: ["0.51,0.13"]}
+    assert other.merge({MARK: ()}) == {MARK: ["0.50,0.10"]}, "this one was the last to write"
+    assert one.merge({MARK: ["0.50,0.10"]}) == other.merge({MARK: ["0.50,0.10"]}) == {}
+    assert _named(one, "0.51,0.13") == _named(other, "0.50,0.10") == "0.50,0.10"
 
 
-def test_other_weights_keep_a_name_of_their_own():
+def test_other_weights_models_and_versions_keep_a_name_of_their_own():
+    weights, elsewhere = Weights(), MARK._replace(version="2")
+    for mark in (MARK, elsewhere):
+        assert _named(weights, "0.90,0.70", mark) == "0.90,0.70"
+    weights.merge({MARK: ["0.50,0.10", "of another release", "nan,0.70", "0.90", ""], elsewhere: ["0.90,0.71"]})
+    assert _named(weights, "0.90,0.70") == "0.90,0.70"
+    assert _named(weights, "0.90,0.70", elsewhere) == "0.90,0.71"
+    assert _named(weights, "") == ""
+
+
+def test_weights_that_a_replica_tells_apart_never_get_one_name_whatever_is_listed():
     weights = Weights()
-    weights.merge({"0.50,0.10", "of another release"})
-    assert weights.name("0.90,0.70") == "0.90,0.70"
-    assert weights.name("") == ""
+    apart = ["0.40,0.50", "0.55,0.50"]
+    assert [_named(weights, own) for own in apart] == apart
+    weights.merge({MARK: ["0.48,0.50"]})
+    assert [_named(weights, own) for own in apart] == ["0.40,0.50", "0.48,0.50"], "the nearest has it"
 
 
-def test_generations_and_weights_are_written_down_together():
-    generations, weights = Generations(), Weights()
-    generations.flush("m", 5)
-    weights.name("0.50")
-    written = merge(generations, weights, {})
-    late_generations, late_weights = Generations(), Weights()
-    late_weights.name("0.52")
-    added = merge(late_generations, late_weights, written)
-    assert late_generations.of("m") == 5000
-    assert late_weights.name("0.52") == "0.50"
-    assert list(added.values()) == [1]
-    assert merge(generations, weights, {**written, **added}) == {}
+def test_names_do_not_drift_from_one_to_the_next():
+    replicas = [Weights() for _ in range(10)]
+    for step, weights in enumerate(replicas):
+        _named(weights, f"{0.1 + step * 0.08:.2f},0.50")
+    _exchange(*replicas)
+    for step, weights in enumerate(replicas):
+        own = f"{0.1 + step * 0.08:.2f},0.50"
+        assert abs(float(_named(weights, own).split(",")[0]) - float(own.split(",", maxsplit=1)[0])) < 0.1001
+
+
+@pytest.mark.parametrize("flood", [10, 100_000])
+def test_however_many_names_are_listed_only_the_last_few_are_taken_over(flood: int):
+    weights = Weights()
+    _named(weights, "0.50")
+    listed = [f"{number}" for number in range(flood)]
+    began = perf_counter()
+    (longer,) = weights.merge({MARK: listed}).values()
+    assert perf_counter() - began < 0.05
+    assert longer == [*listed[-7:], "0.50"]
+
+
+def test_a_worker_that_answers_anything_fills_neither_memory_nor_redis():
+    weights = Weights()
+    for number in range(1000):
+        _named(weights, f"{number}.00")
+        _named(weights, "0.50", MARK._replace(version=str(number)))
+        longer = weights.merge(dict.fromkeys(weights.marks(), ()))
+    assert len(weights.marks()) <= 64
+    assert max(len(names) for names in longer.values()) <= 8
+    assert len(weights._agreed) <= 64 + 8
+
+
+def test_names_that_are_no_longer_used_are_forgotten():
+    weights, old = Weights(), MARK._replace(version="0")
+    _named(weights, "0.50", old)
+    _named(weights, "0.50")
+    _exchange(weights)
+    assert weights.in_use().keys() == {old, MARK}
+    weights.merge({MARK: ["0.51"], old: ["0.51"]})
+    assert _named(weights, "0.50") == "0.51", "and what is used again has the name it had"
+    assert weights.in_use() == {MARK: ["0.51"]}
+    assert weights.in_use() == {}

@@ -14,6 +14,7 @@ import pytest
 
 from app.cache.outbox import Outbox
 from app.cache.pairs import PairCache
+from app.cache.records import names_key_of
 from app.work import Caller, Fingerprint, Pairs
 from tests.cache.middleman import Middleman
 from tests.cache.replica import digests, replica, scores_of
@@ -22,6 +23,8 @@ from tests.integration.commands import until
 
 PAIRS = digests(100)
 SCORES = scores_of(PAIRS)
+MARK = Fingerprint("m", "/m", 512, "1", "")
+CALLER = Caller(key="k", request_id="r", deadline=0)
 
 
 async def test_what_one_replica_stores_the_other_finds(server: Valkey):
@@ -53,7 +56,10 @@ async def test_what_expired_is_not_known_even_where_it_is_still_there(server: Va
 @pytest.mark.parametrize(("pairs", "questions"), [(1, 1), (1000, 1), (2500, 3)])
 async def test_a_lookup_is_one_round_trip_on_the_one_connection(server: Valkey, pairs: int, questions: int):
     asked = digests(pairs)
-    async with Middleman(server.port).running() as middleman, replica(middleman.url, timeout_s=1) as one:
+    async with (
+        Middleman(server.port).running() as middleman,
+        replica(middleman.url, timeout_s=1, exchange_interval_s=3600) as one,
+    ):
         one.store(scores_of(asked))
         await server.until_keys(pairs)
         before, middleman.delay_s = middleman.count(b"MGET"), 0.1
@@ -183,14 +189,68 @@ async def test_the_later_of_two_flushes_wins_everywhere(server: Valkey):
 
 
 async def test_replicas_whose_workers_gave_the_probe_slightly_different_scores_still_share(server: Valkey):
-    pairs, caller = Pairs(["q"], ["d"]), Caller(key="k", request_id="r", deadline=0)
-
     def digest(cache: PairCache, weights: str) -> Sequence[bytes]:
-        return cache.digests(pairs, Fingerprint("m", "/m", 512, "1", "", weights), {}, caller)
+        return cache.digests(Pairs(["q"], ["d"]), MARK._replace(weights=weights), {}, CALLER)
 
     async with replica(server.url) as one, replica(server.url) as other:
         await until(lambda: digest(one.cache, "0.50,0.10") == digest(other.cache, "0.51,0.11"))
         assert digest(one.cache, "0.90,0.90") != digest(other.cache, "0.50,0.10")
+
+
+async def test_names_of_weights_expire_and_those_in_use_are_written_again(server: Valkey):
+    async with replica(server.url, ttl_s=2) as one:
+        for weights in ("0.50,0.10", "0.90,0.90"):
+            one.cache.digests(Pairs(["q"], ["d"]), MARK._replace(weights=weights), {}, CALLER)
+        (key,) = await _names_in(server)
+        assert await server.ask("GET", key) == b"0.50,0.10;0.90,0.90"
+        for _ in range(6):
+            await asyncio.sleep(0.5)
+            one.cache.digests(Pairs(["q"], ["d"]), MARK._replace(weights="0.50,0.10"), {}, CALLER)
+            assert await server.ask("EXISTS", key)
+        assert 0 < await server.ask("PTTL", key) <= 2000
+        await until_it(lambda: _is_gone(server, key))
+
+
+async def _names_in(server: Valkey) -> list[bytes]:
+    """The keys of names, as soon as there are two names."""
+
+    async def are_there() -> bool:
+        return any([b";" in await server.ask("GET", key) for key in await server.ask("KEYS", "rerank:1:weights:*")])
+
+    await until_it(are_there)
+    found: list[bytes] = await server.ask("KEYS", "rerank:1:weights:*")
+    return found
+
+
+async def _is_gone(server: Valkey, key: bytes) -> bool:
+    return bool(await server.ask("EXISTS", key) == 0)
+
+
+@pytest.mark.parametrize("flood", [b";".join(b"%d.50,0.10" % number for number in range(100_000)), b"\xff" * 100])
+async def test_names_that_no_replica_wrote_are_replaced(server: Valkey, flood: bytes):
+    await server.ask("SET", names_key_of(MARK), flood)
+    async with replica(server.url) as one:
+        one.cache.digests(Pairs(["q"], ["d"]), MARK._replace(weights="0.50,0.10"), {}, CALLER)
+
+        async def is_ours() -> bool:
+            return bool(await server.ask("GET", names_key_of(MARK)) == b"0.50,0.10")
+
+        await until_it(is_ours)
+        assert one.tier.is_usable
+
+
+async def test_a_flood_of_generations_is_not_read(server: Valkey, told: list[Any]):
+    for start in range(0, 100_000, 1000):
+        parts = [part for number in range(start, start + 1000) for part in (f"model {number}", number)]
+        await server.ask("HSET", "rerank:1:generations", *parts)
+    async with replica(server.url, is_usable=False) as one, Middleman(server.port).running() as middleman:
+        await until(lambda: any("more models" in line.get("reason", "") for line in told))
+        assert one.generations.known() == {}
+        async with replica(middleman.url, is_usable=False):
+            await until(lambda: middleman.count(b"HLEN") > 0)
+            assert not middleman.count(b"HGETALL")
+        await server.ask("DEL", "rerank:1:generations")
+        await one.until_usable()
 
 
 async def test_a_password_may_have_any_characters():
@@ -201,7 +261,7 @@ async def test_a_password_may_have_any_characters():
 
 
 async def test_a_user_needs_no_more_than_these_commands(server: Valkey):
-    commands = ("+mget", "+hgetall", "+hset", "+eval", "+set")
+    commands = ("+mget", "+hlen", "+hgetall", "+hset", "+eval", "+set")
     assert await server.ask("ACL", "SETUSER", "gateway", "on", ">s3cret", "~rerank:*", "-@all", *commands) == b"OK"
     async with replica(server.url.replace("redis://", "redis://gateway:s3cret@")) as one:
         one.store(SCORES)

@@ -314,15 +314,15 @@ async def test_an_end_comes_soon_while_the_server_hangs(server: Valkey):
 async def test_a_bug_in_the_background_is_told_and_does_not_end_it(
     server: Valkey, told: list[Any], mistake: BaseException
 ):
-    generations = Generations()
     mistakes = [mistake]
 
-    def merge(known: Mapping[str, int]) -> Mapping[str, int]:
-        if mistakes:
-            raise mistakes.pop()
-        return generations.merge(known)
+    class Mistaken(Generations):
+        def merge(self, known: Mapping[str, int]) -> Mapping[str, int]:
+            if mistakes:
+                raise mistakes.pop()
+            return super().merge(known)
 
-    async with replica(server.url, merge=merge) as one:
+    async with replica(server.url, generations=Mistaken()) as one:
         assert await one.lookup(PAIRS) == [None] * 20
     assert _events(told) == ["task_failed", "shared_cache_down", "shared_cache_usable"]
     assert told[0]["exc_info"]

@@ -69,7 +69,7 @@ class Valkey:
     async def keys(self) -> list[bytes]:
         """The keys of pairs."""
         keys: list[bytes] = await self.ask("KEYS", "rerank:*")
-        return [key for key in keys if key != b"rerank:1:generations"]
+        return [key for key in keys if key != b"rerank:1:generations" and not key.startswith(b"rerank:1:weights:")]
 
     async def until_keys(self, count: int) -> None:
         """Wait until so many pairs are there: they are written in the background."""
