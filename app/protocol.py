@@ -39,7 +39,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._is_in_body = False
+        self._is_in_head = self._is_in_body = False
         self._bytes_beside_bodies = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._ask_timer: asyncio.TimerHandle | None = None
@@ -92,7 +92,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
             return
         # Most heads come whole, and need no timer.
-        if self._bytes_beside_bodies and not self._is_in_body and self._head_timer is None:
+        if self._head_timer is None and (self._is_in_head or (self._bytes_beside_bodies and not self._is_in_body)):
             self._head_timer = self.loop.call_later(self.head_s, self.transport.close)
         if self._bytes_beside_bodies > _MOST_BYTES and not self.transport.is_closing():
             self.send_400_response("The head of the request is too large.")
@@ -110,6 +110,19 @@ class BoundedProtocol(HttpToolsProtocol):
             else:
                 return
 
+    def shutdown(self) -> None:
+        """Close the connection when what has begun to come is answered; at once when that is nothing.
+
+        While the gateway is drained, all its answers say that they are the last.
+        """
+        if not self._is_in_head:
+            super().shutdown()
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self._is_in_head = True
+        super().on_message_begin()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; but not a trailer, which uvicorn would put among the headers."""
         if self._is_in_body:
@@ -123,6 +136,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._head_without_offer = self._written_without_offer()
             return
+        self._is_in_head = False
         self._is_in_body = True
         self._bytes_beside_bodies = 0
         self._stop_timer()

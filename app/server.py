@@ -20,6 +20,8 @@ from app.settings import Settings
 
 # What is in flight ends at its own deadline; this is for the answer to get out.
 _LAST_WORDS_S = 2
+# For what clients had sent before the doors closed to be read.
+_LAST_READS_S = 0.05
 
 
 class Drain:
@@ -56,7 +58,13 @@ class DrainingServer(uvicorn.Server):
         log.info("serving", version=__version__)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop, and let the application close its links in any case: uvicorn forgets it after a second signal."""
+        """Stop, and let the application close its links in any case: uvicorn forgets it after a second signal.
+
+        What had been sent before is read first, since connections on which nothing has begun to come are closed.
+        """
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_LAST_READS_S)
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()
@@ -103,8 +111,11 @@ def serve(
         host=settings.host,
         port=settings.port,
         timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=ceil(settings.deadline_s) + _LAST_WORDS_S,
+        # A request begins with its head, which may still be on its way.
+        timeout_graceful_shutdown=ceil(BoundedProtocol.head_s + settings.deadline_s) + _LAST_WORDS_S,
         access_log=False,
+        # No other protocol is spoken, whatever is installed.
+        ws="none",
         # Who is behind a proxy makes no difference here.
         proxy_headers=False,
         log_config=None,

@@ -13,7 +13,7 @@ import pytest
 
 from tests.fake_vllm import FakeVllm
 from tests.integration.commands import Running, running, until
-from tests.security.raw import BODY, CHUNKED, LENGTH, POST
+from tests.security.raw import BODY, CHUNKED, LENGTH, POST, connected
 
 WHOLE = POST + LENGTH + b"\r\n" + BODY
 REQUESTS = {
@@ -36,14 +36,10 @@ async def serving(worker: FakeVllm, **settings: str) -> AsyncIterator[Running]:
 
 async def answers(gateway: Running, sent: bytes) -> bytes:
     """All that comes back to a client that sends nothing more."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    writer.write(sent)
-    writer.write_eof()
-    async with asyncio.timeout(10):
-        text = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    return text
+    async with connected(gateway.port) as (reader, writer), asyncio.timeout(10):
+        writer.write(sent)
+        writer.write_eof()
+        return await reader.read()
 
 
 async def test_a_client_that_sends_nothing_more_gets_all_its_answers_and_the_connection_is_closed():
@@ -95,8 +91,7 @@ async def test_a_client_that_is_gone_takes_its_work_with_it():
 
 async def test_a_client_that_leaves_after_it_has_closed_its_side_takes_its_work_with_it():
     worker = FakeVllm(delay_s=60)
-    async with serving(worker) as gateway:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    async with serving(worker) as gateway, connected(gateway.port) as (reader, writer):
         writer.write(WHOLE)
         writer.write_eof()
         # It has read all that there is when it leaves, so its system tells nobody.

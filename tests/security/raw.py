@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 import httpx
@@ -25,6 +26,17 @@ class Heard(NamedTuple):
     @property
     def statuses(self) -> list[int]:
         return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", self.text)]
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a port of loopback until the end of the block, where it is cut."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**26)
+    try:
+        yield reader, writer
+    finally:
+        # What is still to be sent would keep it open.
+        writer.transport.abort()
 
 
 async def heard(client: httpx.AsyncClient, *pieces: bytes, within_s: float = 0.15) -> Heard:
