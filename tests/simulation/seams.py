@@ -8,9 +8,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from random import Random
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from tests.simulation.network import Networked, SimLoop, SimNetwork
+
+T = TypeVar("T")
 
 # The loop's zero as seconds since 1970: some day in 2027.
 _EPOCH_S = 1.8e9
@@ -75,19 +77,21 @@ def over_network(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
     return run
 
 
-def run_simulated(story: Coroutine[Any, Any, None], *, seed: int) -> None:
-    """Run a coroutine on a `SimLoop`, as `over_network` runs tests."""
+def run_simulated(story: Coroutine[Any, Any, T], *, seed: int) -> T:
+    """What a coroutine returns on a `SimLoop`, run as `over_network` runs tests."""
     loop, complaints = SimLoop(Random(seed)), list[dict[str, Any]]()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     with asyncio.Runner(loop_factory=lambda: loop) as runner, simulated(loop):
-        runner.run(_alone(story, loop))
+        told = runner.run(_alone(story, loop))
     assert not complaints, complaints
+    return told
 
 
-async def _alone(story: Coroutine[Any, Any, None], loop: SimLoop) -> None:
-    await story
+async def _alone(story: Coroutine[Any, Any, T], loop: SimLoop) -> T:
+    told = await story
     # What was closed a moment ago is over when the other end has heard of it.
     await asyncio.sleep(1.0)
     leftovers = asyncio.all_tasks() - {asyncio.current_task()}
     assert not leftovers, f"left behind: {leftovers}"
     assert loop.network.connections == 0, "connections stayed open"
+    return told

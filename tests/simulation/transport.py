@@ -50,6 +50,8 @@ class SimTransport(asyncio.Transport):
         self._unsent_bytes = 0
         self._unread: deque[Item] = deque()
         self._is_closing = self._has_said_eof = self._is_reading_soon = False
+        # Whether the other end's FIN is here, and whether it was read: nothing is read after it.
+        self._has_fin = self._has_read_fin = False
         self._is_paused = self._is_protocol_paused = False
         self.set_write_buffer_limits()
 
@@ -65,7 +67,7 @@ class SimTransport(asyncio.Transport):
     @property
     def has_unread(self) -> bool:
         """Whether a read would return at once: with bytes, with their end, or with an error."""
-        return bool(self._unread)
+        return bool(self._unread) or self._has_read_fin
 
     # Writing
 
@@ -75,7 +77,7 @@ class SimTransport(asyncio.Transport):
         if not data or self._is_closing:
             return
         if End.RESET in self._unread:
-            self._fail(BrokenPipeError(32, "Broken pipe"))
+            self._fail(self._reset_error())
             return
         self._unsent.append(memoryview(bytes(data)))
         self._unsent_bytes += len(data)
@@ -145,22 +147,23 @@ class SimTransport(asyncio.Transport):
                 self._way.carry_end(End.RESET)
             return
         self._unread.append(item)
+        self._has_fin = self._has_fin or item is End.FIN
         if item is End.RESET and self._unsent:
-            self._fail(ConnectionResetError(104, "Connection reset by peer"))
+            self._fail(self._reset_error())
         elif not self._is_paused and len(self._unread) == 1 and not self._is_reading_soon:
             self._read()
         else:
             self._read_soon()
 
     def _read_soon(self) -> None:
-        if self._unread and self.is_reading() and not self._is_reading_soon:
+        if self._unread and self.is_reading() and not self._is_reading_soon and not self._has_read_fin:
             self._is_reading_soon = True
             self._loop.call_soon(self._read)
 
     def _read(self) -> None:
         """Hand the protocol what one `recv` would return."""
         self._is_reading_soon = False
-        if not self._unread or not self.is_reading():
+        if not self._unread or not self.is_reading() or self._has_read_fin:
             return
         item = self._unread.popleft()
         try:
@@ -169,10 +172,11 @@ class SimTransport(asyncio.Transport):
                 self._way.back.was_read(len(item))
                 self._protocol.data_received(item)  # type: ignore[attr-defined]  # a streaming protocol has it
             elif item is End.FIN:
+                self._has_read_fin = True
                 if not self._protocol.eof_received():  # type: ignore[attr-defined]  # as above
                     self.close()
             else:
-                self._fail(ConnectionResetError(104, "Connection reset by peer"))
+                self._fail(self._reset_error())
         except Exception as exc:  # noqa: BLE001 - as asyncio's transports do
             context = {"message": "a protocol failed", "exception": exc, "transport": self, "protocol": self._protocol}
             self._loop.call_exception_handler(context)
@@ -224,6 +228,14 @@ class SimTransport(asyncio.Transport):
             if not isinstance(exc, OSError):
                 self._way.carry_end(End.FIN)
             self._lose(exc)
+
+    def _reset_error(self) -> OSError:
+        # As Linux has it, where a reset finds a connection that the other end had closed already.
+        return (
+            BrokenPipeError(32, "Broken pipe")
+            if self._has_fin
+            else ConnectionResetError(104, "Connection reset by peer")
+        )
 
     def _drop_unsent(self) -> None:
         self._unsent.clear()
