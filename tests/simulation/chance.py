@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 # Tokens that a document has beside its words, with the query.
 _TOKENS_PER_DOCUMENT = 9
+# Of a gateway's probe, and of a long document.
+_PROBE_TOKENS = 64
+_MANY_TOKENS = 20
 # What the requests of a loop may be at most, so that a run stays short.
 _MOST_IN_LOOP = 60
 _ON_ROUTES: Sequence[tuple[FaultKind, tuple[Route, ...]]] = (
@@ -61,7 +64,7 @@ class _Draw:
         self._per_document_s = self._spread(0.001, 0.03)
         self._max_batch = rng.choice([2, 4, 4, 8, 8, 16, 64])
         self._keys: Sequence[str] = ("anonymous",) if rng.random() < 0.6 else tuple(SECRETS)[: rng.choice([2, 3])]
-        self._is_calm = rng.random() < 0.3
+        self._is_calm = rng.random() < 0.35
         self._models: Sequence[str] = ("m",) if rng.random() < 0.9 else ("m", "n")
         self._replicas = 2 if rng.random() < 0.08 else 1
         self._next_document = 1
@@ -104,8 +107,8 @@ class _Draw:
             "deadline_s": deadline_s,
             "no_worker_wait_s": round(min(5.0, deadline_s * rng.uniform(0.05, 0.9)), 2),
             "probe_interval_s": self._sometimes(0.3, 10.0, self._spread(0.5, 10)),
-            "probe_timeout_s": self._sometimes(0.3, 5.0, self._spread(0.5, 5)),
-            "worker_min_documents": rng.choice([1, self._max_batch, 2 * self._max_batch, 64]),
+            "probe_timeout_s": round(max(self._least_probe_s(), self._sometimes(0.3, 5.0, self._spread(0.5, 5))), 2),
+            "worker_min_documents": rng.choice([1, self._max_batch, self._max_batch, 2 * self._max_batch, 64]),
             "cache_max_bytes": rng.choice([0, 20_000, 2**20]),
             "max_queue_wait_s": self._sometimes(0.5, 5.0, self._spread(0.3, 25)),
         }
@@ -135,6 +138,13 @@ class _Draw:
             drawn.pop("api_keys", None)
             self._keys = ("anonymous",)
         return drawn
+
+    def _least_probe_s(self) -> float:
+        """What a probe needs on the slowest worker, beside some chunks that it has."""
+        slowest = max(self._workers, key=lambda spec: spec.per_token_s)
+        probe_s = slowest.identify_s + len(slowest.models) * (slowest.fixed_s + _PROBE_TOKENS * slowest.per_token_s)
+        chunk_s = slowest.fixed_s + self._max_batch * _MANY_TOKENS * slowest.per_token_s
+        return 2 * probe_s + 4 * chunk_s
 
     def _draw_workers(self) -> tuple[WorkerSpec, ...]:
         rng = self._rng

@@ -36,12 +36,14 @@ class Wait:
         since: When it was let in.
         until: When its last documents were sent, or it gave up.
         grants: What was sent, in order.
+        is_clear: Whether it can be told from outside what of it waits: no other request has any of its pairs.
     """
 
     request: Request
     since: float
     until: float
     grants: list[Grant]
+    is_clear: bool
 
     @property
     def largest(self) -> int:
@@ -60,7 +62,7 @@ class Wait:
 def requests_share_evenly(outcome: Outcome) -> Iterator[str]:
     """While two requests of a key wait, as many documents of each are sent, within a chunk of each."""
     for waits in _waits_by_model(outcome):
-        several = [wait for wait in waits if len(wait.grants) > 1]
+        several = [wait for wait in waits if len(wait.grants) > 1 and wait.is_clear]
         pairs = [(a, b) for a, b in combinations(several, 2) if a.key == b.key and a.priority == b.priority]
         for one, other in pairs[:_MOST_PAIRS]:
             since, until = max(one.since, other.since), min(one.until, other.until)
@@ -76,7 +78,8 @@ def requests_share_evenly(outcome: Outcome) -> Iterator[str]:
 def keys_share_evenly(outcome: Outcome) -> Iterator[str]:
     """While two keys have something waiting, as many documents of each are sent, within a chunk of each."""
     for waits in _waits_by_model(outcome):
-        spans = {key: _spans(own) for key, own in _by_key(waits).items()}
+        by_key = {key: own for key, own in _by_key(waits).items() if all(wait.is_clear for wait in own)}
+        spans = {key: _spans(own) for key, own in by_key.items()}
         for one, other in combinations(sorted(spans), 2):
             grants = {
                 key: sorted(grant for wait in waits if wait.key == key for grant in wait.grants) for key in (one, other)
@@ -97,7 +100,7 @@ def nobody_is_passed_over(outcome: Outcome) -> Iterator[str]:
         grants = sorted(((grant.at, grant.documents, wait) for wait in waits for grant in wait.grants), key=lambda g: g[0])
         largest = max((wait.largest for wait in waits), default=0)
         for wait in waits:
-            if any(other.key == wait.key and other.priority != wait.priority for other in waits):
+            if not wait.is_clear or any(other.key == wait.key and other.priority != wait.priority for other in waits):
                 continue
             turns = [wait.since, *(grant.at for grant in wait.grants if grant.at < wait.until), wait.until]
             for since, until in zip(turns, turns[1:], strict=False):
@@ -133,23 +136,22 @@ def _waits_by_model(outcome: Outcome) -> list[list[Wait]]:
         if request.began >= until:
             break
         wait = _wait(outcome, request, calls.get(request.id, []), until)
-        is_alone = all(asked[request.query, text] == 1 for text in request.documents)
-        if wait is None and not is_alone:
-            return []
         if wait:
+            wait.is_clear = wait.is_clear and all(asked[request.query, text] == 1 for text in request.documents)
             waits.append(wait)
     return [waits]
 
 
 def _wait(outcome: Outcome, request: Request, grants: list[Grant], until: float) -> Wait | None:
-    """When the request waited for what; None when it didn't, or nobody can tell."""
-    ask = request.ask
-    is_plain = not (ask.unreadable or ask.upload_s or ask.has_long_query)
-    if not is_plain or (not grants and request.ended <= request.began):
+    """When the request waited; None when it didn't."""
+    if not grants and request.ended <= request.began:
         return None
-    gone = min(request.ended, request.left, until)
-    is_all_sent = sum(grant.documents for grant in grants) >= request.distinct
-    return Wait(request, request.began, min(grants[-1].at, gone) if is_all_sent else gone, grants)
+    ask, gone = request.ask, min(request.ended, request.left, until)
+    is_clear = not (ask.unreadable or ask.upload_s or ask.has_long_query)
+    sent = sum(grant.documents for grant in grants)
+    # What was sent twice says nothing about shares: a call was given up.
+    is_all_sent, is_clear = sent >= request.distinct, is_clear and sent <= request.distinct
+    return Wait(request, request.began, min(grants[-1].at, gone) if is_all_sent else gone, grants, is_clear)
 
 
 def _furthest_apart(one: Sequence[Grant], other: Sequence[Grant], since: float, until: float) -> int:

@@ -78,7 +78,7 @@ def work_ends_with_who_wants_it(outcome: Outcome) -> Iterator[str]:
             continue
         until = min(owner.ended, owner.left)
         late_s = call.ended - until - outcome.record.stood_still(until, call.ended)
-        if late_s > _LATE_S and not _is_shared(outcome, owner, call.documents, until):
+        if late_s > _LATE_S and not _is_shared(outcome, owner, until):
             yield f"{call.worker} still worked on {owner.id} {late_s:.3f} s after nobody wanted it"
 
 
@@ -149,8 +149,7 @@ def _differences(outcome: Outcome, request: Request) -> Iterator[str]:
         if outcome.settings.document_errors == "error" or not readable:
             yield f"{request.id} was answered though documents of it have no score"
             return
-        lowest = min(scores[place] for place in readable)
-        if any(scores[place] != lowest for place in unscored):
+        if any(scores[place] != min(scores) for place in unscored):
             yield f"a document of {request.id} that no worker scores has another score than the lowest"
         if not _was_refused(outcome, request) and any(texts.UNREADABLE not in request.documents[one] for one in unscored):
             yield f"{request.id} has documents without a score, though no worker refused any"
@@ -173,7 +172,8 @@ def _differences(outcome: Outcome, request: Request) -> Iterator[str]:
 def _unscored(outcome: Outcome, request: Request, scores: list[float]) -> set[int]:
     """The places of documents of which the answer says that no worker would score them; /v1/score can't say so."""
     if request.ask.route == "/v1/score":
-        lowest, was_refused = min(scores), _was_refused(outcome, request)
+        lowest = min(scores)
+        was_refused = outcome.settings.document_errors == "lowest" and _was_refused(outcome, request)
         return {
             place
             for place, text in enumerate(request.documents)
@@ -285,11 +285,11 @@ def _was_refused(outcome: Outcome, request: Request) -> bool:
     return not kinds.isdisjoint(_ABOUT_CONTENT)
 
 
-def _is_shared(outcome: Outcome, owner: Request, documents: Any, since: float) -> bool:
-    """Whether another request may wait for the same pairs."""
+def _is_shared(outcome: Outcome, owner: Request, since: float) -> bool:
+    """Whether another request may wait for some of the same pairs: a chunk goes on whole for whoever needs a part."""
     if owner.ask.cache == "no-store" or not outcome.settings.cache:
         return False
-    wanted = set(documents)
+    wanted = set(owner.documents)
     return any(
         other is not owner
         and other.query == owner.query
