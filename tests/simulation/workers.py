@@ -16,7 +16,6 @@ from app.errors import (
     WorkerError,
 )
 from app.fleet.link import Identity, ServedModel
-from app.fleet.probe import PROBE_ID
 from app.work import Answer, Chunk
 from tests.simulation import texts
 from tests.simulation.clock import VirtualLoop
@@ -24,6 +23,8 @@ from tests.simulation.plan import Fault, Route, WorkerSpec
 from tests.simulation.record import Call, Note, Record, Spell
 
 MAX_MODEL_LEN = 512
+# The X-Request-Id of what a gateway asks on its own account.
+_PROBE_ID = "rerank-gateway-probe"
 _NETWORK_S = 0.0005
 _MOST_GATEWAYS = 2
 
@@ -266,7 +267,7 @@ class SimulatedLink:
     async def score(self, chunk: Chunk) -> Answer:
         self._check_open()
         request_id, queries = chunk.caller.request_id, chunk.pairs.queries
-        is_probe = request_id == PROBE_ID
+        is_probe = request_id == _PROBE_ID
         call = Call(self.name, self._gateway, request_id, queries[0], chunk.pairs.documents, is_probe, self._loop.now)
         scores = await self._worker.score(call)
         return Answer(scores, len(scores))
