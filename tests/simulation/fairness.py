@@ -60,31 +60,31 @@ class Wait:
 
 
 def requests_share_evenly(outcome: Outcome) -> Iterator[str]:
-    """While two requests of a key wait, as many documents of each are sent, within a chunk of each."""
+    """While two requests of a key wait, as many documents of each are sent, but for a chunk each, of the largest."""
     for waits in _waits_by_model(outcome):
+        largest = max((wait.largest for wait in waits), default=0)
         several = [wait for wait in waits if len(wait.grants) > 1 and wait.is_clear]
         pairs = [(a, b) for a, b in combinations(several, 2) if a.key == b.key and a.priority == b.priority]
         for one, other in pairs[:_MOST_PAIRS]:
             since, until = max(one.since, other.since), min(one.until, other.until)
             apart = _furthest_apart(one.grants, other.grants, since, until)
-            if apart > one.largest + other.largest:
+            if apart > 2 * largest:
                 yield (
                     f"{one.request.id} and {other.request.id} of {one.key} both waited from {since - START_S:.3f} "
-                    f"to {until - START_S:.3f} s, and one got {apart} documents more; their chunks have "
-                    f"{one.largest} and {other.largest}"
+                    f"to {until - START_S:.3f} s, and one got {apart} documents more; chunks have {largest} at most"
                 )
 
 
 def keys_share_evenly(outcome: Outcome) -> Iterator[str]:
-    """While two keys have something waiting, as many documents of each are sent, within a chunk of each."""
+    """While two keys have something waiting, as many documents of each are sent, but for a chunk each, of the largest."""
     for waits in _waits_by_model(outcome):
+        allowed = 2 * max((wait.largest for wait in waits), default=0)
         by_key = {key: own for key, own in _by_key(waits).items() if all(wait.is_clear for wait in own)}
         spans = {key: _spans(own) for key, own in by_key.items()}
         for one, other in combinations(sorted(spans), 2):
             grants = {
                 key: sorted(grant for wait in waits if wait.key == key for grant in wait.grants) for key in (one, other)
             }
-            allowed = sum(max((wait.largest for wait in waits if wait.key == key), default=0) for key in (one, other))
             for since, until in _overlaps(spans[one], spans[other]):
                 apart = _furthest_apart(grants[one], grants[other], since, until)
                 if apart > allowed:

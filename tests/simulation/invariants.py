@@ -19,6 +19,7 @@ _WITH_RETRY_AFTER = frozenset({429, 503})
 _ABOUT_CONTENT = frozenset({"refuse_content", "lie", "break"})
 _ABSENCES = frozenset({"waiting", "gone", "not there yet", "drained"})
 _MOST_FAULTY = 2
+_NOWHERE = "no weights at all"
 # What comes before a request is let in or not: asking the shared cache, having tokens counted.
 _AT_ONCE_S = 0.02
 
@@ -60,7 +61,8 @@ def no_error_while_a_worker_is_well(outcome: Outcome) -> Iterator[str]:
 def everything_is_answered_in_time(outcome: Outcome) -> Iterator[str]:
     """The gateway is done with a request by its deadline, or when its client left; 50 ms are allowed."""
     for request in outcome.record.requests:
-        due = min(request.deadline, request.left)
+        # Before its body is there, nobody knows what time limit it has.
+        due = min(max(request.deadline, request.began + request.ask.upload_s), request.left)
         late_s = request.ended - due - outcome.record.stood_still(request.began, request.ended)
         if late_s > _LATE_S:
             what = "its client had left" if request.left < request.deadline else "its deadline"
@@ -177,7 +179,8 @@ def _unscored(outcome: Outcome, request: Request, scores: list[float]) -> set[in
         return {
             place
             for place, text in enumerate(request.documents)
-            if texts.UNREADABLE in text or (was_refused and scores[place] == lowest)
+            if texts.UNREADABLE in text
+            or (was_refused and scores[place] == lowest and _origin(outcome, request, scores, place) == _NOWHERE)
         }
     warnings = request.body.get("meta", {}).get("warnings", [])
     return {int(warning.partition("[")[2].partition("]")[0]) for warning in warnings}
@@ -197,7 +200,7 @@ def _origin(outcome: Outcome, request: Request, scores: list[float], place: int)
     for weights in sorted({spell.weights for spell in outcome.record.spells}):
         if scores[place] == texts.score(weights, request.query, request.documents[place]):
             return f"weights {weights}"
-    return "no weights at all"
+    return _NOWHERE
 
 
 def _weights_meanwhile(outcome: Outcome, request: Request) -> list[int]:
