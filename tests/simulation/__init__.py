@@ -1,0 +1,1 @@
+"""Deterministic simulation: the whole gateway on a virtual clock, all chance from one seed. See docs/simulation.md."""

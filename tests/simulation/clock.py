@@ -1,0 +1,110 @@
+"""The virtual clock: an event loop that jumps to its next timer, and everything else that tells the time."""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import floor
+from typing import Any
+from unittest.mock import patch
+
+from app.api import rerank, visit
+from app.cache import pairs, redis
+from app.cache.pairs import PairCache
+from app.fleet import lexical
+
+START_S = 1000.0
+_EPOCH_S = 1_750_000_000.0
+# Steps at one moment of virtual time after which nothing will ever be done.
+_MOST_STEPS = 200_000
+_ROUNDING = 1e-6
+_SHORTEST_S = 1e-7
+# Modules that measure durations, or need the time of day, by a name of their own.
+_DURATIONS = ("perf_counter",)
+
+
+class Stuck(Exception):
+    """The event loop turns without getting anywhere, or waits for nothing."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Where a real loop would sleep, this one sets its clock forward.
+
+    Args:
+        is_coarse: Whether `time` tells whole milliseconds, as uvloop's does.
+    """
+
+    def __init__(self, *, is_coarse: bool = False) -> None:
+        self.now = START_S
+        self._is_coarse = is_coarse
+        self.complaints: list[dict[str, Any]] = []
+        super().__init__(_JumpingSelector(self))
+        self.set_exception_handler(lambda _, context: self.complaints.append(context))
+
+    def time(self) -> float:
+        return floor(self.now * 1000 + _ROUNDING) / 1000 if self._is_coarse else self.now
+
+    @property
+    def elapsed_s(self) -> float:
+        """Virtual seconds since the beginning."""
+        return self.now - START_S
+
+    def stand_still(self, seconds: float) -> None:
+        """The process gets no CPU for a while: whatever comes due meanwhile comes at once."""
+        self.now += seconds
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self._steps = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise Stuck("everybody waits and no timer is set: a deadlock")
+        if timeout > 0:
+            # A timeout that rounding left must not be one that never ends.
+            self._loop.now += max(timeout, _SHORTEST_S)
+            self._steps = 0
+        else:
+            self._steps += 1
+            if self._steps > _MOST_STEPS:
+                raise Stuck(f"{_MOST_STEPS} steps of the event loop at one moment")
+        # Nothing here has a socket: a real select would only cost.
+        return []
+
+
+@contextmanager
+def telling(loop: VirtualLoop) -> Iterator[None]:
+    """Have all code of the gateway go by the loop's clock until the end of the block."""
+
+    def of_day() -> float:
+        return _EPOCH_S + loop.now
+
+    tells: Callable[[], float] = loop.time
+    defaults = dict(PairCache.__init__.__kwdefaults__ or {}) | {"clock": of_day}
+    with (
+        patch.object(PairCache.__init__, "__kwdefaults__", defaults),
+        _durations(tells),
+    ):
+        yield
+
+
+@contextmanager
+def _durations(tells: Callable[[], float]) -> Iterator[None]:
+    measuring = (rerank, visit, pairs, redis, lexical, _gateway())
+    saved = [(module, name, getattr(module, name)) for module in measuring for name in _DURATIONS]
+    for module, name, _ in saved:
+        setattr(module, name, tells)
+    try:
+        yield
+    finally:
+        for module, name, real in saved:
+            setattr(module, name, real)
+
+
+def _gateway() -> Any:
+    from app import gateway  # noqa: PLC0415 - beside the module of that name in this folder
+
+    return gateway
