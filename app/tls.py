@@ -2,6 +2,7 @@
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 from app.settings import Settings, SettingsError
 
@@ -38,11 +39,25 @@ class Certificates:
             _fill_towards_workers(self.towards_workers, self._settings)
 
 
+def default_context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH, **trusted: Any) -> ssl.SSLContext:
+    """A context that checks whom it speaks with, and speaks TLS 1.2 or later.
+
+    Python leaves that to OpenSSL's configuration where it was built so, as Debian's is.
+
+    Args:
+        purpose: Whom it authenticates.
+        trusted: As for `ssl.create_default_context`; what the system trusts without it.
+    """
+    context = ssl.create_default_context(purpose, **trusted)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 def _listening(settings: Settings) -> ssl.SSLContext | None:
     """What clients are met with; None without a certificate."""
     if settings.tls_cert_file is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = default_context(ssl.Purpose.CLIENT_AUTH)
     if settings.tls_client_ca_file:
         context.verify_mode = ssl.CERT_REQUIRED
     _fill_listening(context, settings)
@@ -58,7 +73,7 @@ def _towards_workers(settings: Settings) -> ssl.SSLContext | None:
     """How https workers are met; None when what the system trusts will do."""
     if settings.worker_ca_file is None and settings.worker_cert_file is None:
         return None
-    context = ssl.create_default_context()
+    context = default_context()
     _fill_towards_workers(context, settings)
     return context
 

@@ -27,7 +27,10 @@ def main() -> int:
             kind = f"{finding.promise}: {kind_of(finding.sentence)}"
             if kind not in found:
                 found[kind] = finding
-                print(f"after {tally.seeds} seeds: {finding.seed} breaks {finding.promise}: {finding.sentence}", flush=True)
+                print(
+                    f"after {tally.seeds} seeds: {finding.seed} breaks {finding.promise}: {finding.sentence}",
+                    flush=True,
+                )
         if found and not asked.goes_on:
             break
     took_s = time.monotonic() - began
@@ -83,5 +86,9 @@ def _arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     if os.environ.get("PYTHONHASHSEED") != "0":
         # The order of sets would be another source of chance.
-        os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
+            os.environ | {"PYTHONHASHSEED": "0"},
+        )  # noqa: S606
     sys.exit(main())

@@ -56,9 +56,9 @@ def look_at(plan: Plan, tally: Tally) -> Finding | None:
     return Finding(plan.seed, *found) if found else None
 
 
-def search(first: int, *, seeds: int | None, for_s: float | None, jobs: int, fault: str | None) -> Iterator[
-    tuple[Tally, list[Finding]]
-]:
+def search(
+    first: int, *, seeds: int | None, for_s: float | None, jobs: int, fault: str | None
+) -> Iterator[tuple[Tally, list[Finding]]]:
     """Run seed after seed, until there are no more or the time is over; what was found in each batch.
 
     Args:

@@ -331,4 +331,6 @@ class _Draw:
 
     def _shared(self) -> list[Event]:
         rng = self._rng
-        return [Shared(at=self._moment(), trouble=rng.choice(["gone", "slow", "flushed"]), lasts_s=self._spread(0.1, 5))]
+        return [
+            Shared(at=self._moment(), trouble=rng.choice(["gone", "slow", "flushed"]), lasts_s=self._spread(0.1, 5))
+        ]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
-from tests.simulation.record import Request
 from tests.simulation.clock import START_S
+from tests.simulation.record import Request
 from tests.simulation.world import Outcome
 
 # Pairs of requests that are compared in one run; more only cost time.
@@ -97,7 +97,9 @@ def keys_share_evenly(outcome: Outcome) -> Iterator[str]:
 def nobody_is_passed_over(outcome: Outcome) -> Iterator[str]:
     """A request that waits has its next chunk sent before others get more than their fair shares of documents."""
     for waits in _waits_by_model(outcome):
-        grants = sorted(((grant.at, grant.documents, wait) for wait in waits for grant in wait.grants), key=lambda g: g[0])
+        grants = sorted(
+            ((grant.at, grant.documents, wait) for wait in waits for grant in wait.grants), key=lambda g: g[0]
+        )
         largest = max((wait.largest for wait in waits), default=0)
         for wait in waits:
             if not wait.is_clear or any(other.key == wait.key and other.priority != wait.priority for other in waits):

@@ -153,7 +153,9 @@ def _differences(outcome: Outcome, request: Request) -> Iterator[str]:
             return
         if any(scores[place] != min(scores) for place in unscored):
             yield f"a document of {request.id} that no worker scores has another score than the lowest"
-        if not _was_refused(outcome, request) and any(texts.UNREADABLE not in request.documents[one] for one in unscored):
+        if not _was_refused(outcome, request) and any(
+            texts.UNREADABLE not in request.documents[one] for one in unscored
+        ):
             yield f"{request.id} has documents without a score, though no worker refused any"
     wrong: dict[int, list[int]] = {}
     for weights in _weights_meanwhile(outcome, request):

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import structlog
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
 import app.main
 from app import engine as assembly
@@ -93,9 +93,7 @@ def quick_and_quiet(record: Record, elapsed_s: Callable[[], float]) -> Iterator[
     before = structlog.get_config()
     with ExitStack() as stack:
         stack.callback(structlog.configure, **before)
-        structlog.configure(
-            processors=[keep], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False
-        )
+        structlog.configure(processors=[keep], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False)
         for owner, name, replacement in (
             (log, "write", lambda *_: None),
             (rerank, "describe", lambda _: {}),

@@ -144,7 +144,9 @@ class SimulatedWorker:
         if broken := self._met("score", "break"):
             raise Dropped(f"{self.name} broke off in the middle of its answer ({broken.kind})")
         if self._met("score", "lie"):
-            raise BadAnswer(f"{self.name} returned {len(call.documents) - 1} scores for {len(call.documents)} documents")
+            raise BadAnswer(
+                f"{self.name} returned {len(call.documents) - 1} scores for {len(call.documents)} documents"
+            )
         noticed_at = self._noticed_at.get(call.gateway, 0.0)
         if call.is_probe:
             self._noticed_at[call.gateway] = min(noticed_at, self._loop.now)

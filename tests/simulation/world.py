@@ -15,7 +15,7 @@ from tests.simulation.discovery import SimulatedSource
 from tests.simulation.plan import Ask, Discover, Event, Fault, Loop, Operate, Plan, Replace, Shared, Standstill
 from tests.simulation.record import Note, Record, Request, Trouble
 from tests.simulation.replica import Replica, quick_and_quiet
-from tests.simulation.shared import SimulatedTier, sharing
+from tests.simulation.shared import sharing
 from tests.simulation.workers import SimulatedLink, SimulatedWorker
 
 # Before the first event of a plan, so that most begin with workers that have been asked who they are.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from app.fleet.discovery.source import Unseen
+from app.tls import default_context
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -46,7 +47,7 @@ def _of_pod(environ: Mapping[str, str], account: Path) -> Access:
         raise Unseen("the gateway runs in no pod: set KUBECONFIG to a file that names the cluster")
     token = (account / "token").read_text().strip()
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    return Access(server, _bearer(token), ssl.create_default_context(cafile=account / "ca.crt"))
+    return Access(server, _bearer(token), default_context(cafile=account / "ca.crt"))
 
 
 def _of_kubeconfig(path: Path) -> Access:
@@ -77,7 +78,7 @@ def _token(user: Mapping[str, Any], path: Path) -> str:
 
 def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any], path: Path) -> ssl.SSLContext:
     authority = _content(cluster, "certificate-authority", path)
-    tls = ssl.create_default_context(cadata=authority.decode() if authority else None)
+    tls = default_context(cadata=authority.decode() if authority else None)
     if cluster.get("insecure-skip-tls-verify"):
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE

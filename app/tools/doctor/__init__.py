@@ -8,7 +8,7 @@ from dataclasses import replace
 import httpx
 
 from app.fleet.vllm import VllmLink
-from app.tls import Certificates
+from app.tls import Certificates, default_context
 from app.tools.doctor.agreement import check_agreement
 from app.tools.doctor.answers import Asked
 from app.tools.doctor.bounds import bounded
@@ -118,7 +118,7 @@ def _line_to_worker(url: str, exam: Exam) -> Line:
 
 def _trusted(exam: Exam) -> ssl.SSLContext:
     """How the endpoint's certificate is checked."""
-    context = Certificates(exam.settings).towards_workers or ssl.create_default_context()
+    context = Certificates(exam.settings).towards_workers or default_context()
     if exam.trusts_all:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import httpx
 import orjson
 
+from app.tls import default_context
 from app.tools.doctor import go
 
 Reason = Literal["dns", "refused", "certificate", "tls", "silence", "broken"]
@@ -87,7 +88,7 @@ class Line:
     url: httpx.URL
     query: str = ""
     authorization: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    tls: ssl.SSLContext = field(default_factory=default_context)
 
     def __post_init__(self) -> None:
         # Without a proxy of the environment: Milvus's way to the server is meant.
@@ -195,7 +196,7 @@ def line_to(url: str, *, key: str | None = None, tls: ssl.SSLContext | None = No
         pair = unquote(given.userinfo.decode())
         authorization = "Basic " + base64.b64encode((pair if ":" in pair else f"{pair}:").encode()).decode()
     base = given.copy_with(userinfo=b"", fragment=None, raw_path=b"/")
-    return Line(base, given.query.decode(), authorization, tls or ssl.create_default_context())
+    return Line(base, given.query.decode(), authorization, tls or default_context())
 
 
 def _causes(exc: BaseException | None) -> list[BaseException]:
