@@ -42,7 +42,7 @@ def _listening(settings: Settings) -> ssl.SSLContext | None:
     """What clients are met with; None without a certificate."""
     if settings.tls_cert_file is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = _context(ssl.Purpose.CLIENT_AUTH)
     if settings.tls_client_ca_file:
         context.verify_mode = ssl.CERT_REQUIRED
     _fill_listening(context, settings)
@@ -58,7 +58,7 @@ def _towards_workers(settings: Settings) -> ssl.SSLContext | None:
     """How https workers are met; None when what the system trusts will do."""
     if settings.worker_ca_file is None and settings.worker_cert_file is None:
         return None
-    context = ssl.create_default_context()
+    context = _context(ssl.Purpose.SERVER_AUTH)
     _fill_towards_workers(context, settings)
     return context
 
@@ -66,6 +66,13 @@ def _towards_workers(settings: Settings) -> ssl.SSLContext | None:
 def _fill_towards_workers(context: ssl.SSLContext, settings: Settings) -> None:
     _load_chain(context, settings.worker_cert_file, settings.worker_key_file, "worker_cert_file and worker_key_file")
     _load_authorities(context, settings.worker_ca_file, "worker_ca_file")
+
+
+def _context(purpose: ssl.Purpose) -> ssl.SSLContext:
+    """Python's default; but Debian's Python leaves the least version to OpenSSL's configuration, which may have none."""
+    context = ssl.create_default_context(purpose)
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+    return context
 
 
 def _load_chain(context: ssl.SSLContext, certificate: Path | None, key: Path | None, names: str) -> None:

@@ -125,7 +125,9 @@ class Settings(BaseSettings):
         default="truncate", description="documents too long for the model: truncate, or error"
     )
     max_documents: int = Field(default=20_000, ge=1, description="documents per request at most")
-    max_document_chars: int = Field(default=1_000_000, ge=1, description="characters per document, query or instruction at most")
+    max_document_chars: int = Field(
+        default=1_000_000, ge=1, description="characters per document, query or instruction at most"
+    )
 
     deadline_s: float = Field(
         default=25.0, gt=0, description="time for one request, retries included; Milvus gives up at 30"
