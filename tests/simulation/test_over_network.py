@@ -171,6 +171,30 @@ async def test_a_connection_that_the_worker_closed_while_it_was_idle_is_not_used
 
 
 @over_network
+async def test_a_connection_is_let_go_before_the_worker_may_close_it():
+    async with link_to_a_worker() as (worker, link):
+        # Around the moment at which the worker would close it, a call on it would cross the FIN on the way.
+        for early_s in (0.002, 0.001, 0.0005, 0.0002, 0.0):
+            assert await link.score(CHUNK) == ANSWERS["/v1/score"]
+            await asyncio.sleep(worker.idle_s - early_s)
+            assert await link.score(CHUNK) == ANSWERS["/v1/score"]
+
+
+@pytest.mark.parametrize("name", ["keeps no connection", "sends rubbish behind it", "says more than it announced"])
+@over_network
+async def test_a_connection_that_the_worker_does_not_keep_well_is_used_once(name: str):
+    async with link_to_a_worker() as (worker, link):
+        worker.manners["/v1/score"] = MANNERS[name]
+        for _ in range(3):
+            assert await link.score(CHUNK) == ANSWERS["/v1/score"]
+            if MANNERS[name].keeps:
+                # What comes behind an answer comes a moment later.
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+        assert worker.host.connections <= 1, "but for one of a rare call none is left"
+
+
+@over_network
 async def test_a_call_that_is_given_up_is_noticed_by_the_worker():
     async with link_to_a_worker() as (worker, link):
         worker.scorer = one_gpu(fixed_s=10, per_document_s=0)
