@@ -62,10 +62,11 @@ class Clients:
         request = self._request(ask, replica)
         self._record.requests.append(request)
         exchange = _Exchange(request, self._loop, has_presence=self._has_presence)
+        # A task of its own, as a server gives it.
+        serving = self._loop.create_task(replica.serve(exchange.scope, exchange.receive, exchange.send))
         try:
-            await replica.serve(exchange.scope, exchange.receive, exchange.send)
-        except Exception as exc:  # noqa: BLE001 - whatever the gateway raises is a finding
-            request.crash = exc
+            await asyncio.wait([serving])
+            request.crash = asyncio.CancelledError() if serving.cancelled() else serving.exception()
         finally:
             exchange.stop()
             request.ended = self._loop.now

@@ -16,6 +16,8 @@ from tests.simulation.world import Outcome
 
 # Pairs of requests that are compared in one run; more only cost time.
 _MOST_PAIRS = 300
+# Each of two may be a chunk ahead of or behind what is even, and each has one that is next.
+_CHUNKS_APART = 4
 # A share may be late by so much of what it should have been, beside whole chunks.
 _TOLERANCE = 1.5
 
@@ -60,7 +62,7 @@ class Wait:
 
 
 def requests_share_evenly(outcome: Outcome) -> Iterator[str]:
-    """While two requests of a key wait, as many documents of each are sent, but for a chunk each, of the largest."""
+    """While two requests of a key wait, as many documents of each are sent, but for some of the largest chunks."""
     for waits in _waits_by_model(outcome):
         largest = max((wait.largest for wait in waits), default=0)
         several = [wait for wait in waits if len(wait.grants) > 1 and wait.is_clear]
@@ -68,7 +70,7 @@ def requests_share_evenly(outcome: Outcome) -> Iterator[str]:
         for one, other in pairs[:_MOST_PAIRS]:
             since, until = max(one.since, other.since), min(one.until, other.until)
             apart = _furthest_apart(one.grants, other.grants, since, until)
-            if apart > 2 * largest:
+            if apart > _CHUNKS_APART * largest:
                 yield (
                     f"{one.request.id} and {other.request.id} of {one.key} both waited from {since - START_S:.3f} "
                     f"to {until - START_S:.3f} s, and one got {apart} documents more; chunks have {largest} at most"
@@ -76,9 +78,9 @@ def requests_share_evenly(outcome: Outcome) -> Iterator[str]:
 
 
 def keys_share_evenly(outcome: Outcome) -> Iterator[str]:
-    """While two keys have something waiting, as many documents of each are sent, but for a chunk each, of the largest."""
+    """While two keys have something waiting, as many documents of each are sent, but for some of the largest chunks."""
     for waits in _waits_by_model(outcome):
-        allowed = 2 * max((wait.largest for wait in waits), default=0)
+        allowed = _CHUNKS_APART * max((wait.largest for wait in waits), default=0)
         by_key = {key: own for key, own in _by_key(waits).items() if all(wait.is_clear for wait in own)}
         spans = {key: _spans(own) for key, own in by_key.items()}
         for one, other in combinations(sorted(spans), 2):

@@ -19,6 +19,7 @@ _WITH_RETRY_AFTER = frozenset({429, 503})
 _ABOUT_CONTENT = frozenset({"refuse_content", "lie", "break"})
 _ABSENCES = frozenset({"waiting", "gone", "not there yet", "drained"})
 _MOST_FAULTY = 2
+_MOST_CALLS_LEFT = 8
 _NOWHERE = "no weights at all"
 # What comes before a request is let in or not: asking the shared cache, having tokens counted.
 _AT_ONCE_S = 0.02
@@ -275,7 +276,15 @@ def _is_time_enough(outcome: Outcome, request: Request, good: list[WorkerSpec], 
     work_s = sum(_work_s(one, slowest) for one in meanwhile) / len(good)
     # A worker that hangs may take half of the time there is, and the next again half of what is left.
     left_s = (request.deadline - request.began - request.ask.upload_s) / 2**faulty
-    return left_s > 2 * work_s + 1.0
+    # A call may take half of the time left before it is given up; so all it waits for has to fit into that as well.
+    call_s = max(_work_s(request, spec) for spec in good) + slowest.fixed_s
+    return left_s > max(2 * work_s + 1.0, _MOST_CALLS_LEFT * min(call_s, _call_s(outcome, request, slowest)))
+
+
+def _call_s(outcome: Outcome, request: Request, spec: WorkerSpec) -> float:
+    """Seconds that one call with a full chunk of the request takes, behind one of others."""
+    share = min(1.0, outcome.settings.max_batch / len(request.documents))
+    return 2 * (spec.fixed_s + share * _work_s(request, spec))
 
 
 def _work_s(request: Request, spec: WorkerSpec) -> float:

@@ -27,6 +27,7 @@ MAX_MODEL_LEN = 512
 _PROBE_ID = "rerank-gateway-probe"
 _NETWORK_S = 0.0005
 _MOST_GATEWAYS = 2
+_PROBE_S = 1.0
 
 
 class SimulatedWorker:
@@ -149,7 +150,8 @@ class SimulatedWorker:
             )
         noticed_at = self._noticed_at.get(call.gateway, 0.0)
         if call.is_probe:
-            self._noticed_at[call.gateway] = min(noticed_at, self._loop.now)
+            # What it found counts when the probe is done, which may score for another model yet.
+            self._noticed_at[call.gateway] = min(noticed_at, self._loop.now + _PROBE_S)
         elif call.began < noticed_at:
             self._record.tainted.update((self.weights, call.query, document) for document in call.documents)
         return [texts.score(self.weights, call.query, document) for document in call.documents]
