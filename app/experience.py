@@ -49,7 +49,14 @@ class Experience(OnLoop):
             return asyncio.timeout_at(deadline)
         quiet_s = attempt_limit_s(left_s=deadline - now, p99_s=self.usual_s(slot, 0.99))
         until = now + min((deadline - now) / 2, _BUSY_PATIENCE * quiet_s)
-        return Patience(slot.worker, quiet_s=quiet_s, until=until)
+        # What another worker had no time for would only be begun again and again, each time with half of what is left.
+        useful_until = deadline - (self.usual_s(slot, 0.5) or slot.worker.latency_s or 0.0)
+        return Patience(
+            slot.worker,
+            quiet_s=quiet_s,
+            until=until if until <= useful_until else deadline,
+            useful_until=useful_until,
+        )
 
     def counts_as_hung(self, slot: Slot, took_s: float) -> bool:
         """Whether a call that had no answer for so long is the worker's fault, not a client's in a hurry."""

@@ -77,20 +77,24 @@ class Gateway(OnLoop):
             return await fallback.score(request, caller, tally)
 
     async def _score_by_workers(self, request: RerankRequest, caller: Caller, tally: Tally) -> Scored:
-        until = min(caller.deadline, self._loop.time() + self._settings.no_worker_wait_s)
+        now = self._loop.time()
+        if now >= caller.deadline:
+            raise OutOfTime("Time ran out before the request had come whole: allow it more, or send it faster.")
+        until = min(caller.deadline, now + self._settings.no_worker_wait_s)
         tally.model = model = await self._fleet.resolve(request.model, until=until)
-        fingerprint = await self._fleet.pin(model, until=until)
-        while self._loop.time() < caller.deadline:
+        while True:
+            fingerprint = await self._fleet.pin(model, until=until)
             try:
                 answer = await self._score_on(fingerprint, request, caller, tally)
             except FingerprintGone:
                 # Scores of two fingerprints don't mix: the request starts again, whole, on another.
-                fingerprint = await self._fleet.pin(model, until=caller.deadline)
+                until = caller.deadline
+                if self._loop.time() >= until:
+                    raise OutOfTime(f"Time ran out while workers of {model} came and went.") from None
             except WorkerError as exc:
                 raise told_to_client(exc) from exc
             else:
                 return self._complete(answer, request.model or model)
-        raise OutOfTime(f"Time ran out while workers of {model} came and went.")
 
     async def _score_on(self, fingerprint: Fingerprint, request: RerankRequest, caller: Caller, tally: Tally) -> Answer:
         """The request's scores, all from workers of one fingerprint."""

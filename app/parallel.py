@@ -28,13 +28,15 @@ async def in_parallel(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """
     if len(works) == 1:
         return [await works[0]]
+    # A task group would leave the caller's task cancelled after a failure (CPython before 3.13): its next time limit
+    # would then end it instead of raising TimeoutError.
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in works]
-    except BaseExceptionGroup as failures:
-        gone, others = failures.split(FingerprintGone)
-        raise (gone or others or failures).exceptions[0] from None
-    return [task.result() for task in tasks]
+        return await results_of(tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def results_of(tasks: Sequence["asyncio.Task[T]"]) -> list[T]:

@@ -18,11 +18,13 @@ class Patience:
         worker: Called in the block.
         quiet_s: Silence after which it counts as hung.
         until: When the block ends in any case, on the loop's clock.
+        useful_until: After this, silence doesn't end it any more: another worker couldn't be done in time.
     """
 
-    def __init__(self, worker: Worker, *, quiet_s: float, until: float) -> None:
+    def __init__(self, worker: Worker, *, quiet_s: float, until: float, useful_until: float) -> None:
         self._worker = worker
         self._step_s = quiet_s / _STEPS
+        self._useful_until = useful_until
         self._limit = asyncio.timeout_at(until)
         self._steps = 0
         self._answered_at = worker.last_success_at
@@ -44,5 +46,5 @@ class Patience:
         self._answered_at = answered_at
         if self._steps < _STEPS:
             self._timer = self._loop.call_later(self._step_s, self._step)
-        elif not self._limit.expired():
+        elif self._loop.time() <= self._useful_until and not self._limit.expired():
             self._limit.reschedule(self._loop.time())

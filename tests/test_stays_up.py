@@ -72,6 +72,16 @@ async def test_a_worker_that_hangs_from_the_start_leaves_half_of_the_time_for_an
 
 
 @on_virtual_clock
+async def test_a_call_is_not_given_up_when_no_time_is_left_for_another():
+    """Two workers that are well, and take 6 s for a call, would else begin a queued one four times and end none."""
+    links = [ScriptedLink(name, takes_s=6.1) for name in "ab"]
+    async with engine(links) as made:
+        for within_s in (25, 8):
+            await asyncio.gather(*(score(made, [f"document {number}"], within_s=within_s) for number in range(2)))
+    assert [len(link.calls) for link in links] == [2, 2]
+
+
+@on_virtual_clock
 async def test_clients_in_a_hurry_take_no_worker_out():
     links = [ScriptedLink("a", takes_s=0.5), ScriptedLink("b", takes_s=0.5)]
     async with engine(links) as made:

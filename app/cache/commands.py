@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from time import perf_counter
 
 from app.cache.line import Line
 from app.cache.outbox import Entry
@@ -33,14 +32,15 @@ async def look_up(line: Line, digests: Sequence[bytes], *, within_s: float) -> l
         ValueError: something else came.
         RedisError: the server refuses, or the line is lost.
     """
-    until = perf_counter() + within_s
+    loop = asyncio.get_running_loop()
+    until = loop.time() + within_s
     pieces = [digests[start : start + _PAIRS_PER_QUESTION] for start in range(0, len(digests), _PAIRS_PER_QUESTION)]
     async with asyncio.timeout(within_s):
         answers = [await line.send("MGET", *map(key_of, piece)) for piece in pieces]
     found: list[Known | None] = []
     for piece, answer in zip(pieces, answers, strict=True):
         # Unlike a limit that cancels, this one leaves an answer that is there when this process was late itself.
-        await asyncio.wait([answer], timeout=max(0.0, until - perf_counter()))
+        await asyncio.wait([answer], timeout=max(0.0, until - loop.time()))
         if not answer.done():
             break
         found += known_in(answer.result(), piece)
