@@ -133,8 +133,7 @@ class _Draw:
             drawn["cache_shared"] = rng.random() < 0.5
         if self._replicas > 1:
             drawn["cache"] = True
-            # What stands for it in a simulation needs no address. Keys would need a file with a secret.
-            drawn["redis_url"] = "redis://simulated"
+            # Keys would need a file with a secret.
             drawn.pop("api_keys", None)
             self._keys = ("anonymous",)
         return drawn
@@ -332,5 +331,5 @@ class _Draw:
     def _shared(self) -> list[Event]:
         rng = self._rng
         return [
-            Shared(at=self._moment(), trouble=rng.choice(["gone", "slow", "flushed"]), lasts_s=self._spread(0.1, 5))
+            Shared(at=self._moment(), trouble=rng.choice(["gone", "silent", "slow", "flushed", "evicted", "full"]), lasts_s=self._spread(0.1, 5))
         ]

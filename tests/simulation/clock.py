@@ -1,10 +1,10 @@
 """The virtual clock: an event loop that jumps to its next timer, and everything else that tells the time."""
 
-import asyncio
 import selectors
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import floor
+from random import Random
 from typing import Any
 from unittest.mock import patch
 
@@ -12,6 +12,7 @@ from app.api import rerank, visit
 from app.cache import pairs, redis
 from app.cache.pairs import PairCache
 from app.fleet import lexical
+from tests.simulation.network import Networked
 
 START_S = 1000.0
 _EPOCH_S = 1_750_000_000.0
@@ -27,18 +28,20 @@ class Stuck(Exception):
     """The event loop turns without getting anywhere, or waits for nothing."""
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Where a real loop would sleep, this one sets its clock forward.
+class VirtualLoop(Networked):
+    """Where a real loop would sleep, this one sets its clock forward; its network is in memory.
 
     Args:
+        rng: Of the network's chance.
         is_coarse: Whether `time` tells whole milliseconds, as uvloop's does.
     """
 
-    def __init__(self, *, is_coarse: bool = False) -> None:
+    def __init__(self, rng: Random, *, is_coarse: bool = False) -> None:
         self.now = START_S
         self._is_coarse = is_coarse
         self.complaints: list[dict[str, Any]] = []
         super().__init__(_JumpingSelector(self))
+        self.use_network(rng)
         self.set_exception_handler(lambda _, context: self.complaints.append(context))
 
     def time(self) -> float:

@@ -11,7 +11,7 @@ FaultKind = Literal[
 ]  # fmt: skip
 Seen = Literal["ready", "waiting", "gone"]
 Order = Literal["drain", "undrain", "flush", "reload", "stop"]
-SharedTrouble = Literal["gone", "slow", "flushed"]
+SharedTrouble = Literal["gone", "silent", "slow", "flushed", "evicted", "full"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from tests.simulation.discovery import SimulatedSource
 from tests.simulation.plan import Ask, Discover, Event, Fault, Loop, Operate, Plan, Replace, Shared, Standstill
 from tests.simulation.record import Note, Record, Request, Trouble
 from tests.simulation.replica import Replica, quick_and_quiet
-from tests.simulation.shared import sharing
+from tests.simulation.shared_cache import URL, SharedCache
 from tests.simulation.workers import SimulatedLink, SimulatedWorker
 
 # Before the first event of a plan, so that most begin with workers that have been asked who they are.
@@ -65,6 +65,7 @@ def settings_of(plan: Plan) -> Settings:
         "workers": tuple(f"http://{one.name}" for one in plan.workers),
         "ui": False,
         "host": "127.0.0.1" if is_operated else "0.0.0.0",  # noqa: S104 - nothing is bound
+        **({"redis_url": URL} if plan.replicas > 1 else {}),
         **plan.settings,
     }
     return Settings(**given)
@@ -76,7 +77,7 @@ class World:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._settings = settings_of(plan)
-        self._loop = VirtualLoop(is_coarse=plan.has_coarse_clock)
+        self._loop = VirtualLoop(Random(f"{plan.seed} network"), is_coarse=plan.has_coarse_clock)
         self._record = Record()
         self._outcome = Outcome(plan, self._settings, self._record)
         rng = Random(f"{plan.seed} workers")
@@ -98,7 +99,6 @@ class World:
             warnings.catch_warnings(record=True) as warned,
             telling(self._loop),
             quick_and_quiet(self._record, lambda: self._loop.elapsed_s),
-            sharing(self._loop, self._plan.replicas) as self._tier,
         ):
             warnings.simplefilter("always")
             try:
@@ -129,6 +129,7 @@ class World:
         self._loop.close()
 
     async def _live(self) -> None:
+        self._shared = SharedCache(self._loop, Random(f"{self._plan.seed} shared cache"))
         replicas = [self._replica(number) for number in range(self._plan.replicas)]
         self._replicas = replicas
         self._clients = Clients(
@@ -177,7 +178,6 @@ class World:
         ]
         done = [await self._clients.ask(ask) for ask in asked]
         self._outcome.last = [one for one in done if one]
-        self._tier.has_ended = True
 
     def _look_for_leftovers(self) -> None:
         left = self._outcome.left
@@ -273,7 +273,7 @@ class World:
                 self._note("gateway", f"stood still for {event.lasts_s:g} s")
             case Shared():
                 self._note("shared cache", f"{event.trouble} for {event.lasts_s:g} s")
-                self._tier.trouble(event.trouble, event.lasts_s)
+                self._shared.trouble(event.trouble, event.lasts_s)
 
     def _begin(self, fault: Fault) -> None:
         worker, trouble = self._workers[fault.worker], self._trouble(fault.worker, fault.kind)
