@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.cache.agreed import Generations, Weights
 from app.cache.redis import RedisTier
 from app.errors import BadAnswer, Busy, Dropped, Misconfigured, Refused, Unavailable, Unreachable, Vanished, WorkerError
 from app.fleet.link import Identity
@@ -281,7 +282,7 @@ async def test_redis_may_be_anything_and_lookups_are_right_and_in_time(name: str
     host.cuts, host.jitter_s = 0.5, 0.0002
     server = RedisServer(host, rng=Random(1), password="secret")
     url = "redis://:secret@cache:6379/2"
-    tier = RedisTier(url, timeout_s=0.02, ttl_s=3600, merge=lambda _: {}, metrics=Metrics())
+    tier = RedisTier(url, timeout_s=0.02, ttl_s=3600, generations=Generations(), weights=Weights(), metrics=Metrics())
     trouble, misses = REDIS_TROUBLES[name]
     async with tier.running():
         await asyncio.sleep(0.2)
