@@ -17,6 +17,7 @@ from app.main import create_app
 from app.reload import Reload
 from app.server import Drain, serve
 from app.settings import CLIENT_KEY, Settings, SettingsError, load, warnings_about
+from app.signals import Signals
 from app.tls import Certificates
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="A rerank gateway in front of vLLM workers.")
@@ -28,7 +29,8 @@ Config = Annotated[
 @cli.command("serve")
 def serve_command(config: Config = None) -> None:
     """Serve until SIGTERM."""
-    _serve(_load(config), partial(load, config))
+    signals = Signals()
+    _serve(_load(config), partial(load, config), signals)
 
 
 @cli.command()
@@ -47,9 +49,10 @@ def demo(config: Config = None) -> None:
     # A server has no need of it.
     from app.tools.demo import show_ranking  # noqa: PLC0415
 
+    signals = Signals()
     settings = _load(config)
     threading.Thread(target=show_ranking, args=(settings,), daemon=True).start()
-    _serve(settings.model_copy(update={"log_format": "console"}), partial(load, config))
+    _serve(settings.model_copy(update={"log_format": "console"}), partial(load, config), signals)
 
 
 @cli.command()
@@ -124,16 +127,20 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
-    """Serve with `settings`; `read` gives them as they are written when SIGHUP comes."""
+def _serve(settings: Settings, read: Callable[[], Settings], signals: Signals) -> None:
+    """Serve with `settings`; `read` gives them as they are written when SIGHUP comes.
+
+    `signals` are taken since before the settings were read, so that none comes in between.
+    """
     log.configure(style=settings.log_format, level=settings.log_level)
+    log.take_uncaught()
     for warning in warnings_about(settings):
         structlog.get_logger().warning("settings", warning=warning)
     certificates = _certificates(settings)
     drain, keys, admin_keys = Drain(), Keys(settings.keys), Keys(settings.admin_keys)
     app = create_app(settings, drain=drain, keys=keys, admin_keys=admin_keys, certificates=certificates)
     reload = Reload(read, settings, keys=keys, admin_keys=admin_keys, certificates=certificates)
-    serve(app, settings, drain=drain, tls=certificates.listening, reload=reload)
+    serve(app, settings, drain=drain, tls=certificates.listening, reload=reload, signals=signals)
 
 
 def _certificates(settings: Settings) -> Certificates:

@@ -17,11 +17,14 @@ from starlette.types import ASGIApp
 from app import __version__
 from app.protocol import BoundedProtocol
 from app.settings import Settings
+from app.signals import Signals
 
 # What is in flight ends at its own deadline; this is for the answer to get out.
 _LAST_WORDS_S = 2
 # For what clients had sent before the doors closed to be read.
 _LAST_READS_S = 0.05
+# Reading the settings stops everything else for some milliseconds.
+_RELOADS_APART_S = 0.1
 
 
 class Drain:
@@ -34,12 +37,14 @@ class Drain:
 class DrainingServer(uvicorn.Server):
     """On SIGTERM it goes on serving for `drain_s`, so that load balancers see readiness fall before the doors close.
 
-    SIGINT skips that wait; a second signal of either kind skips the rest. SIGHUP calls `reload`.
+    SIGINT skips that wait; a second signal of either kind skips the rest. SIGHUP calls `reload`, a storm of them once
+    in `_RELOADS_APART_S`.
     """
 
     def __init__(self, config: uvicorn.Config, *, drain: Drain, drain_s: float, reload: Callable[[], None]) -> None:
         super().__init__(config)
         self._reload = reload
+        self._reload_timer: asyncio.TimerHandle | None = None
         self._drain = drain
         self._drain_s = drain_s
 
@@ -71,19 +76,27 @@ class DrainingServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Uvicorn's own would raise the signal again at the end, and the process would not exit with 0."""
-        loop = asyncio.get_running_loop()
-        for sig in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sig, self._stop, sig)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        """Nothing: uvicorn's own would raise the signal again at the end, and the process would not exit with 0."""
         yield
+
+    def take(self, sig: signal.Signals) -> None:
+        """Do what SIGTERM, SIGINT or SIGHUP asks for."""
+        if sig != signal.SIGHUP:
+            self._stop(sig)
+        elif self._reload_timer is None:
+            self._reload_timer = asyncio.get_running_loop().call_later(_RELOADS_APART_S, self._reload_once)
+
+    def _reload_once(self) -> None:
+        self._reload_timer = None
+        self._reload()
 
     def _stop(self, sig: signal.Signals) -> None:
         if self._drain.has_begun:
             self.should_exit = self.force_exit = True
             return
         self._drain.has_begun = True
-        wait_s = self._drain_s if sig == signal.SIGTERM else 0
+        # Before it serves, nobody has to move away.
+        wait_s = self._drain_s if sig == signal.SIGTERM and self.started else 0
         structlog.get_logger().info("draining", signal=sig.name, accepts_for_s=wait_s)
         asyncio.get_running_loop().call_later(wait_s, self._close_doors)
 
@@ -92,7 +105,13 @@ class DrainingServer(uvicorn.Server):
 
 
 def serve(
-    app: ASGIApp, settings: Settings, *, drain: Drain, tls: ssl.SSLContext | None, reload: Callable[[], None]
+    app: ASGIApp,
+    settings: Settings,
+    *,
+    drain: Drain,
+    tls: ssl.SSLContext | None,
+    reload: Callable[[], None],
+    signals: Signals,
 ) -> None:
     """Serve until a signal comes; returns when everything in flight has been answered.
 
@@ -102,6 +121,7 @@ def serve(
         drain: Is told when the end has begun.
         tls: Served with; None serves without TLS.
         reload: Called at SIGHUP.
+        signals: Taken since before the settings were read.
 
     Raises:
         SystemExit: with 1 when the address can't be listened on.
@@ -125,7 +145,10 @@ def serve(
     )
     server = DrainingServer(config, drain=drain, drain_s=settings.drain_s, reload=reload)
     _collect_rarely()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        signals.told_to(server.take, runner.get_loop()),
+    ):
         runner.run(server.serve())
     structlog.get_logger().info("stopped")
 

@@ -1,12 +1,13 @@
 """One line per request: its level, what it says, and what it never says. And why a worker can't be used."""
 
 import asyncio
-import io
 import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from random import Random
-from typing import Any, Literal
+from tempfile import TemporaryFile
+from typing import IO, Any, Literal
 
 import httpx
 import pytest
@@ -42,19 +43,34 @@ USUAL = {
 SPENT = {"cache_s", "workers_s", "queue_s"}
 
 
+class Logged:
+    """What is logged to a file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._text = ""
+
+    def getvalue(self) -> str:
+        if not self._file.closed:
+            log.flush()
+            self._text = os.pread(self._file.fileno(), 2**26, 0).decode()
+        return self._text
+
+
 @contextmanager
-def logged(*, style: Style = "json", level: str = "info") -> Iterator[io.StringIO]:
+def logged(*, style: Style = "json", level: str = "info") -> Iterator[Logged]:
     """What is logged until the end of the block."""
-    out = io.StringIO()
-    with redirect_stdout(out):
-        log.configure(style=style, level=level)
-    try:
-        yield out
-    finally:
-        log.configure(style="json", level="error")
+    with TemporaryFile() as file:
+        log.configure(style=style, level=level, fd=file.fileno())
+        out = Logged(file)
+        try:
+            yield out
+        finally:
+            out.getvalue()
+            log.configure(style="json", level="error")
 
 
-def about_requests(out: io.StringIO) -> list[dict[str, Any]]:
+def about_requests(out: Logged) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     return [line for line in lines if line["event"] in {"request", "slow_request", "bug"}]
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.samples import Sample
 
-from app import __version__
+from app import __version__, log
 from app.errors import ShedReason
 from app.metrics.catalog import METRICS, caches, process, requests, workers
 from app.metrics.declaration import Declaration
@@ -39,12 +39,14 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._gauges = Gauges()
         self.registry.register(self._gauges)
-        self._counted = {one: _counted(one, self.registry) for one in METRICS if one.kind != "gauge"}
+        counted = (one for one in METRICS if one.kind != "gauge" and not one.is_read)
+        self._counted = {one: _counted(one, self.registry) for one in counted}
         ProcessCollector(registry=self.registry)
         # Looking a child up by its labels costs four times what counting costs.
         self._child = cache(self._bind)
         self._begin_at_zero()
         self._gauges.read(process.BUILD_INFO, lambda: 1, __version__, platform.python_version())
+        self._gauges.read(process.LOG_LINES_DROPPED, log.dropped_lines)
 
     def request(self, route: str, dialect: str, status: int, seconds: float) -> None:
         """A request was answered; status 499 is a client that left before."""

@@ -24,6 +24,7 @@ class Declaration:
         meaning: For an operator: what it shows, and what it means when it rises.
         labels: Of each of its series.
         buckets: Upper bounds, in the unit; of histograms only.
+        is_read: Whether a counter is kept elsewhere, and read at a scrape like a gauge.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Declaration:
     meaning: str
     labels: tuple[Label, ...] = ()
     buckets: tuple[float, ...] = ()
+    is_read: bool = False
 
 
 def subclasses(root: type[T]) -> list[type[T]]:

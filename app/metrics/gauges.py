@@ -1,11 +1,14 @@
-"""The gauges: states of the gateway, read at every scrape, so that nobody has to keep them up to date."""
+"""The gauges: states of the gateway, read at every scrape, so that nobody has to keep them up to date.
+
+So are counts that something else keeps.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from app.errors import Misconfigured
@@ -26,12 +29,11 @@ class Gauges(Collector):
         self._reads: defaultdict[Declaration, dict[tuple[str, ...], Read]] = defaultdict(dict)
         self._workers: dict[str, Worker] = {}
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         """All gauges with the values they have now."""
         for declared, reads in self._reads.items():
-            family = GaugeMetricFamily(
-                declared.name, declared.meaning, labels=[label.name for label in declared.labels]
-            )
+            family_of = GaugeMetricFamily if declared.kind == "gauge" else CounterMetricFamily
+            family = family_of(declared.name, declared.meaning, labels=[label.name for label in declared.labels])
             for labels, read in reads.items():
                 family.add_metric(labels, read())
             yield family

@@ -1,6 +1,5 @@
 """What is written to the log on behalf of strangers can't forge a line, drive a terminal or fill a disk."""
 
-import io
 import json
 from typing import Literal
 
@@ -11,7 +10,7 @@ from structlog import get_logger
 from tests.fake_vllm import FakeVllm, status
 from tests.running import gateway, rerank
 from tests.security.raw import BODY, POST, heard
-from tests.test_log import logged
+from tests.test_log import Logged, logged
 
 FORGED = '\x1b[2J\r\n{"event":"forged"}\nforged \x9b31m\u202e\u2028\x7f\x00'
 MOVES = set("\x1b\r\x9b\u202e\u2028\x7f\x00")
@@ -19,7 +18,7 @@ Style = Literal["json", "console"]
 STYLES = pytest.mark.parametrize("style", ["json", "console"])
 
 
-def assert_nothing_forged(out: io.StringIO, style: Style) -> None:
+def assert_nothing_forged(out: Logged, style: Style) -> None:
     """No line begins within another, and nothing in one tells a terminal something."""
     text = out.getvalue()
     assert "forged" in text

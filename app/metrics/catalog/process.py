@@ -12,6 +12,14 @@ TASKS = Declaration(
     "tasks",
     "Tasks on the event loop. It follows the load; if it rose without it, that would be a leak.",
 )
+LOG_LINES_DROPPED = Declaration(
+    "rerank_log_lines_dropped_total",
+    "counter",
+    "lines",
+    "Lines of the log that were dropped. Rising: nobody reads standard output, it is closed, or its disk is full. "
+    "Requests are served all the same.",
+    is_read=True,
+)
 BUILD_INFO = Declaration(
     "rerank_build_info",
     "gauge",
