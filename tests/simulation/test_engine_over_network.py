@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from importlib.util import find_spec
 from random import Random
 
 import pytest
@@ -10,8 +11,9 @@ from app.engine import Engine, assemble
 from app.settings import Settings
 from tests.simulation import redis_manners
 from tests.simulation.manners import MANNERS, SCORE_LIES, Manner
+from tests.simulation.network import Connecting
 from tests.simulation.redis_server import RedisServer
-from tests.simulation.seams import network, now, run_simulated
+from tests.simulation.seams import network, now, over_network, run_simulated
 from tests.simulation.test_over_network import REDIS_TROUBLES
 from tests.simulation.worker_server import WorkerServer, one_gpu
 from tests.virtual import right_scores, score
@@ -106,6 +108,43 @@ async def a_minute_of_trouble(rng: Random) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_an_engine_answers_rightly_while_faults_come_and_go(seed: int):
     run_simulated(a_minute_of_trouble(Random(seed)), seed=seed)
+
+
+async def ask_steadily(cluster: Cluster, *, seconds: float) -> None:
+    """A request every second, each of which must be answered rightly."""
+    async with asyncio.TaskGroup() as requests:
+        for _ in range(int(seconds)):
+            requests.create_task(cluster.request())
+            await asyncio.sleep(1)
+
+
+dials = pytest.mark.xfail(
+    find_spec("app.dialer") is None, strict=True, reason="the loop looks names up, and tries one address after another"
+)
+
+
+@dials
+@over_network
+async def test_names_that_hang_take_nobody_along_who_has_another():
+    cluster = Cluster(Random(1))
+    async with cluster.engine.running():
+        await asyncio.sleep(0.5)
+        for name, host in (("gpu-1", cluster.hosts[0]), ("cache", cluster.hosts[2])):
+            network().name(name).hang()
+            host.stop()
+        await ask_steadily(cluster, seconds=120)
+
+
+@dials
+@over_network
+async def test_a_dead_address_of_a_name_hides_no_live_one():
+    cluster = Cluster(Random(1))
+    async with cluster.engine.running():
+        await asyncio.sleep(0.5)
+        network().host("10.9.9.9").connecting = Connecting.SILENT
+        cluster.hosts[0].stop()
+        cluster.hosts[1].reset_connections()
+        await ask_steadily(cluster, seconds=30)
 
 
 def test_two_runs_of_one_seed_are_the_same_to_the_byte():
