@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 # Tokens that a document has beside its words, with the query.
 _TOKENS_PER_DOCUMENT = 9
+# How often a request has documents of an earlier one.
+_AGAIN = 0.15
 # Of a gateway's probe, and of a long document.
 _PROBE_TOKENS = 64
 _MANY_TOKENS = 20
@@ -67,7 +69,11 @@ class _Draw:
         self._is_calm = rng.random() < 0.35
         self._models: Sequence[str] = ("m",) if rng.random() < 0.9 else ("m", "n")
         self._replicas = 2 if rng.random() < 0.08 else 1
+        if self._replicas > 1:
+            # Keys would need a file with a secret.
+            self._keys = ("anonymous",)
         self._next_document = 1
+        self._asked: list[tuple[int, int]] = []
         self._workers = self._draw_workers()
 
     def plan(self) -> Plan:
@@ -133,9 +139,6 @@ class _Draw:
             drawn["cache_shared"] = rng.random() < 0.5
         if self._replicas > 1:
             drawn["cache"] = True
-            # Keys would need a file with a secret.
-            drawn.pop("api_keys", None)
-            self._keys = ("anonymous",)
         return drawn
 
     def _least_probe_s(self) -> float:
@@ -185,12 +188,17 @@ class _Draw:
     def _ask(self, at: float, documents: int) -> Ask:
         rng = self._rng
         first, self._next_document = self._next_document, self._next_document + documents
+        query = rng.randint(0, 3)
+        if self._asked and rng.random() < _AGAIN:
+            # What was asked before may be known, or have been forgotten.
+            query, first = rng.choice(self._asked)
+        self._asked.append((query, first))
         bad = tuple(sorted(rng.sample(range(documents), min(documents, rng.randint(1, 2)))))
         return Ask(
             at=at,
             key=rng.choice(self._keys),
             model=rng.choice(self._models),
-            query=rng.randint(0, 3),
+            query=query,
             first=first,
             documents=documents,
             distinct=self._sometimes(0.1, max(1, documents // 2), None),
@@ -199,7 +207,9 @@ class _Draw:
             priority=self._sometimes(0.08, rng.choice([-1, 1]), 0),
             timeout_ms=self._sometimes(0.12, rng.randint(20, 5000), None),
             cache=rng.choice(["default"] * 6 + ["no-store", "no-cache"]),
-            leaves_after_s=self._sometimes(0.12, rng.choice([0.0, self._spread(0.001, 3)]), None),
+            leaves_after_s=self._sometimes(0.1, rng.choice([0.0, self._spread(0.001, 3)]), None),
+            leaves_after_calls=self._sometimes(0.08, rng.randint(1, 8), None),
+            leaves_steps_later=rng.randint(0, 12),
             upload_s=self._sometimes(0.04, self._spread(0.001, 2), 0.0),
             has_long_query=rng.random() < 0.05,
             route=rng.choice(["/v1/rerank", "/v1/rerank", "/v1/score", "/rerank"]),
@@ -217,7 +227,8 @@ class _Draw:
         lasts_s = min(lasts_s, round(_MOST_IN_LOOP * (turn_s + think_s) / clients, 3))
         ask = self._ask(0.0, documents)
         if self._sometimes(0.7, given=True, otherwise=False):
-            ask = replace(ask, unreadable=(), leaves_after_s=None, timeout_ms=None, upload_s=0.0, priority=0)
+            ask = replace(ask, unreadable=(), leaves_after_s=None, leaves_after_calls=None, timeout_ms=None, upload_s=0.0)
+            ask = replace(ask, priority=0)
         is_fresh = rng.random() < 0.8
         return [Loop(at=at, clients=clients, lasts_s=lasts_s, think_s=think_s, ask=ask, is_fresh=is_fresh)]
 
@@ -256,8 +267,16 @@ class _Draw:
         count = rng.randint(1, 5) if self._duration_s < 60 else rng.randint(3, 15)
         for _ in range(count):
             one = rng.choices(
-                [self._fault, self._replacement, self._discovery, self._order, self._standstill, self._shared],
-                weights=[70, 9, 10, 8, 2, 2 if self._replicas > 1 else 0],
+                [
+                    self._fault,
+                    self._flapping,
+                    self._replacement,
+                    self._discovery,
+                    self._order,
+                    self._standstill,
+                    self._shared_trouble,
+                ],
+                weights=[66, 4, 9, 10, 8, 2, 4 if self._replicas > 1 else 0],
             )[0]
             events += one()
         return events
@@ -283,6 +302,17 @@ class _Draw:
                 share=self._sometimes(0.3, round(rng.uniform(0.1, 0.9), 2), 1.0),
             )
         ]
+
+    def _flapping(self) -> list[Event]:
+        """A worker that fails again and again."""
+        rng = self._rng
+        worker, kind = rng.choice(self._workers).name, rng.choice(["down", "refuse", "hang", "error"])
+        at, lasts_s, events = self._moment(0.5), self._spread(0.1, 2), list[Event]()
+        for _ in range(rng.randint(3, 12)):
+            route = "all" if kind == "down" else "score"
+            events.append(Fault(at=round(at, 4), worker=worker, kind=kind, route=route, lasts_s=lasts_s))
+            at += lasts_s + self._spread(0.3, 5)
+        return events
 
     def _replacement(self) -> list[Event]:
         rng = self._rng
@@ -328,7 +358,7 @@ class _Draw:
     def _standstill(self) -> list[Event]:
         return [Standstill(at=self._moment(), lasts_s=self._spread(0.05, 20))]
 
-    def _shared(self) -> list[Event]:
+    def _shared_trouble(self) -> list[Event]:
         rng = self._rng
         return [
             Shared(at=self._moment(), trouble=rng.choice(["gone", "silent", "slow", "flushed", "evicted", "full"]), lasts_s=self._spread(0.1, 5))

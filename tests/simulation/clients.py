@@ -61,7 +61,7 @@ class Clients:
             return None
         request = self._request(ask, replica)
         self._record.requests.append(request)
-        exchange = _Exchange(request, self._loop, has_presence=self._has_presence)
+        exchange = _Exchange(request, self._loop, self._record, has_presence=self._has_presence)
         # A task of its own, as a server gives it.
         serving = self._loop.create_task(replica.serve(exchange.scope, exchange.receive, exchange.send))
         try:
@@ -125,8 +125,9 @@ ASK_FIELDS = tuple(Ask.__dataclass_fields__)
 class _Exchange:
     """One request and its answer, between a server and the application."""
 
-    def __init__(self, request: Request, loop: VirtualLoop, *, has_presence: bool) -> None:
+    def __init__(self, request: Request, loop: VirtualLoop, record: Record, *, has_presence: bool) -> None:
         self._request = request
+        self._record = record
         self._loop = loop
         self._left = loop.create_future()
         body = orjson.dumps(_body(request))
@@ -143,6 +144,9 @@ class _Exchange:
         self.scope = _scope("POST", request.ask.route, _headers(request, len(body)), state)
         leaves = request.ask.leaves_after_s
         self._leaving = None if leaves is None else loop.call_at(loop.now + leaves, self._leave)
+        self._calls_left = request.ask.leaves_after_calls
+        if self._calls_left is not None:
+            record.on_call_end[self] = self._count_call
 
     async def receive(self) -> Mapping[str, Any]:
         if self._left.done():
@@ -173,6 +177,7 @@ class _Exchange:
         """The exchange is over."""
         if self._leaving:
             self._leaving.cancel()
+        self._record.on_call_end.pop(self, None)
         if self._answer and self._request.body is None:
             self._request.body = orjson.loads(self._answer)
 
@@ -183,6 +188,19 @@ class _Exchange:
         self._request.headers = _decoded(response.raw_headers)
         self._answer = bytes(response.body)
         return True
+
+    def _count_call(self) -> None:
+        """A call to a worker has ended."""
+        self._calls_left = (self._calls_left or 1) - 1
+        if not self._calls_left:
+            self._record.on_call_end.pop(self)
+            self._leave_after(self._request.ask.leaves_steps_later)
+
+    def _leave_after(self, steps: int) -> None:
+        if steps:
+            self._loop.call_soon(self._leave_after, steps - 1)
+        elif not self._left.done() and not self._request.is_answered:
+            self._leave()
 
     def _leave(self) -> None:
         self._request.left = self._loop.now

@@ -46,6 +46,8 @@ def errors_are_honest(outcome: Outcome) -> Iterator[str]:
             yield f"the answer {status} to {request.id} doesn't say when to come back"
         elif status == 400 and not request.ask.unreadable and not _was_refused(outcome, request):
             yield f"{request.id} was told that it is wrong, though no worker refused it: {_message(request)}"
+        elif status == 429 and (most := _limit_named(outcome, request)) and _pending(outcome, request) <= most:
+            yield f"{request.id} was refused for a limit that wasn't reached: {_message(request)}"
 
 
 def no_error_while_a_worker_is_well(outcome: Outcome) -> Iterator[str]:
@@ -290,6 +292,26 @@ def _call_s(outcome: Outcome, request: Request, spec: WorkerSpec) -> float:
 def _work_s(request: Request, spec: WorkerSpec) -> float:
     tokens = sum(texts.tokens(request.query, document) for document in request.documents)
     return len(request.documents) * spec.fixed_s + tokens * spec.per_token_s
+
+
+def _limit_named(outcome: Outcome, request: Request) -> int | None:
+    """The limit of pending documents that an answer 429 gives for its reason; None for another reason."""
+    message = _message(request)
+    if message.startswith("The key"):
+        return outcome.settings.max_pending_documents_per_key
+    return outcome.settings.max_pending_documents if "pass the limit" in message else None
+
+
+def _pending(outcome: Outcome, request: Request) -> int:
+    """All documents that could be pending when a request was refused, its own included."""
+    at, is_of_key = request.ended, _message(request).startswith("The key")
+    working = {call.request_id for call in outcome.record.calls if call.began <= at <= call.ended}
+    return sum(
+        other.distinct
+        for other in outcome.record.requests
+        if (not is_of_key or other.ask.key == request.ask.key)
+        and (other.began <= at <= other.ended or other.id in working)
+    )
 
 
 def _was_refused(outcome: Outcome, request: Request) -> bool:

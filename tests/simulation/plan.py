@@ -61,6 +61,8 @@ class Ask(Event):
         timeout_ms: As in the body; None for the gateway's own.
         cache: As in the header.
         leaves_after_s: When the client closes its connection, answered or not; None for never.
+        leaves_after_calls: In the moment in which so many calls to workers have ended since; None for never.
+        leaves_steps_later: So many steps of the event loop after that, at the same virtual time.
         upload_s: How long its body takes to arrive, in two parts; 0 for at once.
         has_long_query: Whether a worker has to count its query's tokens.
         route: Where it is sent.
@@ -79,6 +81,8 @@ class Ask(Event):
     timeout_ms: int | None = None
     cache: str = "default"
     leaves_after_s: float | None = None
+    leaves_after_calls: int | None = None
+    leaves_steps_later: int = 0
     upload_s: float = 0.0
     has_long_query: bool = False
     route: str = "/v1/rerank"

@@ -1,6 +1,6 @@
 """What happened in a run: written down by the simulated world, read by the invariants and the story."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, NamedTuple
@@ -123,6 +123,7 @@ class Record:
         denied: When the budget refused a retry.
         flushes: When an operator flushed which model.
         bugs: What the gateway's log called a bug, or an error.
+        on_call_end: Told of the end of each call to a worker.
     """
 
     notes: list[Note] = field(default_factory=list)
@@ -135,6 +136,7 @@ class Record:
     flushes: list[tuple[float, str]] = field(default_factory=list)
     denied: list[float] = field(default_factory=list)
     bugs: list[Note] = field(default_factory=list)
+    on_call_end: dict[object, Callable[[], None]] = field(default_factory=dict)
 
     def troubles_of(self, workers: set[str], since: float, until: float) -> list[Trouble]:
         """What was wrong with some workers in a time."""

@@ -133,6 +133,8 @@ class SimulatedWorker:
         finally:
             call.ended = self._loop.now
             self.in_flight -= 1
+            for tell in list(self._record.on_call_end.values()):
+                tell()
 
     async def _score(self, call: Call) -> list[float]:
         self._refuse_if_down(call.gateway)

@@ -24,6 +24,7 @@ SETTLING_S = 1.0
 _LONGEST_PAUSE_S = 4.0 * 1.2
 _LITTLE_S = 0.5
 _LAST_DOCUMENTS = 3
+_BYTES = "rerank_request_bytes_in_flight "
 
 
 @dataclass
@@ -376,7 +377,7 @@ def _lasts_s(event: Event) -> float:
 
 def _bytes_in_flight(replica: Replica) -> int:
     lines = replica.engine.metrics.render().decode().splitlines()
-    return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith("rerank_bytes_in_flight "))
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(_BYTES))
 
 
 def _named(task: asyncio.Task[Any]) -> str:
