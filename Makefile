@@ -36,6 +36,15 @@ test: install  ## all tests that need neither vLLM nor a browser
 	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --ignore=tests/live --ignore=tests/release --ignore=tests/page --ignore=tests/chaos
 	$(BIN)/python -m pytest tests/chaos
 
+# What another version of Python may break: pure code, what clients read, all that has a virtual clock, the commands.
+.PHONY: test-python
+test-python: VERSION_VENV = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+test-python:  ## the quick part of the tests on another Python, in a venv of its own: make test-python PYTHON=python3.13
+	$(MAKE) --no-print-directory install VENV=$(VERSION_VENV)
+	$(VERSION_VENV)/bin/python -m pytest --numprocesses 3 --dist worksteal \
+		tests/policy tests/contract tests/security tests/clients/test_milvus_errors.py tests/integration/test_cli.py \
+		$(filter-out tests/test_bench.py tests/test_docs%,$(wildcard tests/test_*.py))
+
 .PHONY: live
 live: install  ## tests against two real vLLM workers on CPU; installs vLLM (2.4 GB) when it is missing
 	tests/live/run.sh

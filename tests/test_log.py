@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import IO, Any, Literal
 
 import httpx
 import pytest
+import structlog
 from starlette.types import ASGIApp
 
 from app import log
@@ -139,6 +141,15 @@ async def test_a_bug_is_one_line_with_its_trace_however_slow_it_was():
         assert (line["event"], line["level"], line["status"]) == ("bug", "error", 500)
         assert line.keys() == USUAL | spent | {"error", "exception"}
         assert "RuntimeError: this is not one" in line["exception"]
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_no_value_is_so_odd_that_its_line_fails(style: Style):
+    with logged(style=style) as out:
+        log.write(logging.INFO, "odd", {"number": 2**64, "half": "\ud800", "thing": object(), "not": float("nan")})
+        structlog.get_logger().info("odd", number=2**64, half="\ud800", thing=object())
+    assert out.getvalue().count("odd") == 2
+    assert out.getvalue().count(r"\ud800") == 2
 
 
 KEPT = {"debug": 3, "info": 3, "warning": 2, "error": 1}

@@ -14,7 +14,7 @@ import pytest
 from tests.awake import awake_clock
 from tests.chaos.served import COMMAND, served
 
-REQUESTS = 400
+REQUESTS = 160
 STOPS_WITHIN_S = 10
 
 

@@ -60,13 +60,14 @@ class Cohere1:
 def _joined(document: str | dict[str, Any], places: Mapping[str, int], index: int) -> str:
     """The text a document is ranked by: those of its fields that have a place, in order of their places.
 
-    It goes through the fields that the document has, each once. Documents times `rank_fields` can be 10,000 times the
-    body that names them: 587 kB took 5 s, and 557 kB with one long text 2.6 GB.
+    It takes each field once, and goes through no more than the document has: documents times `rank_fields` can be
+    10,000 times the body that names them. 587 kB took 5 s, and 557 kB with one long text 2.6 GB.
     """
     if isinstance(document, str):
         return document
-    ranked = sorted((field for field in document if field in places), key=places.__getitem__)
-    values = [document[field] for field in ranked if document[field] is not None]
+    is_short = len(places) <= len(document)
+    fields = places if is_short else sorted(places.keys() & document.keys(), key=places.__getitem__)
+    values = [document[field] for field in fields if document.get(field) is not None]
     if not values:
         place = f"documents[{index}]"
         raise BadInput(
