@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from contextlib import AbstractAsyncContextManager
 
-from app.errors import Busy, Dropped, Misconfigured, Unreachable, Vanished, WorkerError
+from app.errors import Busy, Dropped, LacksRoute, Misconfigured, Unreachable, Vanished, WorkerError
 from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
 from app.loop import OnLoop, StallDetector
@@ -80,7 +80,7 @@ class Experience(OnLoop):
     def failed(self, slot: Slot, chunk: Chunk, error: WorkerError) -> None:
         """What a failure says about its worker: nothing if it set out before the worker's last change."""
         worker, documents = slot.worker, len(chunk.pairs)
-        if slot.is_outdated:
+        if slot.is_outdated or isinstance(error, LacksRoute):
             return
         if isinstance(error, Busy):
             worker.rest(error.retry_after_s, self._loop.time())

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 import httpx
 import orjson
 
-from app.errors import BadAnswer, Dropped, Misconfigured, Unreachable, Vanished
+from app.errors import BadAnswer, Dropped, LacksRoute, Misconfigured, Unreachable, Vanished
 from app.fleet.connections import Broken, Connections, Reply, TooLong
 from app.fleet.link import Identity
 from app.fleet.reading import is_missing_route, read_identity, read_json, read_scores, read_token_count
@@ -83,7 +83,7 @@ class VllmLink:
                 return read_scores(reply, self.name, documents, rows="data", score="score")
             self._has_score_route = False
         if len(chunk.pairs.queries) > 1:
-            raise Misconfigured(f"{self.name} has no /v1/score, which pairs with different queries need: update vLLM")
+            raise LacksRoute(f"{self.name} has no /v1/score, which pairs with different queries need: update its vLLM")
         reply = await self._post("/v1/rerank", _rerank_call(chunk), chunk.caller.request_id)
         return read_scores(reply, self.name, documents, rows="results", score="relevance_score")
 
