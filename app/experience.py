@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from app.errors import Busy, Dropped, LacksRoute, Misconfigured, Unreachable, Vanished, WorkerError
 from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
+from app.fleet.worker import Worker
 from app.loop import OnLoop, StallDetector
 from app.patience import Patience
 from app.policy.latency import Latencies, attempt_limit_s, patience_s
@@ -93,6 +94,18 @@ class Experience(OnLoop):
         if self._stalls.has_just_stalled:
             return
         if _leaves_no_doubt(error) or worker.breaker.report(failed=True, generation=slot.generation):
+            self._probe.suspect(worker, error)
+
+    def failed_to_count(self, worker: Worker, error: WorkerError, generation: int) -> None:
+        """What a failure to count tokens says about its worker as a whole: nothing, unless it can't be reached at all.
+
+        Args:
+            worker: Who was asked.
+            error: How that ended.
+            generation: Of the worker's breaker when it was asked.
+        """
+        is_of_now = generation == worker.breaker.generation and not self._stalls.has_just_stalled
+        if isinstance(error, Unreachable) and is_of_now:
             self._probe.suspect(worker, error)
 
 
