@@ -30,6 +30,7 @@
     |  `- Busy             429 or 503: it has enough work
     |- BadAnswer           an answer that is no list of n finite scores
     |- Refused             400, 413 or 422: it objects to the content
+    |- LacksRoute          it has no route for calls of this kind: it serves all others
     `- Misconfigured       401, 403, 404, 405 or a redirect: it can't serve us as it is set up
 
 A `WorkerError` never reaches a client: the dispatcher goes elsewhere, and `told_to_client` translates the last one.
@@ -272,6 +273,12 @@ class Refused(WorkerError):
     """The worker objects to the content of the call: 400, 413 or 422."""
 
     outcome = "refused"
+
+
+class LacksRoute(WorkerError):
+    """The worker has no route for calls of this kind. That is no fault: it serves all others."""
+
+    outcome = "lacks_route"
 
 
 class Misconfigured(WorkerError):

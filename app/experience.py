@@ -4,9 +4,10 @@ import asyncio
 from collections import defaultdict
 from contextlib import AbstractAsyncContextManager
 
-from app.errors import Busy, Dropped, Misconfigured, Unreachable, Vanished, WorkerError
+from app.errors import Busy, Dropped, LacksRoute, Misconfigured, Unreachable, Vanished, WorkerError
 from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
+from app.fleet.worker import Worker
 from app.loop import OnLoop, StallDetector
 from app.patience import Patience
 from app.policy.latency import Latencies, attempt_limit_s, patience_s
@@ -80,7 +81,7 @@ class Experience(OnLoop):
     def failed(self, slot: Slot, chunk: Chunk, error: WorkerError) -> None:
         """What a failure says about its worker: nothing if it set out before the worker's last change."""
         worker, documents = slot.worker, len(chunk.pairs)
-        if slot.is_outdated:
+        if slot.is_outdated or isinstance(error, LacksRoute):
             return
         if isinstance(error, Busy):
             worker.rest(error.retry_after_s, self._loop.time())
@@ -93,6 +94,18 @@ class Experience(OnLoop):
         if self._stalls.has_just_stalled:
             return
         if _leaves_no_doubt(error) or worker.breaker.report(failed=True, generation=slot.generation):
+            self._probe.suspect(worker, error)
+
+    def failed_to_count(self, worker: Worker, error: WorkerError, generation: int) -> None:
+        """What a failure to count tokens says about its worker as a whole: nothing, unless it can't be reached at all.
+
+        Args:
+            worker: Who was asked.
+            error: How that ended.
+            generation: Of the worker's breaker when it was asked.
+        """
+        is_of_now = generation == worker.breaker.generation and not self._stalls.has_just_stalled
+        if isinstance(error, Unreachable) and is_of_now:
             self._probe.suspect(worker, error)
 
 

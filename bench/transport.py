@@ -1,4 +1,4 @@
-"""What a scoring call costs each HTTP client in CPU time; the numbers of decisions 0002 and 0013.
+"""What a scoring call costs each HTTP client in CPU time; the numbers of decision 0016.
 
 A call carries 32 documents of about 700 bytes, and the answer 32 scores, as between gateway and worker. The server
 runs in a process of its own, so that only the client's work is counted. Clients that aren't installed are left out:
@@ -94,6 +94,15 @@ async def _httpx(stack: AsyncExitStack, url: str, transport: httpx.AsyncBaseTran
     return call
 
 
+async def _httpx2(stack: AsyncExitStack, url: str) -> Call:
+    client = await stack.enter_async_context(importlib.import_module("httpx2").AsyncClient(trust_env=False))
+
+    async def call() -> bytes:
+        return bytes((await client.post(url, content=BODY, headers=HEADERS)).content)
+
+    return call
+
+
 async def _httpx_over_aiohttp(stack: AsyncExitStack, url: str) -> Call:
     transport: httpx.AsyncBaseTransport = importlib.import_module("httpx_aiohttp").AiohttpTransport()
     return await _httpx(stack, url, transport)
@@ -101,15 +110,13 @@ async def _httpx_over_aiohttp(stack: AsyncExitStack, url: str) -> Call:
 
 async def _own(stack: AsyncExitStack, url: str) -> Call:
     parts = urlsplit(url)
-    connections = Connections(
-        str(parts.hostname), parts.port or 80, tls=None, connect_timeout_s=2.0, idle_s=2.5, max_answer_bytes=2**26
-    )
+    connections = Connections(str(parts.hostname), parts.port or 80, tls=None, connect_timeout_s=2.0, idle_s=2.5)
     stack.callback(connections.close)
     lines = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{lines}Content-Length: {len(BODY)}\r\n\r\n".encode()
 
     async def call() -> bytes:
-        return (await connections.post(head, BODY)).body
+        return (await connections.request(head, BODY, max_answer_bytes=2**26)).body
 
     return call
 
@@ -136,6 +143,7 @@ async def _niquests(stack: AsyncExitStack, url: str) -> Call:
 
 CLIENTS: dict[str, Callable[[AsyncExitStack, str], Awaitable[Call]]] = {
     "httpx": _httpx,
+    "httpx2": _httpx2,
     "httpx over aiohttp": _httpx_over_aiohttp,
     "niquests": _niquests,
     "aiohttp": _aiohttp,

@@ -28,6 +28,7 @@ class FakeDns(asyncio.DatagramProtocol):
         self.asked: list[str] = []
         self._broken = broken
         self._silent = silent
+        self._is_silent = False
         self._transport: asyncio.DatagramTransport
 
     @asynccontextmanager
@@ -40,6 +41,10 @@ class FakeDns(asyncio.DatagramProtocol):
         finally:
             transport.close()
             server.close()
+
+    def fall_silent(self) -> None:
+        """Answer nothing any more."""
+        self._is_silent = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's isn't derived from asyncio's.
@@ -70,7 +75,7 @@ class FakeDns(asyncio.DatagramProtocol):
         question = _question(query)
         name, (kind, _) = ".".join(_labels(query)), struct.unpack("!HH", question[-4:])
         self.asked.append(name)
-        if name.partition(".")[0] in self._silent:
+        if self._is_silent or name.partition(".")[0] in self._silent:
             return b""
         code = _SERVER_FAILURE if name in self._broken else 0 if name in self.records else _NO_SUCH_NAME
         family = _TYPES.get(kind)

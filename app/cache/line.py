@@ -2,15 +2,19 @@
 
 import asyncio
 import math
+import socket
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from hiredis import pack_command
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LineLost
 from redis.exceptions import InvalidResponse, ResponseError
+
+from app.dialer import Dialer
 
 
 def connection_to(url: str) -> AbstractConnection:
@@ -26,8 +30,34 @@ def connection_to(url: str) -> AbstractConnection:
         retry=Retry(NoBackoff(), 0),
         driver_info=None,
     )
+    if issubclass(pool.connection_class, Connection):
+        pool.connection_class = _DialedTls if issubclass(pool.connection_class, SSLConnection) else _Dialed
     connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # untyped in the library
     return connection
+
+
+class _Dialed(Connection):
+    """A connection whose socket comes from a `Dialer`: the library would have the loop look the host up."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._dialer = Dialer(self.host, self.port)
+        self._dialed: socket.socket | None = None
+
+    async def _connect(self) -> None:
+        self._dialed = await self._dialer.connect()
+        await super()._connect()  # type: ignore[no-untyped-call]  # untyped in the library
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        # What the library gives to `asyncio.open_connection`.
+        return {"sock": self._dialed}
+
+
+class _DialedTls(_Dialed, SSLConnection):
+    """The same with TLS, which checks the certificate for the host's name."""
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {**super()._connection_arguments(), "ssl": self.ssl_context.get(), "server_hostname": self.host}
 
 
 class Line:

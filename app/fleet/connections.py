@@ -1,6 +1,6 @@
-"""POSTs to one server over connections that are kept: as much of HTTP/1.1 as an inference server speaks, and no more.
+"""Calls to one server over connections that are kept: as much of HTTP/1.1 as an inference server speaks, and no more.
 
-A client that can do more costs 0.1 ms of CPU more per call: decision 0013.
+Why there is one of our own, and what others would cost: decision 0016. The parser is llhttp, that of Node.js.
 """
 
 import asyncio
@@ -8,9 +8,14 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from app.dialer import Dialer
 
 _FIRST_FINAL_STATUS = 200
+# What an answer may have beside its body, and as much again as that: heads, chunk sizes, trailers. uvicorn's chunks
+# have 12 bytes for 64 KiB. A read brings up to 256 KiB more before anybody counts.
+_MAX_FRAMING_BYTES = 64 * 2**10
 
 
 class Reply(NamedTuple):
@@ -40,7 +45,7 @@ class Broken(Exception):
 
 
 class TooLong(Exception):
-    """The answer has more bytes than are taken."""
+    """The answer has more than is taken; the message says of what."""
 
 
 class Connections:
@@ -52,7 +57,6 @@ class Connections:
         tls: Checks the server's certificate; None without TLS.
         connect_timeout_s: Time for a connection to come about.
         idle_s: How long one is kept without a call.
-        max_answer_bytes: Of an answer with its head.
     """
 
     def __init__(
@@ -63,38 +67,43 @@ class Connections:
         tls: ssl.SSLContext | None,
         connect_timeout_s: float,
         idle_s: float,
-        max_answer_bytes: int,
     ) -> None:
         self._host = host
         self._port = port
+        self._dialer = Dialer(host, port)
         self._tls = tls
         self._connect_timeout_s = connect_timeout_s
         self._idle_s = idle_s
-        self._max_answer_bytes = max_answer_bytes
+        self._is_closed = False
         self._open: set[_Connection] = set()
         # The one that was used last is at the end.
         self._idle: list[_Connection] = []
 
-    async def post(self, head: bytes, body: bytes) -> Reply:
+    async def request(self, head: bytes, body: bytes, *, max_answer_bytes: int, is_alone: bool = False) -> Reply:
         """The whole answer to one request. Cancelling closes the connection, by which the server notices.
 
         Args:
             head: From the request line to the empty line.
             body: As long as the head says.
+            max_answer_bytes: Of an answer with its head.
+            is_alone: Whether it has a new connection for itself. One that is used again may end at that moment.
 
         Raises:
             OSError: no connection came about; TimeoutError and ssl.SSLError are such.
             Broken, TooLong: as their names say.
         """
-        connection = self._idle.pop() if self._idle else await self._connect()
-        reply = await connection.post(head, body)
-        if connection.is_reusable:
+        connection = self._idle.pop() if self._idle and not is_alone else await self._connect()
+        reply = await connection.request(head, body, max_answer_bytes)
+        if is_alone:
+            connection.close()
+        elif connection.is_reusable:
             connection.rest(self._idle_s)
             self._idle.append(connection)
         return reply
 
     def close(self) -> None:
-        """Close all connections; calls under way break."""
+        """Close all connections, for good; calls under way break."""
+        self._is_closed = True
         for connection in list(self._open):
             connection.close()
 
@@ -103,10 +112,16 @@ class Connections:
 
     async def _connect(self) -> "_Connection":
         async with asyncio.timeout(self._connect_timeout_s):
+            sock = await self._dialer.connect()
+            name = self._host if self._tls else None
+            # The loop closes the socket when it fails.
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self._max_answer_bytes, self._forget), self._host, self._port, ssl=self._tls
+                lambda: _Connection(self._forget), sock=sock, ssl=self._tls, server_hostname=name
             )
         self._open.add(connection)
+        if self._is_closed:
+            connection.close()
+            raise Broken(answered=False)
         return connection
 
     def _forget(self, connection: "_Connection") -> None:
@@ -118,10 +133,9 @@ class Connections:
 class _Connection(asyncio.Protocol):
     """One connection; its parser calls the methods that begin with `on_`."""
 
-    def __init__(self, max_answer_bytes: int, forget: Callable[["_Connection"], None]) -> None:
+    def __init__(self, forget: Callable[["_Connection"], None]) -> None:
         # Whether the last answer is whole, nothing came after it, and the server keeps the connection.
         self.is_reusable = False
-        self._max_answer_bytes = max_answer_bytes
         self._forget = forget
         self._parser = HttpResponseParser(self)
         self._transport: asyncio.Transport
@@ -132,12 +146,14 @@ class _Connection(asyncio.Protocol):
         self._expiry: asyncio.TimerHandle | None = None
         self._has_head = self._has_length = False
 
-    async def post(self, head: bytes, body: bytes) -> Reply:
-        """As `Connections.post`."""
+    async def request(self, head: bytes, body: bytes, max_answer_bytes: int) -> Reply:
+        """As `Connections.request`."""
         if self._expiry:
             self._expiry.cancel()
         self.is_reusable = self._has_head = self._has_length = False
         self._size_bytes = 0
+        self._max_answer_bytes = max_answer_bytes
+        self._body = bytearray()
         self._answer = self._loop.create_future()
         self._transport.writelines([head, body])
         try:
@@ -168,12 +184,14 @@ class _Connection(asyncio.Protocol):
             return
         self._size_bytes += len(data)
         if self._size_bytes > self._max_answer_bytes:
-            self._fail(TooLong())
+            self._fail(TooLong(f"an answer above {self._max_answer_bytes} bytes"))
             return
         try:
             self._parser.feed_data(data)
-        except HttpParserError as exc:
+        except (HttpParserError, HttpParserUpgrade) as exc:
             self._fail(Broken(answered=self._has_head), exc)
+        if self._size_bytes > _MAX_FRAMING_BYTES + 2 * len(self._body):
+            self._fail(TooLong("an answer that has far more headers and chunk sizes than content"))
 
     def eof_received(self) -> None:
         # The transport closes itself, but only in a moment.
@@ -188,17 +206,19 @@ class _Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self.is_reusable = False
         self._headers: dict[str, str] = {}
-        self._parts: list[bytes] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        # What comes later is a trailer.
+        if not self._has_head:
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self._has_head = self._parser.get_status_code() >= _FIRST_FINAL_STATUS
         self._has_length = "content-length" in self._headers or "transfer-encoding" in self._headers
 
     def on_body(self, part: bytes) -> None:
-        self._parts.append(part)
+        # A list of parts would take 50 bytes more for each, of which there may be as many as bytes.
+        self._body += part
 
     def on_message_complete(self) -> None:
         # What comes before the final answer is a message, too, and so is what should not come after it.
@@ -208,7 +228,7 @@ class _Connection(asyncio.Protocol):
             self._succeed()
 
     def _succeed(self) -> None:
-        self._answer.set_result(Reply(self._parser.get_status_code(), self._headers, b"".join(self._parts)))
+        self._answer.set_result(Reply(self._parser.get_status_code(), self._headers, bytes(self._body)))
 
     def _fail(self, error: Exception, cause: Exception | None = None) -> None:
         # The answer may be whole, and what came after it no HTTP.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -17,9 +17,17 @@ from app.fleet.link import Identity, ServedModel
 from app.work import LARGEST_SCORE, Answer
 
 _REASON_BYTES = 300
+# Names of models, their roots, versions: all of them are labels of metrics, or parts of cache keys.
+_LONGEST_NAME = 512
+_LONGEST_QUOTE = 40
+_MOST_MODELS = 4096
+_LARGEST_COUNT = 2**31 - 1
 _REDIRECT = 3
 # A rate limit that doesn't say how long it lasts.
 _USUAL_REST_S = 1.0
+# A worker is asked again after this long at the latest, however long it wants to be left alone.
+_LONGEST_REST_S = 30.0
+_MOST_REST_DIGITS = 9
 # A word of its own: a model may be called nanbeige.
 _TELLS_OF_NAN = re.compile(rb"Out of range float values|\bnan\b", re.IGNORECASE)
 
@@ -42,7 +50,8 @@ def read_scores(reply: Reply, worker: str, documents: int, *, rows: str, score: 
         found = answer[rows]
         indices = list(map(itemgetter("index"), found))
         scores = list(map(itemgetter(score), found))
-        tokens = answer.get("usage", {}).get("total_tokens", 0)
+        usage = answer.get("usage") or {}
+        tokens = usage.get("total_tokens") or 0
     except (KeyError, TypeError, AttributeError) as exc:
         raise BadAnswer(f"{worker} gave an answer without {rows}[].{score}") from exc
     if len(scores) != documents:
@@ -52,7 +61,9 @@ def read_scores(reply: Reply, worker: str, documents: int, *, rows: str, score: 
         raise BadAnswer(f"{worker} returned a score that is no finite number")
     if indices != list(range(documents)):
         scores = _in_order(indices, scores, worker)
-    return Answer(scores, tokens if type(tokens) is int else 0)
+    if not _is_count(tokens):
+        raise BadAnswer(f"{worker} says that it read a number of tokens that is no count")
+    return Answer(scores, tokens)
 
 
 def is_missing_route(reply: Reply) -> bool:
@@ -70,11 +81,27 @@ def read_identity(version: Any, listed: Any, worker: str) -> Identity:
         Misconfigured: other servers than vLLM answer in other forms.
     """
     try:
-        models = [ServedModel(row["id"], str(row.get("root")), int(row["max_model_len"])) for row in listed["data"]]
-        return Identity(str(version["version"]), models)
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        reason = f"{worker} lists its models in a form that vLLM doesn't use: is it a vLLM server?"
+        told, rows = version["version"], listed["data"]
+    except (KeyError, TypeError) as exc:
+        reason = f"{worker} tells neither its version nor its models as vLLM does: is it a vLLM server?"
         raise Misconfigured(reason) from exc
+    if not _is_name(told):
+        raise Misconfigured(f"{worker} says that its version is {_quoted(told)}: is it a vLLM server?")
+    if not isinstance(rows, list) or len(rows) > _MOST_MODELS:
+        raise Misconfigured(f"{worker} lists no models, or above {_MOST_MODELS}: is it a vLLM server?")
+    return Identity(told, [_read_model(row, worker) for row in rows])
+
+
+def _read_model(row: Any, worker: str) -> ServedModel:
+    if not isinstance(row, dict) or not _is_name(name := row.get("id")):
+        what = _quoted(row.get("id") if isinstance(row, dict) else row)
+        raise Misconfigured(f"{worker} lists a model by the id {what}, which is no name: is it a vLLM server?")
+    root, length = row.get("root"), row.get("max_model_len")
+    if root is not None and not _is_name(root):
+        raise Misconfigured(f"{worker} says that {name} has the root {_quoted(root)}: is it a vLLM server?")
+    if not _is_count(length) or not length:
+        raise Misconfigured(f"{worker} says that {name} takes {_quoted(length)} tokens: is it a vLLM server?")
+    return ServedModel(name, str(root), length)
 
 
 def read_token_count(answer: Any, worker: str) -> int:
@@ -83,10 +110,25 @@ def read_token_count(answer: Any, worker: str) -> int:
     Raises:
         BadAnswer: there is no count in it.
     """
-    try:
-        return int(answer["count"])
-    except (KeyError, TypeError, ValueError) as exc:
-        raise BadAnswer(f"{worker} didn't count tokens") from exc
+    count = answer.get("count") if isinstance(answer, dict) else None
+    if not _is_count(count):
+        raise BadAnswer(f"{worker} didn't count tokens")
+    return count
+
+
+def _is_name(value: Any) -> TypeGuard[str]:
+    return type(value) is str and 0 < len(value) <= _LONGEST_NAME
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    # True is an int, too.
+    return type(value) is int and 0 <= value <= _LARGEST_COUNT
+
+
+def _quoted(value: Any) -> str:
+    """A value of a worker, cut to a length that is fit to be shown."""
+    shown = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    return shown if len(shown) <= _LONGEST_QUOTE else f"{shown[:_LONGEST_QUOTE]}..."
 
 
 def read_json(reply: Reply, worker: str) -> Any:
@@ -142,9 +184,11 @@ def _message_of(body: bytes) -> str:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """`Retry-After` in seconds; its date form is ignored, no inference server sends it."""
-    value = headers.get("retry-after")
-    return float(value) if value and value.isascii() and value.isdigit() else None
+    """`Retry-After` in seconds, 30 at most; its date form is ignored, no inference server sends it."""
+    value = headers.get("retry-after", "")
+    if not value.isascii() or not value.isdigit():
+        return None
+    return min(_LONGEST_REST_S, float(value)) if len(value) <= _MOST_REST_DIGITS else _LONGEST_REST_S
 
 
 def _in_order(indices: list[Any], scores: list[float], worker: str) -> list[float]:

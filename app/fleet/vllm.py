@@ -1,15 +1,17 @@
 """The link to a vLLM server, over HTTP."""
 
+import asyncio
 import base64
+import socket
 import ssl
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-import httpx
 import orjson
 
-from app.errors import BadAnswer, Dropped, Misconfigured, Unreachable, Vanished
+from app.errors import BadAnswer, Dropped, LacksRoute, Misconfigured, Stalled, Unreachable, Vanished
 from app.fleet.connections import Broken, Connections, Reply, TooLong
 from app.fleet.link import Identity
 from app.fleet.reading import is_missing_route, read_identity, read_json, read_scores, read_token_count
@@ -18,18 +20,25 @@ from app.work import Answer, Chunk
 
 # vLLM closes idle connections after 5 s; one that we let go first can't die under a call.
 _IDLE_CONNECTION_S = 2.5
-_IDENTIFY_TIMEOUT_S = 5.0
-# 65 bytes per score in vLLM's answers, 20,000 documents at most by default, and room for a rerank answer's echo.
-_MAX_ANSWER_BYTES = 64 * 2**20
-# `/tokenize` lists every token of a query, which may have a million characters.
-_MAX_RARE_ANSWER_BYTES = 16 * 2**20
+_QUICK_ANSWER_S = 5.0
+# How long an answer may be follows from what was asked: JSON of 64 MB can take 1.5 GB when it is read.
+_SHORTEST_LIMIT_BYTES = 64 * 2**10
+# vLLM's rows take 65 bytes, and in answers of /v1/rerank the document besides.
+_ROW_BYTES = 512
+# Errors of vLLM, and /v1/rerank, quote what they were sent; written in ASCII it may take twice as much.
+_QUOTED = 2
+# A text has a token for each byte at most, which takes 7 bytes in the answer of /tokenize.
+_BYTES_PER_TOKEN = 16
+# An entry of /v1/models takes 500 bytes; one adapter is an entry, and some servers have a thousand.
+_MAX_MODELS_BYTES = 2 * 2**20
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class VllmLink:
     """A vLLM server.
 
-    Scores go through `Connections`, everything rare through httpx: decision 0013 has the measurement. Scores are asked
-    for on `/v1/score`, which doesn't echo the documents; a worker without that route is asked on `/v1/rerank`.
+    Scores are asked for on `/v1/score`, which doesn't echo the documents; a worker without that route is asked on
+    `/v1/rerank`.
 
     Args:
         url: Where the server listens; a `/v1`, `/rerank` or `/score` at its end is ignored. Credentials in it are
@@ -48,29 +57,28 @@ class VllmLink:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.url, self.name, basic = _read_url(url)
-        self._headers = {"Content-Type": "application/json"}
-        if api_key or basic:
-            self._headers["Authorization"] = f"Bearer {api_key}" if api_key else basic
-        self._connect_timeout_s = connect_timeout_s
         parts = urlsplit(self.url)
         is_https = parts.scheme == "https"
-        self._tls = (tls or ssl.create_default_context()) if is_https else None
+        headers = {"Host": parts.netloc, "Content-Type": "application/json"}
+        if api_key or basic:
+            headers["Authorization"] = f"Bearer {api_key}" if api_key else basic
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
-        self._lines = "".join(f"{name}: {value}\r\n" for name, value in {"Host": parts.netloc, **self._headers}.items())
+        self._connect_timeout_s = connect_timeout_s
         self._connections = Connections(
             parts.hostname or "",
             parts.port or (443 if is_https else 80),
-            tls=self._tls,
+            tls=(tls or ssl.create_default_context()) if is_https else None,
             connect_timeout_s=connect_timeout_s,
             idle_s=_IDLE_CONNECTION_S,
-            max_answer_bytes=_MAX_ANSWER_BYTES,
         )
         self._has_score_route = True
-        self._rare: httpx.AsyncClient | None = None
+        self._has_left = False
 
     async def identify(self) -> Identity:
-        version = await self._ask("GET", "/version")
-        listed = await self._ask("GET", "/v1/models")
+        # On new connections: a kept one may end as it is used, and a probe should see whether the worker accepts any.
+        version = await self._ask("GET", "/version", max_answer_bytes=_MAX_MODELS_BYTES, is_alone=True)
+        listed = await self._ask("GET", "/v1/models", max_answer_bytes=_MAX_MODELS_BYTES, is_alone=True)
         # A worker that was replaced may be a newer one.
         self._has_score_route = True
         return read_identity(version, listed, self.name)
@@ -78,94 +86,84 @@ class VllmLink:
     async def score(self, chunk: Chunk) -> Answer:
         documents = len(chunk.pairs)
         if self._has_score_route:
-            reply = await self._post("/v1/score", _score_call(chunk), chunk.caller.request_id)
+            reply = await self._score("/v1/score", _score_call(chunk), chunk)
             if not is_missing_route(reply):
                 return read_scores(reply, self.name, documents, rows="data", score="score")
             self._has_score_route = False
         if len(chunk.pairs.queries) > 1:
-            raise Misconfigured(f"{self.name} has no /v1/score, which pairs with different queries need: update vLLM")
-        reply = await self._post("/v1/rerank", _rerank_call(chunk), chunk.caller.request_id)
+            raise LacksRoute(f"{self.name} has no /v1/score, which pairs with different queries need: update its vLLM")
+        reply = await self._score("/v1/rerank", _rerank_call(chunk), chunk)
         return read_scores(reply, self.name, documents, rows="results", score="relevance_score")
 
     async def count_tokens(self, model: str, text: str) -> int:
-        body = {"model": model, "prompt": text, "add_special_tokens": False}
-        answer = await self._ask("POST", "/tokenize", content=orjson.dumps(body))
+        call = orjson.dumps({"model": model, "prompt": text, "add_special_tokens": False})
+        answer = await self._ask("POST", "/tokenize", call, max_answer_bytes=_BYTES_PER_TOKEN * len(call))
         return read_token_count(answer, self.name)
 
     async def close(self) -> None:
+        self._has_left = True
         self._connections.close()
-        if self._rare:
-            await self._rare.aclose()
 
-    async def _ask(self, method: str, path: str, content: bytes | None = None) -> Any:
-        """One rare call; its decoded JSON."""
-        if self._rare is None:
-            timeout = httpx.Timeout(_IDENTIFY_TIMEOUT_S, connect=self._connect_timeout_s)
-            limits = httpx.Limits(keepalive_expiry=_IDLE_CONNECTION_S)
-            # Like the scoring calls, these don't go through a proxy of the environment.
-            self._rare = httpx.AsyncClient(
-                base_url=self.url,
-                headers={**self._headers, "Accept-Encoding": "identity"},
-                timeout=timeout,
-                limits=limits,
-                trust_env=False,
-                # Nothing is there to be verified without https, and what the system trusts takes 20 ms to load.
-                verify=self._tls or False,
-            )
-        try:
-            async with self._rare.stream(method, path, content=content) as response:
-                body = await self._read_rare(response)
-        except httpx.TransportError as exc:
-            if _is_about_tls(exc):
-                raise self._distrust() from exc
-            what = "the connection was refused" if isinstance(exc, httpx.ConnectError) else type(exc).__name__
-            raise Unreachable(f"{self.name} didn't answer {path}: {what}") from exc
-        except RuntimeError as exc:
-            # All that httpx says to who asks a link that was closed meanwhile.
-            raise Unreachable(f"{self.name} has left") from exc
-        return read_json(Reply(response.status_code, response.headers, body), self.name)
-
-    async def _read_rare(self, response: httpx.Response) -> bytes:
-        """The answer as it was sent: it wasn't asked for compressed, and would unfold to 1000 times its size."""
-        body = bytearray()
-        async for part in response.aiter_raw():
-            body += part
-            if len(body) > _MAX_RARE_ANSWER_BYTES:
-                raise BadAnswer(f"{self.name} sent an answer above {_MAX_RARE_ANSWER_BYTES} bytes")
-        return bytes(body)
-
-    def _distrust(self) -> Misconfigured:
-        """TLS didn't come about."""
-        return Misconfigured(
-            f"{self.name} and the gateway don't trust each other; check the certificates in RERANK_WORKER_CA_FILE and "
-            "RERANK_WORKER_CERT_FILE, and whether its URL has the name in its own"
-        )
-
-    async def _post(self, path: str, body: bytes, request_id: str) -> Reply:
-        """Send one call and read its whole answer; what goes wrong becomes a `WorkerError` here."""
+    async def _score(self, path: str, call: bytes, chunk: Chunk) -> Reply:
+        """The answer to one call that scores."""
         span = current_span.get()
         span.posts(self.url, path)
+        reply = await self._call(
+            "POST",
+            path,
+            call,
+            headers={"X-Request-Id": chunk.caller.request_id, **span.headers},
+            max_answer_bytes=_ROW_BYTES * len(chunk.pairs) + _QUOTED * len(call),
+        )
+        span.answered(reply.status)
+        return reply
+
+    async def _ask(
+        self, method: str, path: str, call: bytes = b"", *, max_answer_bytes: int, is_alone: bool = False
+    ) -> Any:
+        """The decoded JSON of an answer that no worker needs long for."""
         try:
-            reply = await self._connections.post(self._head(path, len(body), request_id, span.headers), body)
+            async with asyncio.timeout(_QUICK_ANSWER_S):
+                reply = await self._call(method, path, call, max_answer_bytes=max_answer_bytes, is_alone=is_alone)
+        except TimeoutError as exc:
+            raise Stalled(f"{self.name} didn't answer {path} in {_QUICK_ANSWER_S:g} s") from exc
+        return read_json(reply, self.name)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        max_answer_bytes: int,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        is_alone: bool = False,
+    ) -> Reply:
+        """Send one call and read its whole answer; what goes wrong becomes a `WorkerError` here."""
+        if self._has_left:
+            raise Unreachable(f"{self.name} has left")
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"{method} {self._path}{path} HTTP/1.1\r\n{self._lines}{lines}Content-Length: {len(body)}\r\n\r\n"
+        try:
+            limit_bytes = _SHORTEST_LIMIT_BYTES + max_answer_bytes
+            return await self._connections.request(head.encode(), body, max_answer_bytes=limit_bytes, is_alone=is_alone)
         except Broken as exc:
             if exc.answered:
                 raise Dropped(f"{self.name} broke off in the middle of its answer") from exc
             raise Vanished(f"{self.name} closed the connection without an answer") from exc
         except TooLong as exc:
-            raise BadAnswer(f"{self.name} sent an answer above {_MAX_ANSWER_BYTES} bytes") from exc
+            raise BadAnswer(f"{self.name} sent {exc}") from exc
         except ssl.SSLError as exc:
-            raise self._distrust() from exc
+            raise Misconfigured(
+                f"{self.name} and the gateway don't trust each other; check the certificates in RERANK_WORKER_CA_FILE "
+                "and RERANK_WORKER_CERT_FILE, and whether its URL has the name in its own"
+            ) from exc
         except TimeoutError as exc:
             raise Unreachable(f"{self.name} didn't accept a connection in {self._connect_timeout_s:g} s") from exc
+        except socket.gaierror as exc:
+            raise Unreachable(f"{self.name} can't be looked up: {exc.strerror}") from exc
         except OSError as exc:
             raise Unreachable(f"{self.name} refused the connection") from exc
-        span.answered(reply.status)
-        return reply
-
-    def _head(self, path: str, size_bytes: int, request_id: str, traced: Mapping[str, str]) -> bytes:
-        more = "".join(f"{name}: {value}\r\n" for name, value in traced.items())
-        first = f"POST {self._path}{path} HTTP/1.1\r\n"
-        return f"{first}{self._lines}X-Request-Id: {request_id}\r\n{more}Content-Length: {size_bytes}\r\n\r\n".encode()
 
 
 def _read_url(url: str) -> tuple[str, str, str]:
@@ -180,11 +178,6 @@ def _read_url(url: str) -> tuple[str, str, str]:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         basic = "Basic " + base64.b64encode(pair.encode()).decode()
     return f"{parts.scheme}://{name}", name, basic
-
-
-def _is_about_tls(exc: BaseException | None) -> bool:
-    """Whether a failed connection failed for its certificates; httpx tells only through what it came from."""
-    return exc is not None and (isinstance(exc, ssl.SSLError) or _is_about_tls(exc.__cause__ or exc.__context__))
 
 
 def _score_call(chunk: Chunk) -> bytes:

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from app.errors import BadAnswer, Refused, Unreachable, Vanished, WorkerError
+from app.errors import BadAnswer, LacksRoute, Refused, Unreachable, Vanished, WorkerError
 
 # One worker may be wrong about a document; two that agree are believed.
 _OBJECTIONS = 2
@@ -12,7 +12,7 @@ _LONGEST_PAUSE_S = 2.0
 
 def is_free(error: WorkerError) -> bool:
     """Whether the attempt cost no worker any work, so that it doesn't count against the budget."""
-    return isinstance(error, Unreachable)
+    return isinstance(error, Unreachable | LacksRoute)
 
 
 def is_try(error: WorkerError) -> bool:
@@ -37,6 +37,8 @@ def allows(error: WorkerError, *, tries: int, objections: int, another_worker: b
     """
     if tries >= max_attempts:
         return False
+    if isinstance(error, LacksRoute):
+        return another_worker
     if isinstance(error, Refused):
         return another_worker and objections < _OBJECTIONS
     return another_worker or objections < _OBJECTIONS

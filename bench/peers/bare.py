@@ -27,7 +27,7 @@ class BareProxy:
         place = urlsplit(os.environ["WORKERS"])
         self._head = f"POST /v1/score HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Type: application/json\r\n"
         self._connections = Connections(
-            place.hostname or "", place.port or 80, tls=None, connect_timeout_s=2, idle_s=2.5, max_answer_bytes=2**26
+            place.hostname or "", place.port or 80, tls=None, connect_timeout_s=2, idle_s=2.5
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,7 +40,8 @@ class BareProxy:
 
     async def _ranked(self, asked: Any) -> Any:
         call = orjson.dumps({"model": asked["model"], "text_1": asked["query"], "text_2": asked["documents"]})
-        reply = await self._connections.post(f"{self._head}Content-Length: {len(call)}\r\n\r\n".encode(), call)
+        head = f"{self._head}Content-Length: {len(call)}\r\n\r\n".encode()
+        reply = await self._connections.request(head, call, max_answer_bytes=2**26)
         scores = [row["score"] for row in orjson.loads(reply.body)["data"]]
         return {"results": [{"index": index, "relevance_score": scores[index]} for index in rank(scores, None)]}
 

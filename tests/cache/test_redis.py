@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import ssl
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.cache.middleman import Middleman
 from tests.cache.replica import digests, replica, scores_of
 from tests.cache.valkey import Valkey, until_it, valkey
 from tests.integration.commands import until
+from tests.listening import dead_port
 
 PAIRS = digests(100)
 SCORES = scores_of(PAIRS)
@@ -299,6 +301,33 @@ async def test_a_connection_may_be_encrypted_and_its_certificate_is_checked(
         async with replica(middleman.url, is_usable=False) as distrusting:
             await until(lambda: any("certificate" in line.get("reason", "") for line in told))
             assert not distrusting.tier.is_usable
+
+
+async def test_a_certificate_is_checked_for_the_name_of_the_server(
+    server: Valkey, certified: ssl.SSLContext, ca: Path, told: list[Any]
+):
+    async with Middleman(server.port).running(certified) as middleman:
+        elsewhere = middleman.url.replace("127.0.0.1", "localhost")
+        async with replica(f"{elsewhere}?ssl_ca_certs={ca}", is_usable=False) as distrusting:
+            await until(lambda: any("'localhost'" in line.get("reason", "") for line in told))
+            assert not distrusting.tier.is_usable
+
+
+async def test_a_name_may_have_addresses_where_nobody_answers(server: Valkey, monkeypatch: pytest.MonkeyPatch):
+    of_the_system = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: Any, **hints: Any) -> Any:
+        if host != "cache":
+            return of_the_system(host, *args, **hints)
+        if hints.get("flags"):
+            raise socket.gaierror(socket.EAI_NONAME, "no address")
+        return [found for ip in ("127.0.0.2", "127.0.0.1") for found in of_the_system(ip, *args, **hints)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with dead_port("127.0.0.2", server.port):
+        async with replica(server.url.replace("127.0.0.1", "cache")) as one:
+            one.store(SCORES)
+            await server.until_keys(100)
 
 
 def test_the_library_is_loaded_by_those_who_use_it():

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ RESOLV_CONF = (
 )
 NAMES = ("vllm", f"vllm.{HOME}", f"vllm.{HOME}.", "vllm.other", "hub.example", "hosted", "many", "gone", "empty")
 FAILING = ("broken", "silent")
+SILENT = [f"silent{number}" for number in range(8)]
 _SET_FLAGS, _UP_AND_RUNNING = 0x8914, 0x41
 
 
@@ -43,7 +45,12 @@ def main() -> None:
         subprocess.run(["mount", "--bind", replacement, Path("/etc") / replacement.name], check=True)
     log.configure(style="json", level="error")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = {"uvloop": runner.run(_look_up_all()), "served": runner.run(_serve())}
+        found = {
+            "uvloop": runner.run(_look_up_all()),
+            "served": runner.run(_serve()),
+            "beside silence": runner.run(_serve_beside_silence()),
+            "in silence": runner.run(_serve_in_silence()),
+        }
     found["asyncio"] = asyncio.run(_look_up_all())
     sys.stdout.write(json.dumps(found))
 
@@ -81,7 +88,7 @@ async def _serve() -> dict[str, Any]:
         await stack.enter_async_context(dns.running())
         for host, worker in workers.items():
             await stack.enter_async_context(worker.running(8000, host))
-        client = await stack.enter_async_context(_gateway())
+        client = await stack.enter_async_context(_gateway("dns://vllm:8000"))
         asking = asyncio.create_task(_keep_asking(client, statuses))
         await until(lambda: workers["127.0.0.2"].scored and workers["127.0.0.3"].scored)
         early = len(workers["127.0.0.4"].scored)
@@ -96,9 +103,55 @@ async def _serve() -> dict[str, Any]:
     return {"statuses": sorted(set(statuses)), "before it joined": early, "after it left": late}
 
 
+async def _serve_beside_silence() -> dict[str, Any]:
+    """Seven workers, a DNS source and a Redis have silent name servers: how a worker with another name fared."""
+    dns = FakeDns({f"vllm.{HOME}": ["127.0.0.2"]}, silent=SILENT)
+    hanging, redis, source = SILENT[:6], SILENT[6], SILENT[7]
+    workers = [f"http://{name}:8000" for name in (*hanging, "vllm")]
+    began = time.perf_counter()
+    async with (
+        dns.running(),
+        FakeVllm().running(8000, "127.0.0.2"),
+        _gateway(*workers, f"dns://{source}:8000", cache=True, redis_url=f"redis://{redis}:6379") as client,
+    ):
+        ready_s = time.perf_counter() - began
+        statuses, slowest_s = await _ask_on_new_connections(client)
+    return {"statuses": statuses, "slowest_s": slowest_s, "ready_s": ready_s, "asked": sorted({*SILENT} & _firsts(dns))}
+
+
+async def _serve_in_silence() -> dict[str, Any]:
+    """The name server falls silent after it has told where the only worker is."""
+    dns = FakeDns({f"vllm.{HOME}": ["127.0.0.2"]})
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(dns.running())
+        await stack.enter_async_context(FakeVllm().running(8000, "127.0.0.2"))
+        client = await stack.enter_async_context(_gateway("http://vllm:8000", probe_interval_s=0.2))
+        dns.fall_silent()
+        statuses, slowest_s = await _ask_on_new_connections(client)
+    return {"statuses": statuses, "slowest_s": slowest_s}
+
+
+async def _ask_on_new_connections(client: httpx.AsyncClient) -> tuple[list[int], float]:
+    """How requests fare that each need a connection to a worker of their own."""
+    statuses, slowest_s = set(), 0.0
+    for turn in range(2):
+        began = time.perf_counter()
+        # Those at once need one each, and by the next round all have been idle for too long.
+        answers = await asyncio.gather(*(rerank(client, [f"document {turn}.{number}"]) for number in range(5)))
+        slowest_s = max(slowest_s, time.perf_counter() - began)
+        statuses |= {answer.status_code for answer in answers}
+        await asyncio.sleep(2.6)
+    return sorted(statuses), slowest_s
+
+
+def _firsts(dns: FakeDns) -> set[str]:
+    return {name.partition(".")[0] for name in dns.asked}
+
+
 @asynccontextmanager
-async def _gateway() -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(Settings(workers=("dns://vllm:8000",), cache=False, max_batch=4, min_batch=1))
+async def _gateway(*workers: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    chosen = {"cache": False, "max_batch": 4, "min_batch": 1} | settings
+    app = create_app(Settings(workers=workers, **chosen))
     async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         await until_ready(client)
         yield client

@@ -43,18 +43,18 @@ class Server:
 
 
 @asynccontextmanager
-async def talking(
-    answer: Answer, *, idle_s: float = 5.0, most: int = 1000
-) -> AsyncIterator[tuple[Connections, Server]]:
+async def talking(answer: Answer, *, idle_s: float = 5.0) -> AsyncIterator[tuple[Connections, Server]]:
     server = Server(answer)
     async with listening(server.serve) as port:
-        connections = Connections(
-            "127.0.0.1", port, tls=None, connect_timeout_s=5.0, idle_s=idle_s, max_answer_bytes=most
-        )
+        connections = Connections("127.0.0.1", port, tls=None, connect_timeout_s=5.0, idle_s=idle_s)
         try:
             yield connections, server
         finally:
             connections.close()
+
+
+async def post(connections: Connections, most: int = 1000) -> Reply:
+    return await connections.request(HEAD, b"body", max_answer_bytes=most)
 
 
 def sending(*parts: bytes, ends: bool = False) -> Answer:
@@ -75,15 +75,15 @@ def sending(*parts: bytes, ends: bool = False) -> Answer:
 async def test_a_connection_is_used_again():
     async with talking(sending(OK)) as (connections, server):
         for _ in range(3):
-            assert await connections.post(HEAD, b"body") == Reply(200, {"content-length": "2"}, b"ok")
+            assert await post(connections) == Reply(200, {"content-length": "2"}, b"ok")
         assert (server.requests, server.connections) == (3, 1)
 
 
 async def test_calls_at_once_have_connections_of_their_own():
     async with talking(sending(OK)) as (connections, server):
-        await asyncio.gather(*(connections.post(HEAD, b"body") for _ in range(5)))
+        await asyncio.gather(*(post(connections) for _ in range(5)))
         assert server.connections == 5
-        await asyncio.gather(*(connections.post(HEAD, b"body") for _ in range(5)))
+        await asyncio.gather(*(post(connections) for _ in range(5)))
         assert server.connections == 5
 
 
@@ -94,7 +94,7 @@ async def test_an_answer_may_come_in_pieces_of_any_size(packets: int):
     pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
     async with talking(sending(*pieces)) as (connections, _):
         for _ in range(2):
-            reply = await connections.post(HEAD, b"body")
+            reply = await post(connections)
             assert (reply.status, reply.headers["retry-after"], reply.body) == (429, "3", b"later")
 
 
@@ -102,21 +102,21 @@ async def test_a_chunked_answer_is_put_together():
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", b"3\r\ncde\r\n0\r\n\r\n"
     async with talking(sending(*chunked)) as (connections, server):
         for _ in range(2):
-            assert (await connections.post(HEAD, b"body")).body == b"abcde"
+            assert (await post(connections)).body == b"abcde"
         assert server.connections == 1
 
 
 async def test_what_comes_before_the_final_answer_is_passed_over():
     async with talking(sending(b"HTTP/1.1 100 Continue\r\n\r\n", OK)) as (connections, server):
         for _ in range(2):
-            assert (await connections.post(HEAD, b"body")).body == b"ok"
+            assert (await post(connections)).body == b"ok"
         assert server.connections == 1
 
 
 async def test_an_answer_without_a_length_ends_with_the_connection():
     async with talking(sending(b"HTTP/1.0 200 OK\r\n\r\n", b"to the end", ends=True)) as (connections, server):
         for _ in range(2):
-            assert (await connections.post(HEAD, b"body")).body == b"to the end"
+            assert (await post(connections)).body == b"to the end"
         assert server.connections == 2
 
 
@@ -124,14 +124,14 @@ async def test_a_connection_that_the_server_closes_is_not_used_again():
     closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
     async with talking(sending(closing)) as (connections, server):
         for _ in range(2):
-            assert (await connections.post(HEAD, b"body")).body == b"ok"
+            assert (await post(connections)).body == b"ok"
         assert server.connections == 2
 
 
 async def test_an_answer_with_the_end_of_the_connection_behind_it_counts():
     async with talking(sending(OK, ends=True)) as (connections, server):
         for _ in range(20):
-            assert (await connections.post(HEAD, b"body")).body == b"ok"
+            assert (await post(connections)).body == b"ok"
             await until(lambda: " 0 open" in repr(connections))
         assert server.connections == 20
 
@@ -139,7 +139,7 @@ async def test_an_answer_with_the_end_of_the_connection_behind_it_counts():
 async def test_a_connection_on_which_more_came_than_an_answer_is_not_used_again():
     async with talking(sending(OK + OK)) as (connections, server):
         for _ in range(2):
-            assert (await connections.post(HEAD, b"body")).body == b"ok"
+            assert (await post(connections)).body == b"ok"
         assert server.connections == 2
 
 
@@ -147,7 +147,7 @@ async def test_a_connection_on_which_more_came_than_an_answer_is_not_used_again(
 async def test_an_end_before_the_head_of_an_answer_is_told_apart(sent: bytes):
     async with talking(sending(sent, ends=True)) as (connections, _):
         with pytest.raises(Broken) as caught:
-            await connections.post(HEAD, b"body")
+            await post(connections)
         assert not caught.value.answered
 
 
@@ -162,7 +162,7 @@ async def test_an_end_before_the_head_of_an_answer_is_told_apart(sent: bytes):
 async def test_half_an_answer_is_none(sent: bytes):
     async with talking(sending(sent, ends=True)) as (connections, _):
         with pytest.raises(Broken) as caught:
-            await connections.post(HEAD, b"body")
+            await post(connections)
         assert caught.value.answered
 
 
@@ -170,13 +170,13 @@ async def test_half_an_answer_is_none(sent: bytes):
 async def test_an_answer_beyond_the_limit_is_not_taken(head: bytes):
     async with talking(sending(head + 1500 * b"x")) as (connections, server):
         with pytest.raises(TooLong):
-            await connections.post(HEAD, b"body")
+            await post(connections)
         await until(lambda: server.open == 0)
 
 
 async def test_cancelling_closes_the_connection():
     async with talking(sending()) as (connections, server):
-        call = asyncio.create_task(connections.post(HEAD, b"body"))
+        call = asyncio.create_task(post(connections))
         await until(lambda: server.requests == 1)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -186,9 +186,9 @@ async def test_cancelling_closes_the_connection():
 
 async def test_a_connection_is_let_go_when_it_was_idle_for_long():
     async with talking(sending(OK), idle_s=0.02) as (connections, server):
-        await connections.post(HEAD, b"body")
+        await post(connections)
         await until(lambda: server.open == 0)
-        await connections.post(HEAD, b"body")
+        await post(connections)
         assert server.connections == 2
 
 
@@ -198,8 +198,8 @@ async def test_closing_breaks_calls_under_way_and_lets_go_of_idle_connections():
             writer.write(OK)
 
     async with talking(first_only) as (connections, server):
-        await connections.post(HEAD, b"body")
-        call = asyncio.create_task(connections.post(HEAD, b"body"))
+        await post(connections)
+        call = asyncio.create_task(post(connections))
         await until(lambda: server.requests == 2)
         connections.close()
         with pytest.raises(Broken):
@@ -215,6 +215,6 @@ async def test_a_server_that_hangs_up_while_it_is_not_called_is_called_anew():
 
     async with talking(once) as (connections, server):
         for _ in range(3):
-            assert (await connections.post(HEAD, b"body")).body == b"ok"
+            assert (await post(connections)).body == b"ok"
             await until(lambda: " 0 open" in repr(connections))
         assert server.connections == 3

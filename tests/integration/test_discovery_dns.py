@@ -24,7 +24,7 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (etc / "resolv.conf").write_text(RESOLV_CONF)
     (etc / "hosts").write_text("127.0.0.1 localhost\n10.0.0.9 hosted\n")
     command = [*IN_NAMESPACES, sys.executable, "-m", "tests.integration.pod", str(etc)]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=50).stdout)
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=55).stdout)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -37,6 +37,20 @@ def test_names_are_found_as_in_a_pod(pod: Any, loop: str):
         name: one for name, one in zip(NAMES, right, strict=True) if name != "many"
     }
     assert found["broken"] is found["silent"] is None
+
+
+def test_names_whose_servers_are_silent_hold_up_no_other_name(pod: Any):
+    found = pod["beside silence"]
+    assert len(found["asked"]) == 8, "each of them was looked up"
+    assert found["statuses"] == [200]
+    # Each lookup of a silent name takes 4 s here.
+    assert found["ready_s"] < 2
+    assert found["slowest_s"] < 2
+
+
+def test_a_named_worker_stays_in_use_when_its_name_server_falls_silent(pod: Any):
+    assert pod["in silence"]["statuses"] == [200]
+    assert pod["in silence"]["slowest_s"] < 3
 
 
 def test_no_request_fails_while_workers_come_and_go_behind_a_name(pod: Any):

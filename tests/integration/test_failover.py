@@ -63,3 +63,31 @@ async def test_a_killed_worker_in_the_middle_costs_no_request():
     assert [answer.status_code for answer in answers] == [200] * 4
     assert all(_is_right(answer.json()["results"], DOCUMENTS) for answer in answers)
     assert dying.scored
+
+
+PAIRS = {"text_1": [f"query {number}" for number in range(20)], "text_2": DOCUMENTS[:20]}
+
+
+async def test_pairs_that_only_some_workers_have_a_route_for_go_there_and_take_none_out_of_use():
+    old, new = FakeVllm(has_score_route=False), FakeVllm()
+    async with gateway(old, new, max_batch=4, min_batch=1) as client:
+        for _ in range(5):
+            response = await client.post("/score", json=PAIRS)
+            assert response.status_code == 200, response.text
+            assert [row["score"] for row in response.json()["data"]] == list(
+                map(score_of, PAIRS["text_1"], PAIRS["text_2"])
+            )
+        assert not [call for call in old.scored if call.path == "/v1/rerank"]
+        assert (await rerank(client, DOCUMENTS)).status_code == 200
+    assert [call for call in old.scored if call.path == "/v1/rerank"], "it was given what it has a route for"
+
+
+async def test_pairs_that_no_worker_has_a_route_for_are_refused_with_the_remedy_and_hurt_nobody_else():
+    workers = FakeVllm(has_score_route=False), FakeVllm(has_score_route=False)
+    async with gateway(*workers, no_worker_wait_s=0) as client:
+        for _ in range(3):
+            refused, others = await asyncio.gather(client.post("/score", json=PAIRS), rerank(client, DOCUMENTS))
+            assert refused.status_code == 502, refused.text
+            assert "has no /v1/score, which pairs with different queries need: update" in refused.text
+            assert others.status_code == 200, others.text
+    assert all(call.path == "/v1/rerank" for worker in workers for call in worker.scored[2:])

@@ -1,16 +1,18 @@
 """What a worker that is bought, broken into or mistaken for one can do to the gateway and its clients."""
 
 import asyncio
+import json
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from app.errors import BadAnswer, Misconfigured, Unreachable, WorkerError
+from app.errors import BadAnswer, Busy, Misconfigured, Unreachable, Vanished, WorkerError
 from app.fleet.vllm import VllmLink
-from app.work import Caller, Chunk, Fingerprint, Pairs
+from app.work import Answer, Caller, Chunk, Fingerprint, Pairs
 from tests.fake_vllm import Call, FakeVllm, reply, status
 from tests.listening import listening
 from tests.running import gateway, rerank
@@ -60,6 +62,20 @@ def says(head: bytes, part: bytes = b"", times: int = 1) -> Say:
     return say
 
 
+class RareAnswers(FakeVllm):
+    """A worker whose answers to `/version` and `/v1/models` the test writes."""
+
+    def __init__(self, answer: Callable[[Call, asyncio.StreamWriter], None]) -> None:
+        super().__init__()
+        self._rare = answer
+
+    async def _answer(self, call: Call, reader: Any, writer: asyncio.StreamWriter) -> None:
+        if call.path in {"/version", "/v1/models"}:
+            self._rare(call, writer)
+        else:
+            await super()._answer(call, reader, writer)
+
+
 def gzipped(mebibytes: int) -> bytes:
     packer = zlib.compressobj(9, wbits=31)
     return b"".join(packer.compress(b" " * MIB) for _ in range(mebibytes)) + packer.flush()
@@ -75,7 +91,14 @@ FLOODS = {
     "gzip": says(b"200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB), BOMB),
     "gzip in an error": says(b"500 No\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB), BOMB),
     "a header without an end": says(b"200 OK\r\nX: ", b"a" * MIB, 100),
-    "headers without an end": says(b"200 OK\r\n", b"a: b\r\n" * 100_000, 20),
+    "headers without an end": says(b"200 OK\r\n", b"a: b\r\n" * 100_000, 100),
+    "headers that differ": says(b"200 OK\r\n", b"".join(b"h%d: b\r\n" % number for number in range(100_000)), 60),
+    "chunks of two bytes": says(b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"2\r\n[]\r\n" * 100_000, 90),
+    "chunk extensions": says(b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a" * MIB, 100),
+    "trailers": says(b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n" * 100_000, 100),
+    "a trailer without an end": says(b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\na: ", b"a" * MIB, 100),
+    "answers before the answer": says(b"100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n" * 40_000, 60),
+    "JSON that unfolds": says(b"200 OK\r\nContent-Length: 60000001\r\n\r\n[", b"{}," * 100_000, 200),
 }
 
 
@@ -90,8 +113,120 @@ async def test_an_answer_without_end_is_cut_off_in_bounded_memory(what: str, say
             _, most_bytes = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    # The limits are 64 and 16 MiB; the parts of an answer are joined at the end.
-    assert most_bytes < (150 if what == "score" else 40) * MIB
+    # What this server sends counts as well. Read to its end, each answer would take between 60 MB and 2 GB.
+    assert most_bytes < 12 * MIB
+
+
+async def test_another_protocol_is_no_answer():
+    switching = says(
+        b"101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\n"
+    )
+    async with link_to(switching) as link:
+        for call in (link.score(CHUNK), link.identify()):
+            with pytest.raises(Vanished):
+                await call
+
+
+async def test_a_trailer_is_no_header():
+    body = b"5\r\nbusy!\r\n0\r\nRetry-After: 20\r\n\r\n"
+    async with link_to(says(b"503 No\r\nTransfer-Encoding: chunked\r\n\r\n", body)) as link:
+        with pytest.raises(Busy) as caught:
+            await link.score(CHUNK)
+    assert caught.value.retry_after_s is None
+
+
+def json_of(value: object, code: bytes = b"200 OK", head: bytes = b"") -> Say:
+    body = json.dumps(value).encode()
+    return says(code + b"\r\n" + head + b"Content-Length: %d\r\n\r\n" % len(body), body)
+
+
+MODEL = {"id": "m", "root": "/m", "max_model_len": 512}
+ODD: dict[str, list[Any]] = {
+    "id": [5, None, "", True, ["m"], "m" * 513],
+    "root": [5, "", {}, "m" * 513],
+    "max_model_len": [0, -1, None, True, "512", 512.0, 2**31, 10**30, []],
+}
+ODD_MODELS = [{field: odd} for field, values in ODD.items() for odd in values]
+
+
+@pytest.mark.parametrize("odd", ODD_MODELS, ids=repr)
+async def test_a_worker_with_an_odd_model_is_told_so_and_no_other_is_hurt(odd: dict[str, Any]):
+    def answer(call: Call, writer: asyncio.StreamWriter) -> None:
+        reply(writer, 200, {"data": [MODEL | odd]} if call.path == "/v1/models" else {"version": "1"})
+
+    async with RareAnswers(answer).running() as bad, gateway(FakeVllm(), bad) as client:
+        link = VllmLink(bad.url)
+        with pytest.raises(Misconfigured, match=f"{link.name} (lists|says).*is it a vLLM server"):
+            await link.identify()
+        await link.close()
+        assert (await rerank(client, ["a", "b"])).status_code == 200
+        assert [row["id"] for row in (await client.get("/v1/models")).json()["data"]] == ["tiny-reranker"]
+
+
+ODD_VERSIONS: list[Any] = ["", 5, None, [], "1" * 513]
+ODD_LISTS: list[Any] = [5, None, "m", {"id": "m"}, [5], [None], [[]], [MODEL] * 5000]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *({"version": odd, "data": [MODEL]} for odd in ODD_VERSIONS),
+        *({"version": "1", "data": odd} for odd in ODD_LISTS),
+        {"version": "1"},
+        {},
+        [],
+        "text",
+        None,
+    ],
+    ids=lambda told: repr(told)[:50],
+)
+async def test_who_lists_odd_things_is_no_vllm(told: Any):
+    # Both of its answers, in one.
+    async with link_to(json_of(told)) as link:
+        with pytest.raises(Misconfigured, match="is it a vLLM server"):
+            await link.identify()
+
+
+@pytest.mark.parametrize("odd", [None, "5", -1, 2.5, True, 2**31, 10**30, [], {}])
+async def test_what_is_no_count_of_tokens_is_not_taken_for_one(odd: object):
+    for answer in ({"count": odd}, [odd], odd):
+        async with link_to(json_of(answer)) as link:
+            with pytest.raises(BadAnswer, match="didn't count tokens"):
+                await link.count_tokens("m", "text")
+
+
+@pytest.mark.parametrize("odd", ["5", -1, 2.5, True, 2**31, 10**30, [5], {"a": 1}])
+async def test_scores_with_an_odd_count_of_tokens_are_no_answer(odd: object):
+    rows = [{"index": 0, "score": 0.5}]
+    async with link_to(json_of({"data": rows, "usage": {"total_tokens": odd}})) as link:
+        with pytest.raises(BadAnswer, match="tokens"):
+            await link.score(CHUNK)
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"total_tokens": None}])
+async def test_scores_without_a_count_of_tokens_are_an_answer(usage: object):
+    async with link_to(json_of({"data": [{"index": 0, "score": 0.5}], "usage": usage})) as link:
+        assert await link.score(CHUNK) == Answer([0.5], 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "rest_s"),
+    [
+        (b"3", 3.0),
+        (b"0", 0.0),
+        (b"29", 29.0),
+        (b"3600", 30.0),
+        (b"9" * 400, 30.0),
+        (b"0" * 400, 30.0),
+        *((odd, None) for odd in (b"", b"-5", b"+5", b"1e9", b"2.5", b"inf", b"nan", b"1_0", b"\xb2", b"5, 6")),
+        (b"Wed, 21 Oct 2026 07:28:00 GMT", None),
+    ],
+)
+async def test_a_worker_rests_for_half_a_minute_at_most_however_long_it_wants_to(told: bytes, rest_s: float | None):
+    async with link_to(json_of({}, b"503 No", b"Retry-After: " + told + b"\r\n")) as link:
+        with pytest.raises(Busy) as caught:
+            await link.score(CHUNK)
+    assert caught.value.retry_after_s == rest_s
 
 
 @pytest.mark.parametrize("code", [b"301", b"302", b"303", b"307", b"308"])

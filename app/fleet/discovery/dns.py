@@ -1,21 +1,19 @@
 """Workers behind a DNS name with one address each, as a headless Service has."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from random import Random
 
 import structlog
 
 from app.address import DnsName, worker_url
+from app.dialer import is_no_such_name, look_up
 from app.fleet.discovery.source import Seen
 
 _INTERVAL_S = 5.0
 _JITTER = 0.2
 # A name without addresses may be a mishap of the DNS server, or of all workers' readiness at once.
 _GRACE_S = 30.0
-# No such name, and a name without addresses. All other failures say nothing about the name.
-_NOTHING_THERE = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
@@ -26,11 +24,10 @@ async def addresses_of(host: str) -> list[str]:
     Raises:
         OSError: nobody could say.
     """
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except socket.gaierror as exc:
-        if exc.errno in _NOTHING_THERE:
+        found = await look_up(host)
+    except OSError as exc:
+        if is_no_such_name(exc):
             return []
         raise
     return [str(place[0]) for *_, place in found]
