@@ -16,6 +16,9 @@ _FIRST_FINAL_STATUS = 200
 # What an answer may have beside its body, and as much again as that: heads, chunk sizes, trailers. uvicorn's chunks
 # have 12 bytes for 64 KiB. A read brings up to 256 KiB more before anybody counts.
 _MAX_FRAMING_BYTES = 64 * 2**10
+# A server that had closed a kept connection says so as soon as it is used. Then the call is made again, on a new one,
+# since the next that was kept may be closed as well. What ends later was perhaps worked on.
+_RACE_S = 0.5
 
 
 class Reply(NamedTuple):
@@ -92,14 +95,27 @@ class Connections:
             OSError: no connection came about; TimeoutError and ssl.SSLError are such.
             Broken, TooLong: as their names say.
         """
-        connection = self._idle.pop() if self._idle and not is_alone else await self._connect()
-        reply = await connection.request(head, body, max_answer_bytes)
         if is_alone:
-            connection.close()
-        elif connection.is_reusable:
-            connection.rest(self._idle_s)
-            self._idle.append(connection)
-        return reply
+            connection = await self._connect()
+            try:
+                return await connection.request(head, body, max_answer_bytes)
+            finally:
+                connection.close()
+        if not self._idle:
+            return await self._request_on(await self._connect(), head, body, max_answer_bytes)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            return await self._request_on(self._idle.pop(), head, body, max_answer_bytes)
+        except Broken as exc:
+            if exc.answered or self._is_closed or loop.time() - began > _RACE_S:
+                raise
+            try:
+                connection = await self._connect()
+            except OSError:
+                # The server is gone, perhaps because of this request.
+                raise exc from None
+        return await self._request_on(connection, head, body, max_answer_bytes)
 
     def close(self) -> None:
         """Close all connections, for good; calls under way break."""
@@ -109,6 +125,13 @@ class Connections:
 
     def __repr__(self) -> str:
         return f"<Connections to {self._host}:{self._port}, {len(self._open)} open, {len(self._idle)} idle>"
+
+    async def _request_on(self, connection: "_Connection", head: bytes, body: bytes, max_answer_bytes: int) -> Reply:
+        reply = await connection.request(head, body, max_answer_bytes)
+        if connection.is_reusable:
+            connection.rest(self._idle_s)
+            self._idle.append(connection)
+        return reply
 
     async def _connect(self) -> "_Connection":
         async with asyncio.timeout(self._connect_timeout_s):

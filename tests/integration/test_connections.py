@@ -218,3 +218,62 @@ async def test_a_server_that_hangs_up_while_it_is_not_called_is_called_anew():
             assert (await post(connections)).body == b"ok"
             await until(lambda: " 0 open" in repr(connections))
         assert server.connections == 3
+
+
+async def test_a_kept_connection_that_ends_as_it_is_used_again_costs_a_new_one_and_no_call():
+    seen: set[asyncio.StreamWriter] = set()
+
+    async def only_once(writer: asyncio.StreamWriter, _: int) -> None:
+        if writer in seen:
+            writer.close()
+        else:
+            seen.add(writer)
+            writer.write(OK)
+
+    async with talking(only_once) as (connections, server):
+        # Several are kept, and each of them ends like that.
+        await asyncio.gather(*(post(connections) for _ in range(4)))
+        for _ in range(4):
+            assert (await post(connections)).body == b"ok"
+        assert server.connections == 8
+
+
+async def test_a_request_that_takes_the_server_with_it_is_not_sent_twice():
+    stopped = asyncio.Event()
+
+    async def fall(writer: asyncio.StreamWriter, number: int) -> None:
+        if number == 1:
+            writer.write(OK)
+            return
+        # Nobody listens any more when the connection ends.
+        stopped.set()
+        await asyncio.sleep(0.1)
+        writer.close()
+
+    server = Server(fall)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    connections = Connections("127.0.0.1", port, tls=None, connect_timeout_s=5.0, idle_s=5.0)
+    await post(connections)
+    call = asyncio.create_task(post(connections))
+    await stopped.wait()
+    listener.close()
+    with pytest.raises(Broken):
+        await call
+    assert server.requests == 2
+    connections.close()
+
+
+async def test_a_request_that_was_perhaps_worked_on_is_not_made_again_unasked():
+    async def end_later(writer: asyncio.StreamWriter, number: int) -> None:
+        if number == 1:
+            writer.write(OK)
+        else:
+            await asyncio.sleep(0.7)
+            writer.close()
+
+    async with talking(end_later) as (connections, server):
+        await post(connections)
+        with pytest.raises(Broken):
+            await post(connections)
+        assert server.requests == 2

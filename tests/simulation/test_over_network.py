@@ -51,8 +51,6 @@ MEANS: Mapping[str, type[Exception]] = {
     "drips chunks": TimeoutError,
     "closes before the head": Vanished,
     "resets before the head": Vanished,
-    "closes on reuse": Vanished,
-    "resets on reuse": Vanished,
     "closes after the head": Dropped,
     "resets after the head": Dropped,
     "closes in the body": Dropped,
