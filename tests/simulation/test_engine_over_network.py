@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from importlib.util import find_spec
 from random import Random
 
 import pytest
@@ -118,12 +117,6 @@ async def ask_steadily(cluster: Cluster, *, seconds: float) -> None:
             await asyncio.sleep(1)
 
 
-dials = pytest.mark.xfail(
-    find_spec("app.dialer") is None, strict=True, reason="the loop looks names up, and tries one address after another"
-)
-
-
-@dials
 @over_network
 async def test_names_that_hang_take_nobody_along_who_has_another():
     cluster = Cluster(Random(1))
@@ -135,7 +128,6 @@ async def test_names_that_hang_take_nobody_along_who_has_another():
         await ask_steadily(cluster, seconds=120)
 
 
-@dials
 @over_network
 async def test_a_dead_address_of_a_name_hides_no_live_one():
     cluster = Cluster(Random(1))
