@@ -77,6 +77,11 @@ class Dialer:
         self._known: Sequence[AddrInfoType] = ()
         self._known_enough_at = 0.0
 
+    @property
+    def awaits_name_server(self) -> bool:
+        """Whether there is no address to try as long as no name server answers."""
+        return self._lookup is not None and not self._lookup.done() and not self._known
+
     async def connect(self) -> socket.socket:
         """A connected TCP socket, by the address that answers first (RFC 8305, "Happy Eyeballs").
 

@@ -4,6 +4,7 @@ Why there is one of our own, and what others would cost: decision 0016. The pars
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
@@ -92,7 +93,7 @@ class Connections:
             is_alone: Whether it has a new connection for itself. One that is used again may end at that moment.
 
         Raises:
-            OSError: no connection came about; TimeoutError and ssl.SSLError are such.
+            OSError: no connection came about; TimeoutError, ssl.SSLError and, for its name, socket.gaierror are such.
             Broken, TooLong: as their names say.
         """
         if is_alone:
@@ -134,17 +135,29 @@ class Connections:
         return reply
 
     async def _connect(self) -> "_Connection":
-        async with asyncio.timeout(self._connect_timeout_s):
-            sock = await self._dialer.connect()
-            name = self._host if self._tls else None
-            # The loop closes the socket when it fails.
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self._forget), sock=sock, ssl=self._tls, server_hostname=name
-            )
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                connection = await self._open_one()
+        except TimeoutError as exc:
+            if self._dialer.awaits_name_server:
+                reason = f"no name server answered in {self._connect_timeout_s:g} s"
+                raise socket.gaierror(socket.EAI_AGAIN, reason) from exc
+            raise
         self._open.add(connection)
         if self._is_closed:
             connection.close()
             raise Broken(answered=False)
+        return connection
+
+    async def _open_one(self) -> "_Connection":
+        sock = await self._dialer.connect()
+        # The loop closes the socket when it fails.
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: _Connection(self._forget),
+            sock=sock,
+            ssl=self._tls,
+            server_hostname=self._host if self._tls else None,
+        )
         return connection
 
     def _forget(self, connection: "_Connection") -> None:

@@ -106,6 +106,23 @@ async def test_a_chunked_answer_is_put_together():
         assert server.connections == 1
 
 
+async def test_chunks_may_be_small_and_headers_many():
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(200))
+    parts = [head + b"\r\n10\r\n" + b"x" * 16 + b"\r\n", *[b"1\r\ny\r\n"] * 50, b"0\r\n\r\n"]
+    async with talking(sending(*parts)) as (connections, _):
+        assert (await post(connections, most=10_000)).body == 16 * b"x" + 50 * b"y"
+
+
+async def test_a_call_may_have_a_connection_for_itself():
+    async with talking(sending(OK)) as (connections, server):
+        await post(connections)
+        for _ in range(3):
+            await connections.request(HEAD, b"body", max_answer_bytes=1000, is_alone=True)
+        await until(lambda: server.open == 1)
+        await post(connections)
+        assert server.connections == 4
+
+
 async def test_what_comes_before_the_final_answer_is_passed_over():
     async with talking(sending(b"HTTP/1.1 100 Continue\r\n\r\n", OK)) as (connections, server):
         for _ in range(2):
@@ -205,6 +222,17 @@ async def test_closing_breaks_calls_under_way_and_lets_go_of_idle_connections():
         with pytest.raises(Broken):
             await call
         await until(lambda: server.open == 0)
+
+
+async def test_a_connection_that_comes_about_after_the_end_is_not_used():
+    async with talking(sending(OK)) as (connections, server):
+        call = asyncio.create_task(post(connections))
+        await asyncio.sleep(0)
+        connections.close()
+        with pytest.raises(Broken):
+            await call
+        await until(lambda: " 0 open" in repr(connections))
+        assert server.requests == 0
 
 
 async def test_a_server_that_hangs_up_while_it_is_not_called_is_called_anew():

@@ -14,6 +14,8 @@ import pytest
 import uvloop
 
 from app.dialer import Dialer, is_no_such_name, look_up
+from app.errors import Unreachable
+from app.fleet.vllm import VllmLink
 from tests.listening import dead_port
 
 FAILURE = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
@@ -163,6 +165,14 @@ def test_a_name_that_is_gone_is_gone(run: Any, resolver: Resolver):
             assert is_no_such_name(caught.value)
 
     run(connect())
+
+
+async def test_a_worker_whose_name_server_is_silent_is_told_so(resolver: Resolver):
+    resolver.answers.clear()
+    link = VllmLink("http://gpu-1:8000", connect_timeout_s=0.05)
+    with pytest.raises(Unreachable, match="gpu-1:8000 can't be looked up: no name server answered in "):
+        await link.identify()
+    await link.close()
 
 
 @pytest.mark.parametrize("name", ["gpu..1", "x" * 64, "gpu\0"])
