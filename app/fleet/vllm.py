@@ -1,6 +1,7 @@
 """The link to a vLLM server, over HTTP."""
 
 import base64
+import errno
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 import httpx
 import orjson
 
-from app.errors import BadAnswer, Dropped, Misconfigured, Unreachable, Vanished
+from app.errors import BadAnswer, Dropped, Misconfigured, OutOfFiles, Unreachable, Vanished, WorkerError
 from app.fleet.connections import Broken, Connections, Reply, TooLong
 from app.fleet.link import Identity
 from app.fleet.reading import is_missing_route, read_identity, read_json, read_scores, read_token_count
@@ -158,7 +159,7 @@ class VllmLink:
         except TimeoutError as exc:
             raise Unreachable(f"{self.name} didn't accept a connection in {self._connect_timeout_s:g} s") from exc
         except OSError as exc:
-            raise Unreachable(f"{self.name} refused the connection") from exc
+            raise _no_connection(self.name, exc) from exc
         span.answered(reply.status)
         return reply
 
@@ -180,6 +181,13 @@ def _read_url(url: str) -> tuple[str, str, str]:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         basic = "Basic " + base64.b64encode(pair.encode()).decode()
     return f"{parts.scheme}://{name}", name, basic
+
+
+def _no_connection(name: str, exc: OSError) -> WorkerError:
+    """Why no connection to a worker came about."""
+    if exc.errno in {errno.EMFILE, errno.ENFILE}:
+        return OutOfFiles(f"the gateway may open no more files, so none for {name}: raise its limit (ulimit -n)")
+    return Unreachable(f"{name} refused the connection")
 
 
 def _is_about_tls(exc: BaseException | None) -> bool:
