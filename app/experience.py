@@ -89,7 +89,7 @@ class Experience(OnLoop):
             if error.retry_after_s is None and slot.held_documents == documents > 1:
                 worker.lower_ceiling(documents, self._loop.time())
             return
-        if isinstance(error, Vanished | Dropped):
+        if isinstance(error, Unreachable | Dropped):
             self._probe.doubt(worker)
         if self._stalls.has_just_stalled:
             return

@@ -50,6 +50,23 @@ async def test_a_worker_that_clients_give_up_on_during_its_probe_is_asked_again_
 
 
 @on_virtual_clock
+async def test_a_refusal_after_a_standstill_is_forgiven_and_the_worker_weighed_at_once():
+    """It may have been restarted meanwhile, with other weights."""
+    link = ScriptedLink("w")
+    async with engine([link], probe_interval_s=10) as made:
+        (worker,) = made.fleet.workers
+        before = worker.serves["m"]
+        link.trouble, link.drift = Unreachable("w refused the connection"), 0.5
+        _stand_still(15)
+        await asyncio.sleep(0.1)
+        assert worker.is_usable
+        link.trouble = None
+        await asyncio.sleep(2)
+        assert worker.is_usable
+        assert worker.serves["m"] != before
+
+
+@on_virtual_clock
 async def test_a_standstill_of_the_gateway_is_blamed_on_no_worker():
     links = [ScriptedLink(name, probes_take_s=0.05) for name in ("a", "b")]
     async with engine(links, probe_interval_s=10, probe_timeout_s=5) as made:

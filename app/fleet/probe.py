@@ -8,7 +8,7 @@ from random import Random
 
 import structlog
 
-from app.errors import Busy, OutOfFiles, Stalled, WorkerError
+from app.errors import Busy, OutOfFiles, Stalled, Unreachable, WorkerError
 from app.fleet.weighing import Weighing, without_weights
 from app.fleet.worker import Worker
 from app.loop import OnLoop, StallDetector
@@ -188,6 +188,9 @@ class Probe(OnLoop):
             worker.rest(found.retry_after_s, now)
         elif not (worker.is_well and self._is_excused(worker, found, began)):
             worker.suspect(found, now)
+        elif isinstance(found, Unreachable):
+            # However it is excused, it may be a restart.
+            self.doubt(worker)
         if _seen(worker) != before:
             write, reason = self._log.info, {}
             if worker.trouble:
