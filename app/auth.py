@@ -26,6 +26,11 @@ class Keys:
         """Whether there are no keys, so that everybody may call."""
         return not self._names
 
+    @property
+    def are_several(self) -> bool:
+        """Whether there is more than one, so that each has others beside it."""
+        return len(self._names) > 1
+
     def replace(self, secrets: Mapping[str, str]) -> None:
         """From now on these are the keys."""
         self._names = {name: _digest(secret) for name, secret in secrets.items()}

@@ -10,7 +10,7 @@ import structlog
 import typer
 import yaml
 
-from app import __version__, log
+from app import __version__, log, open_files
 from app.address import problem_with, scheme_of, without_password
 from app.auth import Keys
 from app.main import create_app
@@ -132,6 +132,7 @@ def _serve(settings: Settings, read: Callable[[], Settings], signals: Signals) -
 
     `signals` are taken since before the settings were read, so that none comes in between.
     """
+    open_files.raise_limit()
     log.configure(style=settings.log_format, level=settings.log_level)
     log.take_uncaught()
     for warning in warnings_about(settings):

@@ -25,6 +25,7 @@
     |  |- Unheard          nothing has come from it yet
     |  `- Vanished         gone before the first byte of an answer: hardly anything was spent
     |- Dropped             broke off in the middle of an answer
+    |- OutOfFiles          the gateway may open no more files, so none for a connection
     |- Stalled             no answer within the attempt's limit
     |- Unavailable         500, 502 or 504
     |  `- Busy             429 or 503: it has enough work
@@ -245,6 +246,12 @@ class Dropped(WorkerError):
     outcome = "dropped"
 
 
+class OutOfFiles(WorkerError):
+    """The gateway has as many open files as it may. It says nothing of the worker."""
+
+    outcome = "no_files"
+
+
 class Stalled(WorkerError):
     """The worker didn't answer within the attempt's limit."""
 
@@ -303,7 +310,7 @@ def told_to_client(error: WorkerError) -> RerankError:
             return BadInput(error.reason, words=words)
         case Stalled():
             return OutOfTime(f"Time ran out: {error.reason}.")
-        case Unavailable() | Unreachable():
+        case Unavailable() | Unreachable() | OutOfFiles():
             wait_s = error.retry_after_s or 1.0
             return NoWorker(f"No worker can serve now: {error.reason}.", retry_after_s=wait_s, words=words)
         case _:

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from contextlib import AbstractAsyncContextManager
 
-from app.errors import Busy, Dropped, LacksRoute, Misconfigured, Unreachable, Vanished, WorkerError
+from app.errors import Busy, Dropped, LacksRoute, Misconfigured, OutOfFiles, Unreachable, Vanished, WorkerError
 from app.fleet.fleet import Fleet
 from app.fleet.probe import Probe
 from app.fleet.worker import Worker
@@ -79,9 +79,9 @@ class Experience(OnLoop):
         slot.worker.measure(seconds=seconds, usual_s=self.usual_s(slot, 0.5), now=self._loop.time())
 
     def failed(self, slot: Slot, chunk: Chunk, error: WorkerError) -> None:
-        """What a failure says about its worker: nothing if it set out before the worker's last change."""
+        """What a failure says about its worker: nothing if it set out before the worker's last change, or is ours."""
         worker, documents = slot.worker, len(chunk.pairs)
-        if slot.is_outdated or isinstance(error, LacksRoute):
+        if slot.is_outdated or isinstance(error, LacksRoute | OutOfFiles):
             return
         if isinstance(error, Busy):
             worker.rest(error.retry_after_s, self._loop.time())

@@ -12,6 +12,12 @@ from starlette.types import Receive, Scope
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # In the state of the scope: what our own server tells of a client beyond ASGI.
 PRESENCE = "rerank.presence"
+# A longer body of an answer is sent in parts of this size: what is written is held until the client reads it.
+LONG_BYTES = 256 * 2**10
+
+
+def do_nothing() -> None:
+    """What is called when there is nothing to be done."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,12 +27,14 @@ class Presence:
     Args:
         on_loss: All of these are called when the connection is lost.
         send_whole: Sends an answer in one write; False when it has to go the usual way, by two and many checks.
+        hang_up: Closes the connection at once; what isn't sent is lost.
         has_sent_all: Whether the body has come whole, read or not.
         has_left: Whether the connection was lost.
     """
 
     on_loss: set[Callable[[], None]]
     send_whole: Callable[[Response], bool]
+    hang_up: Callable[[], None] = do_nothing
     has_sent_all: bool = False
     has_left: bool = False
 
@@ -42,17 +50,19 @@ class Incoming:
         headers: By name in small letters; of several with one name the first.
         parameters: Of the query string; of several with one name the last.
         request_id: The client's, or ours.
+        key: The name of its API key; empty until that is known.
         receive: Gives the parts of the body.
         presence: Of its client; None when another server than ours serves.
         scope: All that the server knows of it.
     """
 
-    __slots__ = ("headers", "parameters", "path", "presence", "receive", "request_id", "scope")
+    __slots__ = ("headers", "key", "parameters", "path", "presence", "receive", "request_id", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.receive = receive
         self.path: str = scope["path"]
+        self.key = ""
         self.presence: Presence | None = scope.get("state", {}).get(PRESENCE)
         self.headers: Mapping[str, str] = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])

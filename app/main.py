@@ -1,6 +1,6 @@
 """The composition root: settings in, ASGI application out."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from random import Random
@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from app import __version__
+from app import __version__, open_files
 from app.api.admin import AdminApi
 from app.api.answers import refusal
 from app.api.door import Door
@@ -20,6 +20,8 @@ from app.api.page import page_router
 from app.api.rerank import ROUTES, RerankApi
 from app.api.service import service_router
 from app.auth import Keys
+from app.bytes_in_flight import BytesInFlight
+from app.clients import CLIENTS, Clients
 from app.engine import Engine, Search, assemble
 from app.errors import RerankError, UnknownRoute, WrongMethod
 from app.fleet.discovery import sources
@@ -64,18 +66,24 @@ def create_app(
     traces = _traces(settings)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Clients]]:
         if not settings.workers:
             structlog.get_logger().warning(
                 "no_workers_configured",
                 advice="RERANK_WORKERS is empty: scores are lexical word matching, not a neural model",
             )
         async with aclosing(traces), engine.running(), history.running():
-            yield
+            yield {CLIENTS: clients}
 
     app = _described(lifespan)
-    intake = Intake(settings)
-    engine.metrics.watch_intake(intake)
+    bytes_in_flight = BytesInFlight(settings.max_bytes_in_flight, has_several_keys=lambda: keys.are_several)
+    clients = Clients(
+        max_connections=_connections(settings),
+        write_timeout_s=settings.write_timeout_s,
+        on_shed=engine.metrics.connection_shed,
+    )
+    engine.metrics.watch_clients(clients, bytes_in_flight)
+    intake = Intake(settings, bytes_in_flight)
     rerank = RerankApi(
         gateway=engine.gateway,
         intake=intake,
@@ -99,7 +107,8 @@ def create_app(
     if settings.ui:
         app.include_router(page_router(guard))
     app.add_exception_handler(HTTPException, _unknown_place)
-    return Door(app, is_draining=lambda: drain.has_begun, posts=dict.fromkeys(ROUTES, rerank.serve))
+    posts = dict.fromkeys(ROUTES, rerank.serve)
+    return Door(app, is_draining=lambda: drain.has_begun, bytes_in_flight=bytes_in_flight, posts=posts)
 
 
 def _admin(
@@ -118,6 +127,18 @@ def _admin(
     )
 
 
+def _connections(settings: Settings) -> int:
+    """How many clients may be connected, as far as there are files for them."""
+    allowed = open_files.for_clients(settings.max_connections)
+    if settings.max_connections and allowed < settings.max_connections:
+        structlog.get_logger().warning(
+            "fewer_connections",
+            max_connections=allowed,
+            advice=f"RERANK_MAX_CONNECTIONS is {settings.max_connections}: raise the limit of open files (ulimit -n)",
+        )
+    return allowed
+
+
 def _history(engine: Engine, guard: Guard) -> History:
     return History(
         engine.metrics,
@@ -127,7 +148,7 @@ def _history(engine: Engine, guard: Guard) -> History:
     )
 
 
-def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Clients]]]) -> FastAPI:
     """An application without routes that serves its own description, also where there is no internet."""
     return FastAPIOffline(
         title="rerank-gateway",

@@ -15,11 +15,14 @@ from httptools import HttpParserError, HttpParserUpgrade
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from app.incoming import PRESENCE, Presence
+from app.clients import CLIENTS, Clients
+from app.incoming import LONG_BYTES, PRESENCE, Presence, do_nothing
 
 # Beside a body, or before the next: a head, chunk extensions, trailers. What comes in one read is looked at as a whole.
 _MOST_BYTES = 64 * 2**10
 _MOST_HEADERS = 256
+# Of an answer, before its writer has to wait; the same as without TLS.
+_MOST_UNSENT_BYTES = 64 * 2**10
 # How every answer begins, whatever it will be.
 _FIRST_BYTES = b"HTTP/1.1 "
 # Seconds until a client that sends nothing more is asked a second time whether it is there. Each time it is twice as
@@ -38,23 +41,34 @@ class BoundedProtocol(HttpToolsProtocol):
     head_s: ClassVar[float] = 10.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        self._clients: Clients = self.app_state.get(CLIENTS) or Clients()
+        if not self._clients.has_room(transport):
+            return
+        self._clients.connections += 1
         super().connection_made(transport)
         self._is_in_head = self._is_in_body = False
         self._bytes_beside_bodies = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._ask_timer: asyncio.TimerHandle | None = None
-        self._presence = Presence(set(), _send_nothing)
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._hang_up = transport.abort
+        self._presence = Presence(set(), _send_nothing, self._hang_up)
         self._head_without_offer = b""
+        if self.scheme == "https":
+            # By default 512 KiB.
+            transport.set_write_buffer_limits(_MOST_UNSENT_BYTES)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
-        if self._ask_timer:
-            self._ask_timer.cancel()
+        self._clients.connections -= 1
+        for timer in (self._head_timer, self._ask_timer, self._write_timer):
+            if timer:
+                timer.cancel()
         super().connection_lost(exc)
         self._presence.has_left = True
         # Else the last request and its connection would hold each other.
         self._presence.send_whole = _send_nothing
+        self._presence.hang_up = self._hang_up = do_nothing
         for leave in [*self._presence.on_loss]:
             leave()
 
@@ -66,6 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         cycle = self.cycle
         if cycle is None or cycle.response_complete or cycle.more_body or self.scheme == "https":
+            self._await_reading()
             return False
         cycle.keep_alive = False
         # Of requests that wait behind another it is the last; the answer to the first will tell.
@@ -89,13 +104,61 @@ class BoundedProtocol(HttpToolsProtocol):
             self._parse(data)
         except HttpParserError:
             self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("Invalid HTTP request received.")
+            self._refuse("Invalid HTTP request received.")
             return
         # Most heads come whole, and need no timer.
         if self._head_timer is None and (self._is_in_head or (self._bytes_beside_bodies and not self._is_in_body)):
-            self._head_timer = self.loop.call_later(self.head_s, self.transport.close)
+            self._head_timer = self.loop.call_later(self.head_s, self._end_late_head)
         if self._bytes_beside_bodies > _MOST_BYTES and not self.transport.is_closing():
-            self.send_400_response("The head of the request is too large.")
+            self._refuse("The head of the request is too large.")
+
+    def _refuse(self, message: str) -> None:
+        self.send_400_response(message)
+        self._await_reading()
+
+    def _end_late_head(self) -> None:
+        """Close the connection; when it waits for the answer to an earlier request, behind that."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+            self._await_reading()
+        else:
+            self.cycle.keep_alive = False
+
+    def pause_writing(self) -> None:
+        """Give the client its time to read, now that more is to be sent than may be held."""
+        super().pause_writing()
+        self._await_reading()
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        if self._write_timer:
+            self._write_timer.cancel()
+            self._write_timer = None
+        if self.transport.is_closing():
+            self._await_reading()
+
+    def on_response_complete(self) -> None:
+        """End a request, whose answer may still have to leave."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._await_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection; one whose client doesn't read would never end by itself."""
+        if self.transport.get_write_buffer_size():
+            self._shed_unread()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _await_reading(self) -> None:
+        """Close the connection unless what is to be sent leaves in time."""
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(self._clients.write_timeout_s, self._shed_unread)
+
+    def _shed_unread(self) -> None:
+        self._clients.on_shed("unread")
+        self.transport.abort()
 
     def _parse(self, data: bytes) -> None:
         """Read what came. At an offer of another protocol the parser stops behind the head, and takes no body."""
@@ -139,9 +202,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._is_in_body = True
         self._bytes_beside_bodies = 0
-        self._stop_timer()
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
         super().on_headers_complete()
-        self._presence = Presence(self._presence.on_loss, self.send_whole)
+        self._presence = Presence(self._presence.on_loss, self.send_whole, self._hang_up)
         self.scope["state"][PRESENCE] = self._presence
 
     def on_body(self, body: bytes) -> None:
@@ -165,7 +230,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_whole(self, response: Response) -> bool:
         """As `Presence.send_whole`: whatever is unusual is left to uvicorn."""
         cycle = self.cycle
-        if self.pipeline or self.flow.write_paused or not cycle.keep_alive:
+        if self.pipeline or self.flow.write_paused or not cycle.keep_alive or len(response.body) > LONG_BYTES:
             return False
         parts: list[bytes | memoryview] = [STATUS_LINE[response.status_code]]
         for name, value in (*cycle.default_headers, *response.raw_headers):
@@ -197,11 +262,6 @@ class BoundedProtocol(HttpToolsProtocol):
             elif name not in _HOP_OF_AN_OFFER:
                 lines.append(name + b": " + value)
         return b"\r\n".join([*lines, b"\r\n"])
-
-    def _stop_timer(self) -> None:
-        if self._head_timer:
-            self._head_timer.cancel()
-            self._head_timer = None
 
 
 class _Begun(asyncio.Transport):

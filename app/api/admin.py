@@ -178,7 +178,7 @@ class AdminApi:
         )
 
     async def _read(self, request: Request, kind: type[Asked]) -> Asked:
-        with self._intake.charge() as charge:
+        with self._intake.charge("admin") as charge:
             body = await self._intake.read(Incoming(request.scope, request.receive), charge)
             try:
                 return kind.model_validate(body)

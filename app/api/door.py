@@ -1,4 +1,4 @@
-"""What holds for every request, whatever its route: one path per place, an id, and a closing connection at the end."""
+"""What holds for every request, whatever its route: one path per place, an id, and how its answer leaves."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -7,7 +7,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from app.incoming import Incoming
+from app.bytes_in_flight import BytesInFlight
+from app.incoming import LONG_BYTES, Incoming, do_nothing
 
 
 class Door:
@@ -16,6 +17,7 @@ class Door:
     Args:
         app: What is behind the door.
         is_draining: While true, every answer closes its connection, so that clients move on to another replica.
+        bytes_in_flight: Where long answers count until they are sent.
         posts: What answers a POST to some paths, right here. The way through FastAPI to an endpoint that needs nothing
             of it costs a sixth of a request whose scores are known: decision 0013.
     """
@@ -25,10 +27,12 @@ class Door:
         app: FastAPI,
         *,
         is_draining: Callable[[], bool],
+        bytes_in_flight: BytesInFlight,
         posts: Mapping[str, Callable[[Incoming], Awaitable[Response]]],
     ) -> None:
         self.app = app
         self._is_draining = is_draining
+        self._bytes_in_flight = bytes_in_flight
         self._posts = posts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,12 +45,31 @@ class Door:
         incoming = Incoming(scope, receive)
         serve = self._posts.get(incoming.path) if scope["method"] == "POST" else None
         if serve is None:
-            await self.app(scope, receive, self._marking(send, incoming.request_id))
+            marked = self._marking(self._in_parts(send, incoming), incoming.request_id)
+            await self.app(scope, receive, marked)
         else:
             response = await serve(incoming)
             self._mark(response.raw_headers, incoming.request_id)
             if not (incoming.presence and incoming.presence.send_whole(response)):
-                await response(scope, receive, send)
+                await response(scope, receive, self._in_parts(send, incoming))
+
+    def _in_parts(self, send: Send, incoming: Incoming) -> Send:
+        """Sends a long body in parts, each when the client has read what came before, and counts it until then."""
+
+        async def send_parts(message: Message) -> None:
+            body = message.get("body", b"")
+            if len(body) <= LONG_BYTES:
+                await send(message)
+                return
+            hang_up = incoming.presence.hang_up if incoming.presence else do_nothing
+            with self._bytes_in_flight.unread(incoming.key, len(body), hang_up):
+                rest = memoryview(body)
+                while len(rest) > LONG_BYTES:
+                    await send({**message, "body": rest[:LONG_BYTES], "more_body": True})
+                    rest = rest[LONG_BYTES:]
+                await send({**message, "body": rest})
+
+        return send_parts
 
     def _marking(self, send: Send, request_id: str) -> Send:
         async def send_marked(message: Message) -> None:

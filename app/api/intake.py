@@ -8,7 +8,8 @@ from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from app.errors import BadInput, Overloaded, SlowBody, TooLarge, WrongMediaType
+from app.bytes_in_flight import BytesInFlight
+from app.errors import BadInput, SlowBody, TooLarge, WrongMediaType
 from app.incoming import Incoming
 from app.settings import Settings
 
@@ -20,41 +21,31 @@ _MOST_QUOTES = 4 * _MOST_VALUES
 
 
 class Intake:
-    """Holds the bytes of all request bodies below a common limit."""
+    """Reads bodies within the limits of the settings, and charges them to their keys.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: Limits of size and time.
+        bytes_in_flight: Where bodies are charged.
+    """
+
+    def __init__(self, settings: Settings, bytes_in_flight: BytesInFlight) -> None:
         self._max_body_bytes = settings.max_body_bytes
-        self._max_bytes_in_flight = settings.max_bytes_in_flight
         self._body_timeout_s = settings.body_timeout_s
-        self.bytes_in_flight = 0
+        self._bytes_in_flight = bytes_in_flight
 
-    def charge(self) -> "Charge":
-        """What one request is charged, to begin with nothing."""
-        return Charge(self)
-
-    def take(self, more_bytes: int, body_bytes: int) -> None:
-        """Take `more_bytes` for a body that then has `body_bytes`.
-
-        Raises:
-            TooLarge, Overloaded: the body is, or all of them together are, as large as they may be.
-        """
-        if body_bytes > self._max_body_bytes:
-            message = f"The body has more than {self._max_body_bytes} bytes: send fewer documents per request."
-            raise TooLarge(message)
-        if self.bytes_in_flight + more_bytes > self._max_bytes_in_flight:
-            message = "The gateway holds as many bytes of requests as it may: try again."
-            raise Overloaded(message, reason="bytes", retry_after_s=1.0)
-        self.bytes_in_flight += more_bytes
+    def charge(self, key: str) -> "Charge":
+        """What one request of a key is charged, to begin with nothing."""
+        return Charge(self._bytes_in_flight, key, self._max_body_bytes)
 
     async def read(self, incoming: Incoming, charge: "Charge") -> dict[str, Any]:
-        """The request's JSON object. Its bytes are charged, and let go: what is decoded takes as many again.
+        """The request's JSON object. Its bytes are charged as they come, and let go: decoded they take as many again.
 
         Raises:
             WrongMediaType, TooLarge, Overloaded, SlowBody, BadInput: as their names say.
             ClientDisconnect: the client left while it was sending.
         """
         _check_type(incoming.headers)
-        charge.raise_to(_content_length(incoming.headers))
+        charge.check_size(_content_length(incoming.headers))
         if incoming.presence and incoming.presence.has_sent_all:
             return _decode(await _arrived(incoming.receive, charge))
         try:
@@ -69,22 +60,39 @@ class Intake:
 class Charge:
     """What one request has been charged for its body; given back at the end of the block."""
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+    __slots__ = ("_bytes_in_flight", "_charged_bytes", "_key", "_max_body_bytes")
+
+    def __init__(self, bytes_in_flight: BytesInFlight, key: str, max_body_bytes: int) -> None:
+        self._bytes_in_flight = bytes_in_flight
+        self._key = key
+        self._max_body_bytes = max_body_bytes
         self._charged_bytes = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._intake.bytes_in_flight -= self._charged_bytes
+        self._bytes_in_flight.give_back(self._key, self._charged_bytes)
+
+    def check_size(self, body_bytes: int) -> None:
+        """Refuse a body of so many bytes when it is too large; what is only announced isn't charged.
+
+        Raises:
+            TooLarge: as its name says.
+        """
+        if body_bytes > self._max_body_bytes:
+            message = f"The body has more than {self._max_body_bytes} bytes: send fewer documents per request."
+            raise TooLarge(message)
 
     def raise_to(self, body_bytes: int) -> None:
-        """Charge it for a body of so many bytes, or more that were announced before."""
-        more = body_bytes - self._charged_bytes
-        if more > 0:
-            self._intake.take(more, body_bytes)
-            self._charged_bytes = body_bytes
+        """Charge it for a body of which so many bytes have come.
+
+        Raises:
+            TooLarge, Overloaded: the body is, or all of them together are, as large as they may be.
+        """
+        self.check_size(body_bytes)
+        self._bytes_in_flight.take(self._key, body_bytes - self._charged_bytes, own_bytes=self._charged_bytes)
+        self._charged_bytes = body_bytes
 
 
 def media_type_of(headers: Mapping[str, str], *, unsaid: str = "") -> str:

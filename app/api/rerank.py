@@ -86,8 +86,8 @@ class RerankApi(OnLoop):
         return response
 
     async def _score(self, incoming: Incoming, visit: Visit) -> Response:
-        visit.key = self._keys.name_of(incoming.headers.get("authorization"))
-        with self._intake.charge() as charge:
+        visit.key = incoming.key = self._keys.name_of(incoming.headers.get("authorization"))
+        with self._intake.charge(visit.key) as charge:
             body = await self._intake.read(incoming, charge)
             parsed = self._parse(incoming, body, visit)
             deadline = visit.arrived + self._time_limit_s(incoming, parsed)

@@ -8,7 +8,7 @@ from random import Random
 
 import structlog
 
-from app.errors import Busy, Stalled, WorkerError
+from app.errors import Busy, OutOfFiles, Stalled, WorkerError
 from app.fleet.weighing import Weighing, without_weights
 from app.fleet.worker import Worker
 from app.loop import OnLoop, StallDetector
@@ -195,9 +195,9 @@ class Probe(OnLoop):
             write("worker_changed", worker=worker.name, usable=worker.is_usable, models=sorted(worker.serves), **reason)
 
     def _is_excused(self, worker: Worker, failure: WorkerError, began: float) -> bool:
-        """Whether a failed probe tells nothing: the worker answered others meanwhile, or this process stood still."""
+        """Whether a failed probe tells nothing: the worker answered others meanwhile, or this process is in trouble."""
         is_slow = isinstance(failure, Stalled) and worker.last_success_at >= began
-        return is_slow or self._stalls.has_just_stalled
+        return is_slow or isinstance(failure, OutOfFiles) or self._stalls.has_just_stalled
 
     def _is_idle(self, worker: Worker, now: float) -> bool:
         return worker.calls == 0 and now - worker.last_success_at >= self._interval_s

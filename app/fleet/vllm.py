@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import socket
 import ssl
 from collections.abc import Mapping
@@ -11,11 +12,22 @@ from urllib.parse import quote, unquote, urlsplit
 
 import orjson
 
-from app.errors import BadAnswer, Dropped, LacksRoute, Misconfigured, Stalled, Unreachable, Vanished
+from app.errors import (
+    BadAnswer,
+    Dropped,
+    LacksRoute,
+    Misconfigured,
+    OutOfFiles,
+    Stalled,
+    Unreachable,
+    Vanished,
+    WorkerError,
+)
 from app.fleet.connections import Broken, Connections, Reply, TooLong
 from app.fleet.link import Identity
 from app.fleet.reading import is_missing_route, read_identity, read_json, read_scores, read_token_count
 from app.spans import current_span
+from app.tls import default_context
 from app.work import Answer, Chunk
 
 # vLLM closes idle connections after 5 s; one that we let go first can't die under a call.
@@ -68,7 +80,7 @@ class VllmLink:
         self._connections = Connections(
             parts.hostname or "",
             parts.port or (443 if is_https else 80),
-            tls=(tls or ssl.create_default_context()) if is_https else None,
+            tls=(tls or default_context()) if is_https else None,
             connect_timeout_s=connect_timeout_s,
             idle_s=_IDLE_CONNECTION_S,
         )
@@ -163,7 +175,7 @@ class VllmLink:
         except socket.gaierror as exc:
             raise Unreachable(f"{self.name} can't be looked up: {exc.strerror}") from exc
         except OSError as exc:
-            raise Unreachable(f"{self.name} refused the connection") from exc
+            raise _no_connection(self.name, exc) from exc
 
 
 def _read_url(url: str) -> tuple[str, str, str]:
@@ -178,6 +190,13 @@ def _read_url(url: str) -> tuple[str, str, str]:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         basic = "Basic " + base64.b64encode(pair.encode()).decode()
     return f"{parts.scheme}://{name}", name, basic
+
+
+def _no_connection(name: str, exc: OSError) -> WorkerError:
+    """Why no connection to a worker came about."""
+    if exc.errno in {errno.EMFILE, errno.ENFILE}:
+        return OutOfFiles(f"the gateway may open no more files, so none for {name}: raise its limit (ulimit -n)")
+    return Unreachable(f"{name} refused the connection")
 
 
 def _score_call(chunk: Chunk) -> bytes:

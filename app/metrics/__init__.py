@@ -11,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.samples import Sample
 
 from app import __version__, log
+from app.clients import Reason as ConnectionShedReason
 from app.errors import ShedReason
 from app.metrics.catalog import METRICS, caches, process, requests, workers
 from app.metrics.declaration import Declaration
@@ -19,9 +20,10 @@ from app.metrics.gauges import Gauges
 
 if TYPE_CHECKING:
     from app.admission import Admission
-    from app.api.intake import Intake
+    from app.bytes_in_flight import BytesInFlight
     from app.cache.memory import MemoryTier
     from app.cache.redis import RedisTier
+    from app.clients import Clients
     from app.dispatch import Dispatch
     from app.fleet.worker import Worker
     from app.flights import Flights
@@ -56,6 +58,10 @@ class Metrics:
     def shed(self, reason: ShedReason) -> None:
         """A request was refused with 429."""
         self._child(requests.SHED, reason).inc()
+
+    def connection_shed(self, reason: ConnectionShedReason) -> None:
+        """A client's connection was closed against its will."""
+        self._child(requests.CONNECTIONS_SHED, reason).inc()
 
     def documents(self, source: requests.Source, count: int) -> None:
         """`count` documents, which may be 0, got their scores from `source`."""
@@ -136,9 +142,10 @@ class Metrics:
         if shared:
             read(caches.SHARED_USABLE, lambda: shared.is_usable)
 
-    def watch_intake(self, intake: "Intake") -> None:
-        """Read what request bodies take at every scrape."""
-        self._gauges.read(requests.BYTES_IN_FLIGHT, lambda: intake.bytes_in_flight)
+    def watch_clients(self, clients: "Clients", bytes_in_flight: "BytesInFlight") -> None:
+        """Read how many clients are connected, and what the gateway holds for them, at every scrape."""
+        self._gauges.read(requests.CONNECTIONS, lambda: clients.connections)
+        self._gauges.read(requests.BYTES_IN_FLIGHT, lambda: bytes_in_flight.held)
 
     def watch_worker(self, worker: "Worker") -> None:
         """Begin to read a worker's state and to count what it does; of a worker that isn't watched nothing is shown."""

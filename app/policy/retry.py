@@ -2,7 +2,7 @@
 
 from random import Random
 
-from app.errors import BadAnswer, LacksRoute, Refused, Unreachable, Vanished, WorkerError
+from app.errors import BadAnswer, LacksRoute, OutOfFiles, Refused, Unreachable, Vanished, WorkerError
 
 # One worker may be wrong about a document; two that agree are believed.
 _OBJECTIONS = 2
@@ -12,12 +12,12 @@ _LONGEST_PAUSE_S = 2.0
 
 def is_free(error: WorkerError) -> bool:
     """Whether the attempt cost no worker any work, so that it doesn't count against the budget."""
-    return isinstance(error, Unreachable | LacksRoute)
+    return isinstance(error, Unreachable | LacksRoute | OutOfFiles)
 
 
 def is_try(error: WorkerError) -> bool:
     """Whether the attempt counts as a try: a document that kills the worker it reaches may not reach all of them."""
-    return not is_free(error) or isinstance(error, Vanished)
+    return not is_free(error) or isinstance(error, Vanished | OutOfFiles)
 
 
 def objects_to_content(error: WorkerError) -> bool:

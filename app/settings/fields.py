@@ -78,6 +78,12 @@ class Settings(BaseSettings):
         default=120, ge=1, description="how long an idle client connection is kept; Milvus reuses one for up to 90 s"
     )
 
+    max_connections: int | None = Field(
+        default=None,
+        ge=1,
+        description="connections of clients at most; none for three quarters of the open files allowed, up to 10,000",
+    )
+
     tls_cert_file: Path | None = Field(
         default=None, description="a PEM file with the certificate to listen with; none listens without TLS"
     )
@@ -197,9 +203,17 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(default=32 * 2**20, ge=1, description="bytes per request body at most")
     max_bytes_in_flight: int = Field(
-        default=512 * 2**20, ge=1, description="bytes of all request bodies held at once at most"
+        default=512 * 2**20,
+        ge=1,
+        description=(
+            "bytes of all request bodies and unread answers held at once at most; "
+            "among several API keys, one may hold as much as is free"
+        ),
     )
     body_timeout_s: float = Field(default=10.0, gt=0, description="time for a request body to arrive")
+    write_timeout_s: float = Field(
+        default=30.0, gt=0, description="time for a client to take the next part of its answer before it is cut off"
+    )
 
     api_keys: ApiKeys = Field(
         default={}, description="name:secret pairs, comma-separated; none leaves the gateway open"

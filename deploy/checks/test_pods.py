@@ -4,7 +4,7 @@ import re
 
 from checks.cluster import Cluster, Resource, container, environment, known_settings, pod
 
-# The gateway gives heads that are half sent when it stops this long, and answers in flight that long after their deadlines.
+# What a gateway that stops gives to heads that are half sent, and to answers to get out after their deadlines.
 HALF_HEAD_S, LAST_WORDS_S = 10, 2
 # Measured with bodies of 30 MiB, each document with a character of four bytes: 1.3 GB while it held 256 MiB of them.
 MEMORY_PER_HELD_BYTE = 5

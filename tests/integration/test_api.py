@@ -335,7 +335,10 @@ async def test_bytes_beyond_what_the_gateway_may_hold_are_a_429_until_some_are_g
         async with wire_to(client) as wire:
             await wire.send(head(Content_Length=len(BODY)), BODY[:-1])
             refused = await until(client, 429)
-            assert message_of(refused) == "The gateway holds as many bytes of requests as it may: try again."
+            assert (
+                message_of(refused)
+                == "The gateway holds as many bytes of requests and unread answers as it may: try again."
+            )
             assert int(refused.headers["Retry-After"]) >= 1
             # A few bytes still fit, and are judged for what they are.
             assert (await post(client, b"{}")).status_code == 400

@@ -361,5 +361,9 @@ class _Draw:
     def _shared_trouble(self) -> list[Event]:
         rng = self._rng
         return [
-            Shared(at=self._moment(), trouble=rng.choice(["gone", "silent", "slow", "flushed", "evicted", "full"]), lasts_s=self._spread(0.1, 5))
+            Shared(
+                at=self._moment(),
+                trouble=rng.choice(["gone", "silent", "slow", "flushed", "evicted", "full"]),
+                lasts_s=self._spread(0.1, 5),
+            )
         ]

@@ -2,6 +2,7 @@
 
 from typing import Literal, get_args
 
+from app.clients import Reason as ConnectionShedReason
 from app.errors import OperatorError, RerankError, ShedReason
 from app.metrics.declaration import Declaration, Label, subclasses
 
@@ -39,8 +40,8 @@ SHED = Declaration(
     "counter",
     "requests",
     "Requests refused with 429. queue: too many documents wait before it; deadline: it can't be done in time; pending, "
-    "key: too many documents have no score yet, in all or of its key; bytes: too many bytes of bodies. Rising: the "
-    "workers are too few, or the limit is too low.",
+    "key: too many documents have no score yet, in all or of its key; bytes: too many bytes of bodies and unread "
+    "answers. Rising: the workers are too few, or the limit is too low.",
     (Label("reason", get_args(ShedReason)),),
 )
 DEGRADED = Declaration(
@@ -53,7 +54,23 @@ BYTES_IN_FLIGHT = Declaration(
     "rerank_request_bytes_in_flight",
     "gauge",
     "bytes",
-    "Bytes of the request bodies held now. At RERANK_MAX_BYTES_IN_FLIGHT requests are refused.",
+    "Bytes of request bodies, and of long answers that clients are still reading, held now. At "
+    "RERANK_MAX_BYTES_IN_FLIGHT requests are refused; among several API keys each is refused at its share of that.",
+)
+CONNECTIONS = Declaration(
+    "rerank_connections",
+    "gauge",
+    "connections",
+    "Connections of clients. At RERANK_MAX_CONNECTIONS new ones are answered with 503 and closed.",
+)
+CONNECTIONS_SHED = Declaration(
+    "rerank_connections_shed_total",
+    "counter",
+    "connections",
+    "Connections of clients that the gateway closed. full: they were beyond RERANK_MAX_CONNECTIONS; unread: their "
+    "client took nothing of its answer for RERANK_WRITE_TIMEOUT_S. Rising: clients leak connections, or somebody "
+    "attacks.",
+    (Label("reason", get_args(ConnectionShedReason)),),
 )
 DOCUMENTS = Declaration(
     "rerank_documents_total",

@@ -1,0 +1,87 @@
+"""The bytes that the gateway holds for its clients: bodies of requests, and long answers that are being read."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from app.errors import Overloaded
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unread:
+    """An answer that its client is still reading; `hang_up` ends its connection."""
+
+    key: str
+    size_bytes: int
+    hang_up: Callable[[], None]
+
+
+class BytesInFlight:
+    """Counts bytes per API key, and decides which key may hold more.
+
+    Among several keys, one may hold as much as is free: alone half of all, and n that want more than they get hold
+    1/(n+1) each. So there is always room for one that comes, and nobody has to know how many there are.
+    Source: Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches" (1998).
+
+    Args:
+        max_bytes: Of all keys together.
+        has_several_keys: Tells whether there are others to leave room for; a key without others may hold everything.
+    """
+
+    def __init__(self, max_bytes: int, *, has_several_keys: Callable[[], bool]) -> None:
+        self._max_bytes = max_bytes
+        self._has_several_keys = has_several_keys
+        self._by_key: defaultdict[str, int] = defaultdict(int)
+        # Longest held first.
+        self._unread: dict[_Unread, None] = {}
+        self.held = 0
+
+    def take(self, key: str, more_bytes: int, *, own_bytes: int) -> None:
+        """Count `more_bytes` of a body for which `own_bytes` are counted already.
+
+        Raises:
+            Overloaded: all keys hold as much as they may, or this one does. A key's only body needs no share.
+        """
+        if not self._fits(key, more_bytes, own_bytes):
+            message = "The gateway holds as many bytes of requests and unread answers as it may: try again."
+            raise Overloaded(message, reason="bytes", retry_after_s=1.0)
+        self._count(key, more_bytes)
+
+    def give_back(self, key: str, size_bytes: int) -> None:
+        """Count bytes no longer."""
+        self._count(key, -size_bytes)
+
+    @contextmanager
+    def unread(self, key: str, size_bytes: int, hang_up: Callable[[], None]) -> Iterator[None]:
+        """Count a long answer while it is sent.
+
+        An answer can't be refused any more. When it is one too many, the key's own that are read for longest are given
+        up, whose clients are the slowest.
+        """
+        while not self._fits(key, size_bytes) and (
+            oldest := next((one for one in self._unread if one.key == key), None)
+        ):
+            self._forget(oldest)
+            oldest.hang_up()
+        unread = _Unread(key, size_bytes, hang_up)
+        self._unread[unread] = None
+        self._count(key, size_bytes)
+        try:
+            yield
+        finally:
+            self._forget(unread)
+
+    def _fits(self, key: str, more_bytes: int, own_bytes: int = 0) -> bool:
+        free = self._max_bytes - self.held - more_bytes
+        held = self._by_key[key]
+        return free >= 0 and (held == own_bytes or held + more_bytes <= free or not self._has_several_keys())
+
+    def _forget(self, unread: _Unread) -> None:
+        if unread in self._unread:
+            del self._unread[unread]
+            self._count(unread.key, -unread.size_bytes)
+
+    def _count(self, key: str, more_bytes: int) -> None:
+        self.held += more_bytes
+        self._by_key[key] += more_bytes
