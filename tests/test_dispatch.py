@@ -6,7 +6,18 @@ from collections import deque
 
 import pytest
 
-from app.errors import BadAnswer, BadGateway, Busy, Dropped, NoWorker, Overloaded, Unavailable, Unreachable, WorkerError
+from app.errors import (
+    BadAnswer,
+    BadGateway,
+    Busy,
+    Dropped,
+    NoWorker,
+    OutOfFiles,
+    Overloaded,
+    Unavailable,
+    Unreachable,
+    WorkerError,
+)
 from app.work import Tally
 from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores, score
 
@@ -31,6 +42,22 @@ async def test_a_retry_goes_at_once_to_a_worker_not_yet_tried(failure: WorkerErr
 async def test_attempts_that_cost_nothing_are_not_counted_as_tries():
     links = [ScriptedLink(f"w{number}", trouble=None, always=Unreachable("w")) for number in range(9)]
     async with engine([*links, ScriptedLink("good")], max_attempts=1) as made:
+        assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
+
+
+@on_virtual_clock
+async def test_a_worker_is_not_blamed_when_the_gateway_has_no_file_for_a_connection_to_it():
+    link = ScriptedLink("w", always=OutOfFiles("no file"))
+    async with engine([link], probe_interval_s=1) as made:
+        (worker,) = made.fleet.workers
+        for _ in range(5):
+            with pytest.raises(NoWorker, match="no file"):
+                await score(made, DOCUMENTS)
+        assert len(link.calls) == 5 * 4
+        link.trouble = OutOfFiles("no file")
+        await asyncio.sleep(60)
+        assert worker.is_usable
+        link.trouble = link.always = None
         assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
 
 
