@@ -265,7 +265,7 @@ def _may_fail(outcome: Outcome, request: Request, good: list[WorkerSpec]) -> boo
         return True
     if request.status == 429 and request.ended <= request.began + _AT_ONCE_S + request.ask.upload_s:
         return request.pending_before > 0 or any(
-            other is not request and request.began <= other.began + other.ask.upload_s <= request.ended
+            other is not request and abs(request.ended - other.began - other.ask.upload_s) <= 2 * _AT_ONCE_S
             for other in record.requests
         )
     return not _is_time_enough(outcome, request, good, len(faulty))
