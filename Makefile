@@ -57,6 +57,11 @@ page: install  ## tests of the page at /ui in a browser; as root on Debian, inst
 chaos: install  ## the long form of the chaos suite: every fault for 10 s and more, without hedging and with it
 	$(BIN)/python -m tests.chaos
 
+SEEDS ?= 10000
+.PHONY: simulate
+simulate: install  ## simulated schedules on both cores: make simulate SEEDS=100000
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2
+
 $(DEPLOY_VENV)/.installed: deploy/requirements.txt
 	$(PYTHON) -m venv $(DEPLOY_VENV)
 	$(DEPLOY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<

@@ -17,6 +17,7 @@ from tests.simulation.plan import (
     Plan,
     Replace,
     Route,
+    Seen,
     Shared,
     Standstill,
     WorkerSpec,
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 # Tokens that a document has beside its words, with the query.
 _TOKENS_PER_DOCUMENT = 9
+_FLAPPING: Sequence[FaultKind] = ("down", "refuse", "hang", "error")
 # How often a request has documents of an earlier one.
 _AGAIN = 0.15
 # Of a gateway's probe, and of a long document.
@@ -118,7 +120,7 @@ class _Draw:
             "cache_max_bytes": rng.choice([0, 20_000, 2**20]),
             "max_queue_wait_s": self._sometimes(0.5, 5.0, self._spread(0.3, 25)),
         }
-        for name, share, value in (
+        others: Sequence[tuple[str, float, Any]] = (
             ("hedge", 0.2, True),
             ("cache", 0.3, False),
             ("max_attempts", 0.3, rng.randint(2, 8)),
@@ -131,9 +133,8 @@ class _Draw:
             ("max_pending_documents", 0.1, rng.randint(10, 300)),
             ("max_pending_documents_per_key", 0.15, rng.randint(10, 300)),
             ("cache_ttl_s", 0.1, rng.randint(1, 10)),
-        ):
-            if rng.random() < share:
-                drawn[name] = value
+        )
+        drawn |= {name: value for name, share, value in others if rng.random() < share}
         if self._keys[0] != "anonymous":
             drawn["api_keys"] = {name: SECRETS[name] for name in self._keys}
             drawn["cache_shared"] = rng.random() < 0.5
@@ -227,7 +228,9 @@ class _Draw:
         lasts_s = min(lasts_s, round(_MOST_IN_LOOP * (turn_s + think_s) / clients, 3))
         ask = self._ask(0.0, documents)
         if self._sometimes(0.7, given=True, otherwise=False):
-            ask = replace(ask, unreadable=(), leaves_after_s=None, leaves_after_calls=None, timeout_ms=None, upload_s=0.0)
+            ask = replace(
+                ask, unreadable=(), leaves_after_s=None, leaves_after_calls=None, timeout_ms=None, upload_s=0.0
+            )
             ask = replace(ask, priority=0)
         is_fresh = rng.random() < 0.8
         return [Loop(at=at, clients=clients, lasts_s=lasts_s, think_s=think_s, ask=ask, is_fresh=is_fresh)]
@@ -306,10 +309,10 @@ class _Draw:
     def _flapping(self) -> list[Event]:
         """A worker that fails again and again."""
         rng = self._rng
-        worker, kind = rng.choice(self._workers).name, rng.choice(["down", "refuse", "hang", "error"])
+        worker, kind = rng.choice(self._workers).name, rng.choice(_FLAPPING)
         at, lasts_s, events = self._moment(0.5), self._spread(0.1, 2), list[Event]()
         for _ in range(rng.randint(3, 12)):
-            route = "all" if kind == "down" else "score"
+            route: Route = "all" if kind == "down" else "score"
             events.append(Fault(at=round(at, 4), worker=worker, kind=kind, route=route, lasts_s=lasts_s))
             at += lasts_s + self._spread(0.3, 5)
         return events
@@ -332,7 +335,7 @@ class _Draw:
         worker, at = rng.choice(self._workers).name, self._moment()
         events: list[Event] = []
         for _ in range(rng.randint(1, 3)):
-            seen = rng.choice(["gone", "waiting"])
+            seen: Seen = rng.choice(["gone", "waiting"])
             later = round(at + self._spread(0.01, 5), 4)
             events += [Discover(at=at, worker=worker, seen=seen), Discover(at=later, worker=worker, seen="ready")]
             at = round(later + self._spread(0.01, 5), 4)

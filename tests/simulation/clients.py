@@ -1,7 +1,7 @@
-"""Simulated clients: each request goes to the gateway as its server would hand it over, and may be given up at any moment."""
+"""Simulated clients: each request comes as a server hands it over, and may be given up at any moment."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import orjson
@@ -148,7 +148,7 @@ class _Exchange:
         if self._calls_left is not None:
             record.on_call_end[self] = self._count_call
 
-    async def receive(self) -> Mapping[str, Any]:
+    async def receive(self) -> MutableMapping[str, Any]:
         if self._left.done():
             return {"type": "http.disconnect"}
         if self._sent < len(self._parts):
@@ -263,10 +263,10 @@ def _decoded(headers: Any) -> dict[str, str]:
 
 async def order(replica: Replica, path: str, content: Mapping[str, Any]) -> int:
     """Have an operator send something to `/admin`; the status of the answer."""
-    body, statuses = orjson.dumps(content), []
-    parts = [{"type": "http.request", "body": body, "more_body": False}]
+    body, statuses = orjson.dumps(content), list[int]()
+    parts: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def receive() -> Mapping[str, Any]:
+    async def receive() -> MutableMapping[str, Any]:
         if parts:
             return parts.pop()
         return {"type": "http.disconnect"}

@@ -7,7 +7,7 @@ one: in which order tasks run within it says nothing.
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 from tests.simulation.clock import START_S
@@ -107,7 +107,7 @@ def nobody_is_passed_over(outcome: Outcome) -> Iterator[str]:
             if not wait.is_clear or any(other.key == wait.key and other.priority != wait.priority for other in waits):
                 continue
             turns = [wait.since, *(grant.at for grant in wait.grants if grant.at < wait.until), wait.until]
-            for since, until in zip(turns, turns[1:], strict=False):
+            for since, until in pairwise(turns):
                 passed = sum(size for at, size, whose in grants if since < at < until and whose is not wait)
                 if passed <= 2 * largest:
                     continue
@@ -139,14 +139,14 @@ def _waits_by_model(outcome: Outcome) -> list[list[Wait]]:
     for request in record.requests:
         if request.began >= until:
             break
-        wait = _wait(outcome, request, calls.get(request.id, []), until)
+        wait = _wait(request, calls.get(request.id, []), until)
         if wait:
             wait.is_clear = wait.is_clear and all(asked[request.query, text] == 1 for text in request.documents)
             waits.append(wait)
     return [waits]
 
 
-def _wait(outcome: Outcome, request: Request, grants: list[Grant], until: float) -> Wait | None:
+def _wait(request: Request, grants: list[Grant], until: float) -> Wait | None:
     """When the request waited; None when it didn't."""
     if not grants and request.ended <= request.began:
         return None

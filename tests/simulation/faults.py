@@ -1,4 +1,4 @@
-"""Faults to plant in the gateway, each in place of one function or rule: what a machine that finds faults has to find."""
+"""Faults to plant in the gateway, each in place of one function or rule: what the simulation has to find."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +62,7 @@ def _always(value: Any) -> Callable[[Any], Any]:
     return lambda _: lambda *_, **__: value
 
 
-# The scheduler
+# What the scheduler does
 
 
 def _time_stands_still(right: Any) -> Any:
@@ -103,7 +103,7 @@ def _last_come_first_served(_: Any) -> Any:
     return first
 
 
-# Flights
+# What flights do
 
 
 def _lands_on_its_head(right: Any) -> Any:
@@ -135,7 +135,7 @@ def _knows_no_query(right: Any) -> Any:
     return lambda started, query: right(started, "" if query else query)
 
 
-# The cache
+# What the cache does
 
 
 def _knows_no_weights(_: Any) -> Any:
@@ -162,7 +162,7 @@ def _unfolds_by_place(_: Any) -> Any:
     return unfold
 
 
-# Probe, breaker and workers
+# What the prober, a breaker and the workers do
 
 
 def _gives_up_asking(right: Any) -> Any:
@@ -176,7 +176,7 @@ def _gives_up_asking(right: Any) -> Any:
 
 
 def _takes_old_news(_: Any) -> Any:
-    def shown(worker: Any, serves: Any, *, since: float) -> None:
+    def shown(worker: Any, serves: Any, **_: float) -> None:
         is_first = not worker.serves
         worker.serves, worker._trouble = serves, None
         worker.breaker.close()
@@ -198,7 +198,7 @@ def _mixes_weights(_: Any) -> Any:
     return lambda fleet, mark: [one for one in fleet.workers if one.is_usable and mark.model in one.serves]
 
 
-# Admission, intake and the request
+# What becomes of a request
 
 
 def _never_ends(right: Any) -> Any:

@@ -19,7 +19,7 @@ _WITH_RETRY_AFTER = frozenset({429, 503})
 _ABOUT_CONTENT = frozenset({"refuse_content", "lie", "break"})
 _ABSENCES = frozenset({"waiting", "gone", "not there yet", "drained"})
 _MOST_FAULTY = 2
-_MOST_CALLS_LEFT = 8
+_CALLS_IN_TIME = 4
 _NOWHERE = "no weights at all"
 # What comes before a request is let in or not: asking the shared cache, having tokens counted.
 _AT_ONCE_S = 0.02
@@ -187,7 +187,7 @@ def _unscored(outcome: Outcome, request: Request, scores: list[float]) -> set[in
             if texts.UNREADABLE in text
             or (was_refused and scores[place] == lowest and _origin(outcome, request, scores, place) == _NOWHERE)
         }
-    warnings = request.body.get("meta", {}).get("warnings", [])
+    warnings: list[str] = request.body.get("meta", {}).get("warnings", [])
     return {int(warning.partition("[")[2].partition("]")[0]) for warning in warnings}
 
 
@@ -265,7 +265,7 @@ def _may_fail(outcome: Outcome, request: Request, good: list[WorkerSpec]) -> boo
         return True
     if request.status == 429 and request.ended <= request.began + _AT_ONCE_S + request.ask.upload_s:
         return request.pending_before > 0 or any(
-            other is not request and request.began <= other.began + other.ask.upload_s <= request.ended
+            other is not request and abs(request.ended - other.began - other.ask.upload_s) <= 2 * _AT_ONCE_S
             for other in record.requests
         )
     return not _is_time_enough(outcome, request, good, len(faulty))
@@ -277,14 +277,14 @@ def _is_time_enough(outcome: Outcome, request: Request, good: list[WorkerSpec], 
     slowest = max(good, key=lambda spec: spec.per_token_s)
     work_s = sum(_work_s(one, slowest) for one in meanwhile) / len(good)
     # A worker that hangs may take half of the time there is, and the next again half of what is left.
-    left_s = (request.deadline - request.began - request.ask.upload_s) / 2**faulty
-    # A call may take half of the time left before it is given up; so all it waits for has to fit into that as well.
-    call_s = max(_work_s(request, spec) for spec in good) + slowest.fixed_s
-    return left_s > max(2 * work_s + 1.0, _MOST_CALLS_LEFT * min(call_s, _call_s(outcome, request, slowest)))
+    left_s: float = (request.deadline - request.began - request.ask.upload_s) / 2**faulty
+    # A call that is longer than any before may be given up at half of the time left, on a worker that is only busy.
+    call_s = max(_call_s(outcome, request, spec) for spec in good)
+    return left_s > max(2 * work_s + 1.0, _CALLS_IN_TIME * call_s)
 
 
 def _call_s(outcome: Outcome, request: Request, spec: WorkerSpec) -> float:
-    """Seconds that one call with a full chunk of the request takes, behind one of others."""
+    """Seconds that a call with a full chunk of the request takes, behind another."""
     share = min(1.0, outcome.settings.max_batch / len(request.documents))
     return 2 * (spec.fixed_s + share * _work_s(request, spec))
 

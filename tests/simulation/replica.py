@@ -1,6 +1,6 @@
 """A gateway in a simulation: the product's own application, over simulated workers and discovery."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from math import inf
 from random import Random
@@ -79,7 +79,7 @@ class Replica:
 def quick_and_quiet(record: Record, elapsed_s: Callable[[], float]) -> Iterator[None]:
     """Have gateways log into the record, and leave out what only documents their routes: it takes longer than a run."""
 
-    def keep(_: Any, level: str, event: dict[str, Any]) -> str:
+    def keep(_: Any, level: str, event: MutableMapping[str, Any]) -> str:
         name = event.pop("event")
         told = " ".join(f"{key}={value}" for key, value in event.items() if key != "exc_info")
         if failure := event.get("exc_info"):

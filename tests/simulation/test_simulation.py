@@ -1,0 +1,63 @@
+"""The simulation finds nothing: a fixed set of seeds, all that it once found, and whether it would find anything."""
+
+import pytest
+
+from tests.simulation import faults
+from tests.simulation.campaign import Finding, Tally, how_it_breaks, look_at, short
+from tests.simulation.chance import draw
+from tests.simulation.found import FOUND
+from tests.simulation.plan import Ask, Fault, Plan, WorkerSpec, written
+from tests.simulation.story import told
+from tests.simulation.world import run
+
+_SEEDS = 300
+_AT_ONCE = 30
+# Faults that a few seeds tell, and the seeds to try.
+_SOON_FOUND = ("serves-nobody-else", "lands-on-its-head", "flies-on", "takes-old-news", "never-ends", "keeps-the-bytes")
+_SOON = 60
+
+
+@pytest.mark.parametrize("first", range(0, _SEEDS, _AT_ONCE))
+def test_no_seed_breaks_a_promise(first: int):
+    found = [finding for seed in range(first, first + _AT_ONCE) if (finding := look_at(draw(seed), Tally()))]
+    assert not found, f"python -m tests.simulation --replay {found[0].seed}"
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found_once_is_not_found_again(what: str):
+    assert look_at(FOUND[what], Tally()) is None
+
+
+@pytest.mark.parametrize("name", _SOON_FOUND)
+def test_a_planted_fault_is_found(name: str):
+    with faults.planted(name):
+        assert any(look_at(draw(seed), Tally()) for seed in range(_SOON))
+
+
+def test_a_seed_makes_the_same_story_each_time():
+    first, second = (run(draw(4)) for _ in range(2))
+    assert told(first, "", "") == told(second, "", "")
+
+
+def test_a_plan_is_written_as_python_that_makes_it_again():
+    plan = draw(3)
+    names = {kind.__name__: kind for kind in {type(event) for event in plan.events}}
+    assert eval(written(plan), {**names, "Plan": Plan, "WorkerSpec": WorkerSpec, "Ask": Ask}) == plan  # noqa: S307 - what we wrote
+
+
+def test_a_failure_is_shrunk_to_what_it_needs():
+    plan = Plan(
+        seed=1,
+        workers=(WorkerSpec(name="w1"), WorkerSpec(name="w2"), WorkerSpec(name="w3")),
+        events=(
+            *(Ask(at=0.1 * n, first=100 * n, documents=30) for n in range(10)),
+            Fault(at=0.3, worker="w2", kind="slow", amount=3.0, lasts_s=2.0),
+        ),
+    )
+    with faults.planted("never-ends"):
+        finding = look_at(plan, Tally())
+        assert isinstance(finding, Finding)
+        smallest = short(plan, finding)
+        assert how_it_breaks(smallest, finding)
+    assert len(smallest.events) <= 1
+    assert len(smallest.workers) == 1
