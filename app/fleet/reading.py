@@ -50,8 +50,6 @@ def read_scores(reply: Reply, worker: str, documents: int, *, rows: str, score: 
         found = answer[rows]
         indices = list(map(itemgetter("index"), found))
         scores = list(map(itemgetter(score), found))
-        usage = answer.get("usage") or {}
-        tokens = usage.get("total_tokens") or 0
     except (KeyError, TypeError, AttributeError) as exc:
         raise BadAnswer(f"{worker} gave an answer without {rows}[].{score}") from exc
     if len(scores) != documents:
@@ -61,9 +59,14 @@ def read_scores(reply: Reply, worker: str, documents: int, *, rows: str, score: 
         raise BadAnswer(f"{worker} returned a score that is no finite number")
     if indices != list(range(documents)):
         scores = _in_order(indices, scores, worker)
-    if not _is_count(tokens):
-        raise BadAnswer(f"{worker} says that it read a number of tokens that is no count")
-    return Answer(scores, tokens)
+    return Answer(scores, _tokens_of(answer))
+
+
+def _tokens_of(answer: Mapping[str, Any]) -> int:
+    """How many tokens the worker says it read; 0 when it says nothing that is a count: scores are right without."""
+    usage = answer.get("usage")
+    tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
+    return tokens if _is_count(tokens) else 0
 
 
 def is_missing_route(reply: Reply) -> bool:

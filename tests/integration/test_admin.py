@@ -131,7 +131,7 @@ async def test_a_worker_shows_what_it_holds_that_it_rests_and_that_it_is_suspect
         shown = await worker_of(client, nowhere)
         assert shown["state"] in {"suspect", "trying"}
         assert shown["models"] == []
-        assert "127.0.0.1:9 didn't answer" in shown["trouble"]
+        assert "127.0.0.1:9 refused the connection" in shown["trouble"]
         assert shown["next_probe_s"] is None or 0 <= shown["next_probe_s"] <= 4
 
 
