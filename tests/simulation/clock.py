@@ -17,7 +17,7 @@ from tests.simulation.network import Networked
 START_S = 1000.0
 _EPOCH_S = 1_750_000_000.0
 # Steps at one moment of virtual time after which nothing will ever be done.
-_MOST_STEPS = 200_000
+_MOST_STEPS = 20_000
 _ROUNDING = 1e-6
 _SHORTEST_S = 1e-7
 # Modules that measure durations, or need the time of day, by a name of their own.
