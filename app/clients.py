@@ -9,14 +9,16 @@ from typing import Literal
 CLIENTS = "rerank.clients"
 Reason = Literal["full", "unread"]
 
-_BODY = (
+_FULL_BODY = (
     b'{"error":{"message":"The gateway has as many connections as it may: try again, or reuse connections.",'
     b'"type":"ServiceUnavailableError","param":null,"code":503}}'
 )
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
-)
+_REST = b"Content-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n" + _REST % (len(_FULL_BODY), _FULL_BODY)
+# Who asks whether the process is alive would restart it, and help nobody.
+_ASKS_WHETHER_ALIVE = b"GET /livez "
+_ALIVE_BODY = b'{"status":"ok"}'
+_ALIVE = b"HTTP/1.1 200 OK\r\n" + _REST % (len(_ALIVE_BODY), _ALIVE_BODY)
 # For a client that is one too many to send its request, and to read what it is told.
 _TOLD_WITHIN_S = 2.0
 _MOST_TOLD = 64
@@ -57,7 +59,7 @@ class Clients:
 
 
 class _TurnedAway(asyncio.Protocol):
-    """Answers the first request of a connection that is one too many with 503, and closes it.
+    """Answers the first request of a connection that is one too many with 503, or `/livez` truthfully, and closes it.
 
     An answer before the request would be a fault to many clients. What they still send is read and thrown away: if it
     weren't, their system would throw away the answer.
@@ -71,11 +73,10 @@ class _TurnedAway(asyncio.Protocol):
         clients.turned_away += 1
 
     def data_received(self, data: bytes) -> None:
-        del data
         if self._is_told:
             return
         self._is_told = True
-        self._transport.write(_FULL)
+        self._transport.write(_ALIVE if data.startswith(_ASKS_WHETHER_ALIVE) else _FULL)
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:

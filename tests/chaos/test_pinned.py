@@ -125,6 +125,9 @@ async def test_a_connection_that_is_one_too_many_is_told_so_and_closed():
         refused = await until_answered(client, 503)
         assert (refused.headers["Retry-After"], refused.headers["Connection"]) == ("1", "close")
         assert refused.json()["error"].keys() == {"message", "type", "param", "code"}
+        # A probe that got this would have the process restarted.
+        assert (await client.get("/livez")).json() == {"status": "ok"}
+        assert (await client.get("/readyz")).status_code == 503
         # What a client has still to send when it is refused doesn't keep it from reading why.
         assert (await client.post("/rerank", json=LONG, headers=ONE)).status_code == 503
         async with connected(gateway.port) as (reader, _), asyncio.timeout(10):

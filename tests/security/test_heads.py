@@ -2,6 +2,7 @@
 
 import asyncio
 import tracemalloc
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -74,7 +75,9 @@ async def test_a_head_that_does_not_end_in_time_closes_its_connection(begun: byt
                 while not ended.done():
                     writer.write(more)
                     await asyncio.wait([ended], timeout=0.01)
-            assert await ended == b""
+            # What the client sends when it is closed may come back as a reset.
+            with suppress(ConnectionResetError):
+                assert await ended == b""
         finally:
             writer.transport.abort()
 
