@@ -59,7 +59,7 @@ class Clients:
         replica = self._replicas[ask.replica % len(self._replicas)]
         if self._loop.now >= replica.closes_at:
             return None
-        request = self._request(ask, replica)
+        request = self._request(ask)
         self._record.requests.append(request)
         exchange = _Exchange(request, self._loop, self._record, has_presence=self._has_presence)
         # A task of its own, as a server gives it.
@@ -92,7 +92,7 @@ class Clients:
                 pause_s = _SHORTEST_TURN_S
             await asyncio.sleep(pause_s)
 
-    def _request(self, ask: Ask, replica: Replica) -> Request:
+    def _request(self, ask: Ask) -> Request:
         distinct = ask.documents if ask.distinct is None else max(1, min(ask.distinct, ask.documents))
         bad = frozenset(ask.unreadable)
         documents = [
@@ -107,7 +107,6 @@ class Clients:
             documents=documents,
             began=self._loop.now,
             deadline=self._loop.now + limit_s,
-            pending_before=replica.engine.admission.pending_documents,
         )
 
 

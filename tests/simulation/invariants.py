@@ -142,7 +142,7 @@ def broken(outcome: Outcome) -> tuple[str, str] | None:
 
 def _differences(outcome: Outcome, request: Request) -> Iterator[str]:
     scores = _scores(request)
-    if scores is None or len(scores) != len(request.documents):
+    if scores is None or len(scores) != len(request.documents) or {*map(type, scores)} != {float}:
         yield f"the answer to {request.id} has no score for each of its {len(request.documents)} documents"
         return
     unscored = _unscored(outcome, request, scores)
@@ -264,8 +264,8 @@ def _may_fail(outcome: Outcome, request: Request, good: list[WorkerSpec]) -> boo
     ):
         return True
     if request.status == 429 and request.ended <= request.began + _AT_ONCE_S + request.ask.upload_s:
-        return request.pending_before > 0 or any(
-            other is not request and abs(request.ended - other.began - other.ask.upload_s) <= 2 * _AT_ONCE_S
+        return any(
+            other is not request and other.began <= request.ended + _AT_ONCE_S and other.ended >= request.began
             for other in record.requests
         )
     return not _is_time_enough(outcome, request, good, len(faulty))

@@ -59,7 +59,6 @@ class Request:
         status: Of the answer; 0 before, and when the client had left.
         headers: Of the answer.
         body: Of the answer, decoded.
-        pending_before: Documents that the gateway had pending when it came.
         crash: What the gateway raised instead of answering.
     """
 
@@ -74,7 +73,6 @@ class Request:
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
-    pending_before: int = 0
     crash: BaseException | None = None
 
     @property
