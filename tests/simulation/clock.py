@@ -2,17 +2,19 @@
 
 import selectors
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import floor
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
+from app import gateway
 from app.api import rerank, visit
 from app.cache import pairs, redis
 from app.cache.pairs import PairCache
 from app.fleet import lexical
 from tests.simulation.network import Networked
+from tests.simulation.seams import simulated
 
 START_S = 1000.0
 _EPOCH_S = 1_750_000_000.0
@@ -20,8 +22,6 @@ _EPOCH_S = 1_750_000_000.0
 _MOST_STEPS = 20_000
 _ROUNDING = 1e-6
 _SHORTEST_S = 1e-7
-# Modules that measure durations, or need the time of day, by a name of their own.
-_DURATIONS = ("perf_counter",)
 
 
 class Stuck(Exception):
@@ -79,35 +79,31 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 @contextmanager
-def telling(loop: VirtualLoop) -> Iterator[None]:
-    """Have all code of the gateway go by the loop's clock until the end of the block."""
+def telling(loop: VirtualLoop, *, has_network: bool) -> Iterator[None]:
+    """Have all code of the gateway go by the loop's clock until the end of the block.
+
+    Args:
+        loop: Whose clock goes.
+        has_network: Whether the gateway connects anywhere: names are looked up in the simulated network, then. To look
+            for all that this takes in all modules costs as much as a tenth of a run.
+    """
 
     def of_day() -> float:
         return _EPOCH_S + loop.now
 
-    tells: Callable[[], float] = loop.time
     defaults = dict(PairCache.__init__.__kwdefaults__ or {}) | {"clock": of_day}
     with (
         patch.object(PairCache.__init__, "__kwdefaults__", defaults),
-        _durations(tells),
+        simulated(loop) if has_network else _measuring(loop.time),
     ):
         yield
 
 
 @contextmanager
-def _durations(tells: Callable[[], float]) -> Iterator[None]:
-    measuring = (rerank, visit, pairs, redis, lexical, _gateway())
-    saved = [(module, name, getattr(module, name)) for module in measuring for name in _DURATIONS]
-    for module, name, _ in saved:
-        setattr(module, name, tells)
-    try:
+def _measuring(tells: Callable[[], float]) -> Iterator[None]:
+    """Have durations measured by another clock."""
+    measuring = (rerank, visit, pairs, redis, lexical, gateway)
+    with ExitStack() as stack:
+        for module in measuring:
+            stack.enter_context(patch.object(module, "perf_counter", tells))
         yield
-    finally:
-        for module, name, real in saved:
-            setattr(module, name, real)
-
-
-def _gateway() -> Any:
-    from app import gateway  # noqa: PLC0415 - beside the module of that name in this folder
-
-    return gateway

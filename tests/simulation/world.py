@@ -98,7 +98,7 @@ class World:
         asyncio.set_event_loop(self._loop)
         with (
             warnings.catch_warnings(record=True) as warned,
-            telling(self._loop),
+            telling(self._loop, has_network=self._plan.replicas > 1),
             quick_and_quiet(self._record, lambda: self._loop.elapsed_s),
         ):
             warnings.simplefilter("always")
