@@ -216,12 +216,13 @@ class Dispatch(OnLoop):
         span = current_span.get().attempt(kind)
         outcome = "abandoned"
         try:
-            async with self._experience.patience(slot, chunk, began):
+            async with self._experience.patience(slot, chunk, began, longer_than_s=chain.longest_s):
                 answer = await worker.link.score(chunk)
             outcome = "ok"
             self._experience.succeeded(slot, chunk, self._loop.time() - began)
         except TimeoutError:
             took_s = self._loop.time() - began
+            chain.longest_s = max(chain.longest_s, took_s)
             stalled = Stalled(f"{worker.name} didn't answer for {took_s:.1f} s")
             outcome = stalled.outcome
             if self._experience.counts_as_hung(slot, took_s):
@@ -286,10 +287,14 @@ class Dispatch(OnLoop):
 
 
 class _Chain:
-    """The attempts of one chunk: where it has been, how often that cost something, and who objected to its content."""
+    """The attempts of one chunk: where it has been, what that has cost, and who objected to its content.
+
+    `longest_s` is how long a call was waited for in vain.
+    """
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
         self.tried: set[Worker] = set()
         self.tries = 0
+        self.longest_s = 0.0
         self.objections: list[tuple[Slot, WorkerError]] = []

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import defaultdict
-from contextlib import AbstractAsyncContextManager
 
 from app.errors import Busy, Dropped, LacksRoute, Misconfigured, OutOfFiles, Unreachable, Vanished, WorkerError
 from app.fleet.fleet import Fleet
@@ -43,15 +42,23 @@ class Experience(OnLoop):
         """
         return self._latencies[slot.chunk.fingerprint].quantile(share, slot.held_tokens)
 
-    def patience(self, slot: Slot, chunk: Chunk, now: float) -> AbstractAsyncContextManager[object]:
-        """How long a call may take: all the time there is, unless another worker could do better."""
+    def patience(self, slot: Slot, chunk: Chunk, now: float, *, longer_than_s: float) -> Patience | asyncio.Timeout:
+        """How long a call may take: all the time there is, unless another worker could do better.
+
+        Args:
+            slot: Where the call goes.
+            chunk: What is to be scored.
+            now: On the loop's clock.
+            longer_than_s: How long other calls with this chunk were waited for in vain.
+        """
         deadline = chunk.caller.deadline
         if self._fleet.usable(chunk.fingerprint) == [slot.worker]:
             return asyncio.timeout_at(deadline)
         quiet_s = attempt_limit_s(left_s=deadline - now, p99_s=self.usual_s(slot, 0.99))
         until = now + min((deadline - now) / 2, _BUSY_PATIENCE * quiet_s)
         # What another worker had no time for would only be begun again and again, each time with half of what is left.
-        useful_until = deadline - (self.usual_s(slot, 0.5) or slot.worker.latency_s or 0.0)
+        usual_s = self.usual_s(slot, 0.5) or slot.worker.latency_s or 0.0
+        useful_until = deadline - max(usual_s, longer_than_s)
         return Patience(
             slot.worker,
             quiet_s=quiet_s,

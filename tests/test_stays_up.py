@@ -82,6 +82,25 @@ async def test_a_call_is_not_given_up_when_no_time_is_left_for_another():
 
 
 @on_virtual_clock
+async def test_who_was_waited_for_in_vain_leaves_the_next_all_the_time_there_is():
+    """Half of what is left, and half of that, and so on, would be too short for every one of them."""
+    links = [ScriptedLink(name, takes_s=7) for name in "abc"]
+    async with engine(links) as made:
+        hung = asyncio.Event()
+
+        async def hang_once(chunk: Chunk) -> Answer:
+            if not hung.is_set():
+                hung.set()
+                await asyncio.sleep(3600)
+            return await links[0].answer(chunk)
+
+        for link in links:
+            link.always = hang_once
+        assert (await score(made, DOCUMENTS[:1], within_s=20)).scores == right_scores(DOCUMENTS[:1])
+    assert sum(len(link.calls) for link in links) == 2
+
+
+@on_virtual_clock
 async def test_clients_in_a_hurry_take_no_worker_out():
     links = [ScriptedLink("a", takes_s=0.5), ScriptedLink("b", takes_s=0.5)]
     async with engine(links) as made:
