@@ -10,15 +10,17 @@ import structlog
 import typer
 import yaml
 
-from app import __version__, log, open_files
-from app.address import problem_with, scheme_of, without_password
-from app.auth import Keys
+from app import __version__
+from app.api.auth import Keys
 from app.main import create_app
-from app.reload import Reload
-from app.server import Drain, serve
+from app.server import open_files
+from app.server.reload import Reload
+from app.server.run import Drain, serve
+from app.server.signals import Signals
 from app.settings import CLIENT_KEY, Settings, SettingsError, load, warnings_about
-from app.signals import Signals
-from app.tls import Certificates
+from app.settings.addresses import problem_with, scheme_of, without_password
+from app.settings.certificates import Certificates
+from app.telemetry import log
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="A rerank gateway in front of vLLM workers.")
 Config = Annotated[
@@ -78,13 +80,13 @@ def doctor(
     """
     # Serving needs nothing of it, and starts sooner without.
     from app.tools.doctor.command import run  # noqa: PLC0415
-    from app.tools.doctor.exam import FULL_IDLE_S, SHORT_IDLE_S, Exam  # noqa: PLC0415
+    from app.tools.doctor.options import FULL_IDLE_S, SHORT_IDLE_S, Options  # noqa: PLC0415
 
     settings = _load(config)
     _certificates(settings)
     for address in (*([url] if url else []), *(worker or [])):
         _check_address(address, is_worker=address != url)
-    exam = Exam(
+    options = Options(
         url=url or settings.own_url,
         key=key or (None if url else next(iter(settings.keys.values()), None)),
         workers=tuple(worker or ()),
@@ -94,7 +96,7 @@ def doctor(
         trusts_all=insecure or url is None,
         idle_s=FULL_IDLE_S if full else SHORT_IDLE_S,
     )
-    raise typer.Exit(run(exam, prints_json=json))
+    raise typer.Exit(run(options, prints_json=json))
 
 
 @cli.command()

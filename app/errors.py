@@ -34,12 +34,13 @@
     |- LacksRoute          it has no route for calls of this kind: it serves all others
     `- Misconfigured       401, 403, 404, 405 or a redirect: it can't serve us as it is set up
 
-A `WorkerError` never reaches a client: the dispatcher goes elsewhere, and `told_to_client` translates the last one.
+A `WorkerError` never reaches a client: the attempts goes elsewhere, and `to_client_error` translates the last one.
 """
 
 from typing import ClassVar, Literal
 
 ShedReason = Literal["queue", "deadline", "pending", "key", "bytes"]
+ConnectionShedReason = Literal["full", "unread"]
 
 
 class RerankError(Exception):
@@ -65,7 +66,7 @@ class RerankError(Exception):
         self._words = words
 
     @property
-    def logged(self) -> str:
+    def redacted(self) -> str:
         """The message for all but the client whose texts these are."""
         return _without(self._words, self.message)
 
@@ -169,7 +170,7 @@ class NoWorker(RerankError):
     type = "ServiceUnavailableError"
 
 
-class OutOfTime(RerankError):
+class DeadlineExceeded(RerankError):
     """The deadline passed while a worker was working."""
 
     status = 504
@@ -219,7 +220,7 @@ class WorkerError(Exception):
         self.words = words
 
     @property
-    def logged(self) -> str:
+    def redacted(self) -> str:
         """The reason for all but the client whose texts these are."""
         return _without(self.words, self.reason)
 
@@ -230,20 +231,20 @@ class Unreachable(WorkerError):
     outcome = "unreachable"
 
 
-class Unheard(Unreachable):
+class NotProbed(Unreachable):
     """It is new: no probe of it has ended yet."""
 
 
-class Vanished(Unreachable):
+class ClosedBeforeResponse(Unreachable):
     """The connection died before the first byte of an answer, as an idle one may do in the moment it is used again."""
 
-    outcome = "vanished"
+    outcome = "closed_before_response"
 
 
-class Dropped(WorkerError):
+class ClosedMidResponse(WorkerError):
     """The connection died in the middle of an answer."""
 
-    outcome = "dropped"
+    outcome = "closed_mid_response"
 
 
 class OutOfFiles(WorkerError):
@@ -252,10 +253,10 @@ class OutOfFiles(WorkerError):
     outcome = "no_files"
 
 
-class Stalled(WorkerError):
+class AttemptTimeout(WorkerError):
     """The worker didn't answer within the attempt's limit."""
 
-    outcome = "stalled"
+    outcome = "attempt_timeout"
 
 
 class Unavailable(WorkerError):
@@ -276,10 +277,10 @@ class BadAnswer(WorkerError):
     outcome = "bad_answer"
 
 
-class Refused(WorkerError):
+class ContentRejected(WorkerError):
     """The worker objects to the content of the call: 400, 413 or 422."""
 
-    outcome = "refused"
+    outcome = "content_rejected"
 
 
 class LacksRoute(WorkerError):
@@ -302,14 +303,14 @@ class FingerprintGone(Exception):
     """The last usable worker of the fingerprint a request was pinned to has gone."""
 
 
-def told_to_client(error: WorkerError) -> RerankError:
+def to_client_error(error: WorkerError) -> RerankError:
     """What a client is told when `error` was the last try of a chunk."""
     words = error.words
     match error:
-        case Refused():
+        case ContentRejected():
             return BadInput(error.reason, words=words)
-        case Stalled():
-            return OutOfTime(f"Time ran out: {error.reason}.")
+        case AttemptTimeout():
+            return DeadlineExceeded(f"Time ran out: {error.reason}.")
         case Unavailable() | Unreachable() | OutOfFiles():
             wait_s = error.retry_after_s or 1.0
             return NoWorker(f"No worker can serve now: {error.reason}.", retry_after_s=wait_s, words=words)

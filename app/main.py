@@ -10,27 +10,29 @@ from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from app import __version__, open_files
+from app import __version__
 from app.api.admin import AdminApi
-from app.api.answers import refusal
-from app.api.door import Door
-from app.api.guard import Guard
-from app.api.intake import Intake
-from app.api.page import page_router
+from app.api.admin_auth import AdminAuth
+from app.api.asgi import AsgiApp
+from app.api.auth import Keys
+from app.api.body import BodyReader
+from app.api.bytes_in_flight import BytesInFlight
 from app.api.rerank import ROUTES, RerankApi
+from app.api.responses import refusal
 from app.api.service import service_router
-from app.auth import Keys
-from app.bytes_in_flight import BytesInFlight
-from app.clients import CLIENTS, Clients
-from app.engine import Engine, Search, assemble
+from app.api.ui import ui_router
+from app.assembly import Assembly, Search, assemble
 from app.errors import RerankError, UnknownRoute, WrongMethod
-from app.fleet.discovery import sources
-from app.fleet.reach import LinkFactory, reach
-from app.metrics.history import History
-from app.server import Drain
+from app.server import open_files
+from app.server.clients import CLIENTS, Clients
+from app.server.run import Drain
 from app.settings import Settings
-from app.spans import Traces
-from app.tls import Certificates
+from app.settings.certificates import Certificates
+from app.telemetry.metrics.catalog import requests
+from app.telemetry.metrics.history import History
+from app.telemetry.spans import Traces
+from app.workers.connect import LinkFactory, connect
+from app.workers.discovery import sources
 
 
 def create_app(
@@ -43,7 +45,7 @@ def create_app(
     keys: Keys | None = None,
     admin_keys: Keys | None = None,
     certificates: Certificates | None = None,
-) -> Door:
+) -> AsgiApp:
     """The gateway as an ASGI application.
 
     Args:
@@ -57,12 +59,12 @@ def create_app(
         certificates: Shown to workers; by default those of the settings.
     """
     certificates = certificates or Certificates(settings)
-    link_factory = link_factory or partial(reach, tls=certificates.towards_workers)
-    engine = assemble(settings, link_factory=link_factory, search=search, rng=rng)
+    link_factory = link_factory or partial(connect, tls=certificates.towards_workers)
+    assembly = assemble(settings, link_factory=link_factory, search=search, rng=rng)
     keys = keys or Keys(settings.keys)
     drain = drain or Drain()
-    guard = Guard(admin_keys or Keys(settings.admin_keys), host=settings.host)
-    history = _history(engine, guard)
+    admin_auth = AdminAuth(admin_keys or Keys(settings.admin_keys), host=settings.host)
+    history = _history(assembly, admin_auth)
     traces = _traces(settings)
 
     @asynccontextmanager
@@ -72,7 +74,7 @@ def create_app(
                 "no_workers_configured",
                 advice="RERANK_WORKERS is empty: scores are lexical word matching, not a neural model",
             )
-        async with aclosing(traces), engine.running(), history.running():
+        async with aclosing(traces), assembly.running(), history.running():
             yield {CLIENTS: clients}
 
     app = _described(lifespan)
@@ -80,46 +82,47 @@ def create_app(
     clients = Clients(
         max_connections=_connections(settings),
         write_timeout_s=settings.write_timeout_s,
-        on_shed=engine.metrics.connection_shed,
+        on_shed=assembly.metrics.connection_shed,
     )
-    engine.metrics.watch_clients(clients, bytes_in_flight)
-    intake = Intake(settings, bytes_in_flight)
+    assembly.metrics.read(requests.CONNECTIONS, lambda: clients.connections)
+    assembly.metrics.read(requests.BYTES_IN_FLIGHT, lambda: bytes_in_flight.held)
+    bodies = BodyReader(settings, bytes_in_flight)
     rerank = RerankApi(
-        gateway=engine.gateway,
-        intake=intake,
+        gateway=assembly.gateway,
+        bodies=bodies,
         keys=keys,
         settings=settings,
-        metrics=engine.metrics,
+        metrics=assembly.metrics,
         traces=traces,
     )
     app.include_router(rerank.router())
     app.include_router(
         service_router(
-            fleet=engine.fleet,
+            registry=assembly.registry,
             keys=keys,
-            metrics=engine.metrics,
+            metrics=assembly.metrics,
             has_fallback=settings.fallback != "none",
             is_draining=lambda: drain.has_begun,
         )
     )
-    admin = _admin(engine, history, settings=settings, intake=intake, keys=keys, drain=drain)
-    app.include_router(admin.router(guard))
+    admin = _admin(assembly, history, settings=settings, bodies=bodies, keys=keys, drain=drain)
+    app.include_router(admin.router(admin_auth))
     if settings.ui:
-        app.include_router(page_router(guard))
+        app.include_router(ui_router(admin_auth))
     app.add_exception_handler(HTTPException, _unknown_place)
     posts = dict.fromkeys(ROUTES, rerank.serve)
-    return Door(app, is_draining=lambda: drain.has_begun, bytes_in_flight=bytes_in_flight, posts=posts)
+    return AsgiApp(app, is_draining=lambda: drain.has_begun, bytes_in_flight=bytes_in_flight, posts=posts)
 
 
 def _admin(
-    engine: Engine, history: History, *, settings: Settings, intake: Intake, keys: Keys, drain: Drain
+    assembly: Assembly, history: History, *, settings: Settings, bodies: BodyReader, keys: Keys, drain: Drain
 ) -> AdminApi:
     return AdminApi(
-        intake=intake,
-        fleet=engine.fleet,
-        cache=engine.cache,
-        shared=engine.shared,
-        metrics=engine.metrics,
+        bodies=bodies,
+        registry=assembly.registry,
+        cache=assembly.cache,
+        redis=assembly.redis,
+        metrics=assembly.metrics,
         history=history,
         settings=settings,
         keys=keys,
@@ -139,12 +142,12 @@ def _connections(settings: Settings) -> int:
     return allowed
 
 
-def _history(engine: Engine, guard: Guard) -> History:
+def _history(assembly: Assembly, admin_auth: AdminAuth) -> History:
     return History(
-        engine.metrics,
-        queued_documents=lambda: engine.schedule.waiting_documents,
-        pending_documents=lambda: engine.admission.pending_documents,
-        is_wanted=lambda: guard.can_admit,
+        assembly.metrics,
+        queued_documents=lambda: assembly.scheduler.waiting_documents,
+        pending_documents=lambda: assembly.admission.pending_documents,
+        is_wanted=lambda: admin_auth.can_admit,
     )
 
 
@@ -166,7 +169,7 @@ def _traces(settings: Settings) -> Traces:
     if not settings.traces:
         return Traces()
     # An extra: not everybody has what this loads.
-    from app.tracing import ExportedTraces  # noqa: PLC0415
+    from app.telemetry.otel import ExportedTraces  # noqa: PLC0415
 
     return ExportedTraces()
 

@@ -16,7 +16,7 @@ import orjson
 import typer
 import uvloop
 
-from app.fleet.weighing import PROBE_ID
+from app.workers.fingerprinter import PROBE_ID
 
 MODEL = "tiny-reranker"
 _MAX_MODEL_LEN = 512

@@ -22,7 +22,7 @@ import httpx
 import orjson
 import uvloop
 
-from app.fleet.connections import Connections
+from app.net.http1 import Connections
 
 DOCUMENTS = 32
 DOCUMENT_CHARS = 700

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.metrics.catalog import METRICS, SECTIONS
-from app.metrics.declaration import Declaration, Label
 from app.settings import PREFIX, ModelSettings, Settings
+from app.telemetry.metrics.catalog import METRICS, SECTIONS
+from app.telemetry.metrics.declaration import Declaration, Label
 
 # A section begins with the setting that is named here, in the order of app/settings/fields.py.
 _SECTIONS = {
@@ -84,7 +84,8 @@ These are refused at the start, with a message that names the settings:
 - `max_body_bytes` above `max_bytes_in_flight`;
 - `no_worker_wait_s` not below `deadline_s`;
 - one name for two models, as a name or an alias;
-- a worker that is no `http://` or `https://` URL, nor `dns://host:port`, `kubernetes://namespace/service:port` or `lexical://`;
+- a worker that is no `http://` or `https://` URL, nor `dns://host:port`, `kubernetes://namespace/service:port` or
+`lexical://`;
 - in `forward_fields`, a field that the gateway writes itself, such as `model` or `documents`;
 - `traces` where the extra isn't installed;
 - a key file without a key, or a key with an empty secret.
@@ -97,7 +98,8 @@ start and says so: set `enableServiceLinks: false` in the pod, or give the Servi
 _METRICS = """\
 # Metrics
 
-<!-- Written by docs/generate.py from app/metrics/catalog/. Change the meanings there, then run `make docs`. -->
+<!-- Written by docs/generate.py from app/telemetry/metrics/catalog/. Change the meanings there, then run `make docs`.
+-->
 
 `GET /metrics` has these in Prometheus's text format, and needs no key. Label values come from the closed sets below or
 from the operator, never from a client, so no request adds a series. A worker that leaves takes its own along.

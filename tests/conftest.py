@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from app import log
+from app.telemetry import log
 
 
 @pytest.fixture(autouse=True)

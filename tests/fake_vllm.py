@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.fleet.weighing import PROBE_ID
+from app.workers.fingerprinter import PROBE_ID
 from tests.listening import listening
 
 # What a fault does with a call instead of answering it: it gets the connection and the request.

@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from app.fleet.discovery.source import Seen, Source
+from app.workers.discovery.source import Endpoints, Source
 
 
 class Followed:
     """All that a source saw so far."""
 
     def __init__(self) -> None:
-        self.all: list[Seen] = []
+        self.all: list[Endpoints] = []
 
     @property
-    def last(self) -> Seen | None:
+    def last(self) -> Endpoints | None:
         return self.all[-1] if self.all else None
 
     async def follow(self, source: Source) -> None:

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.main import create_app
-from app.protocol import BoundedProtocol
+from app.server.protocol import BoundedProtocol
 from app.settings import Settings
 from tests.fake_vllm import FakeVllm
 

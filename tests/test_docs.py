@@ -13,12 +13,12 @@ from fastapi import FastAPI
 
 from app import errors
 from app.api import dialects
-from app.api.answers import InternalError
+from app.api.responses import InternalError
 from app.cli import cli
 from app.errors import RerankError
 from app.main import create_app
-from app.metrics.catalog import METRICS
 from app.settings import CLIENT_KEY, PREFIX, SECRETS_DIR, Settings
+from app.telemetry.metrics.catalog import METRICS
 from app.tools.doctor import CHECKS
 from tests.documents import PAGES, ROOT, blocks_of
 from tests.running import until_ready

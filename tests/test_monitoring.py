@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from app.main import create_app
-from app.metrics.catalog import METRICS
 from app.settings import Settings
+from app.telemetry.metrics.catalog import METRICS
 from tests.promql import Labels, Series, problems, selectors
 from tests.running import until_ready
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from app.engine import Engine, Search, assemble
+from app.assembly import Assembly, Search, assemble
 from app.errors import WorkerError
-from app.fleet.discovery import sources
-from app.fleet.discovery.source import Seen
-from app.fleet.link import Identity, ServedModel
-from app.fleet.weighing import PROBE_ID
 from app.main import create_app
 from app.settings import Settings
-from app.work import Answer, CacheUse, Caller, Chunk, Pairs, RerankRequest, Scored, Tally
+from app.types import Answer, CacheUse, Chunk, Pairs, RequestContext, RequestStats, RerankRequest, Scored
+from app.workers.discovery import sources
+from app.workers.discovery.source import Endpoints
+from app.workers.fingerprinter import PROBE_ID
+from app.workers.link import Identity, ServedModel
 from tests.fake_vllm import score_of
 
 Script = Callable[[Chunk], Awaitable[Answer]]
@@ -67,7 +67,7 @@ async def _without_leftovers(test: Coroutine[Any, Any, None]) -> None:
 
 @dataclass
 class ScriptedLink:
-    """A worker in memory. While it has `trouble` every call ends in it.
+    """A worker in memory. While it has `problem` every call ends in it.
 
     `script` says how coming calls go, after it `always`; without both it scores after `takes_s`.
     """
@@ -80,7 +80,7 @@ class ScriptedLink:
     per_document_s: float = 0.0
     script: deque[Script | WorkerError] = field(default_factory=deque)
     always: Script | WorkerError | None = None
-    trouble: WorkerError | None = None
+    problem: WorkerError | None = None
     hangs: bool = False
     hangs_probes: bool = False
     probes_take_s: float = 0.0
@@ -95,22 +95,22 @@ class ScriptedLink:
     async def identify(self) -> Identity:
         self.asked += 1
         await asyncio.sleep(self.probes_take_s)
-        if self.trouble:
-            raise self.trouble
+        if self.problem:
+            raise self.problem
         return Identity(self.version, [ServedModel(self.model, "/models/m", self.max_model_len)])
 
     async def count_tokens(self, model: str, text: str) -> int:
         return len(text.split())
 
     async def score(self, chunk: Chunk) -> Answer:
-        if chunk.caller.request_id == PROBE_ID:
+        if chunk.context.request_id == PROBE_ID:
             return await self._answer_probe(chunk)
         self.calls.append(chunk)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            if self.trouble:
-                raise self.trouble
+            if self.problem:
+                raise self.problem
             if self.hangs:
                 await asyncio.sleep(3600)
             step = self.script.popleft() if self.script else self.always
@@ -126,8 +126,8 @@ class ScriptedLink:
             self.in_flight -= 1
 
     async def _answer_probe(self, chunk: Chunk) -> Answer:
-        if self.trouble:
-            raise self.trouble
+        if self.problem:
+            raise self.problem
         if self.hangs or self.hangs_probes:
             await asyncio.sleep(3600)
         return Answer([score + self.drift for score in right_scores(chunk.pairs.documents)], 1)
@@ -148,18 +148,18 @@ class ScriptedSource:
 
     def __init__(self, name: str = "scripted://source") -> None:
         self.name = name
-        self.trouble: str | None = f"{name} has not answered yet"
+        self.problem: str | None = f"{name} has not answered yet"
         self.has_answered = False
-        self._seen: asyncio.Queue[Seen] = asyncio.Queue()
+        self._seen: asyncio.Queue[Endpoints] = asyncio.Queue()
 
     async def show(self, *ready: str, waiting: Sequence[str] = ()) -> None:
         """Have it see these workers, and be done when the engine has asked the new ones who they are."""
         seen = {f"http://{name}": name in ready for name in (*ready, *waiting)}
-        self.trouble, self.has_answered = (None, True) if seen else (f"{self.name} has no address", True)
+        self.problem, self.has_answered = (None, True) if seen else (f"{self.name} has no address", True)
         self._seen.put_nowait(seen)
         await asyncio.sleep(0.001)
 
-    async def watch(self) -> AsyncIterator[Seen]:
+    async def watch(self) -> AsyncIterator[Endpoints]:
         while True:
             yield await self._seen.get()
 
@@ -185,12 +185,14 @@ async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, search: Search
     async with made.running():
         await asyncio.sleep(0.001)
         yield made
-        for worker in made.fleet.workers:
+        for worker in made.registry.workers:
             assert (worker.calls, worker.documents, worker.tokens) == (0, 0, 0), f"{worker} kept a slot"
         assert made.admission.pending_documents == 0
-        assert made.schedule.waiting == 0
-        assert not any(line.company._pieces for line in made.schedule._lines.values()), "a request stayed"
-        assert made.flights.pairs == 0
+        assert made.scheduler.waiting == 0
+        assert not any(model_queue.lone_request._pieces for model_queue in made.scheduler._queues.values()), (
+            "a request stayed"
+        )
+        assert made.singleflight.pairs == 0
 
 
 @asynccontextmanager
@@ -205,12 +207,12 @@ async def application(links: Sequence[ScriptedLink], *, seed: int = 7, **setting
 
 
 async def score(
-    made: Engine,
+    made: Assembly,
     documents: Sequence[str],
     *,
     within_s: float = 25.0,
     query: str = "q",
-    tally: Tally | None = None,
+    stats: RequestStats | None = None,
     key: str = "anonymous",
     priority: int = 0,
     takes_degraded: bool = True,
@@ -220,7 +222,7 @@ async def score(
     """One request to the engine, which scores all of it unless `cache` says otherwise."""
     return await made.gateway.score(
         RerankRequest(pairs=Pairs([query], documents), **more),
-        Caller(
+        RequestContext(
             key=key,
             request_id="r",
             deadline=asyncio.get_running_loop().time() + within_s,
@@ -228,7 +230,7 @@ async def score(
             takes_degraded=takes_degraded,
             cache=cache,
         ),
-        tally or Tally(),
+        stats or RequestStats(),
     )
 
 

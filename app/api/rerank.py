@@ -10,21 +10,21 @@ import orjson
 from fastapi import APIRouter, Response
 from starlette.requests import ClientDisconnect
 
+from app.aio import OnLoop
 from app.api import dialects
-from app.api.answers import CLIENT_LEFT, InternalError, answer, error_answer
-from app.api.intake import Intake
-from app.api.leaving import ClientLeft, unless_client_leaves
+from app.api.access_log import AccessLog, AccessRecord
+from app.api.auth import Keys
+from app.api.body import BodyReader
+from app.api.disconnect import ClientLeft, cancelled_on_disconnect
 from app.api.openapi import describe
-from app.api.visit import Visit, VisitLog
-from app.auth import Keys
+from app.api.request import HttpRequest
+from app.api.responses import CLIENT_LEFT, InternalError, answer, error_answer
 from app.errors import BadInput, RerankError
-from app.gateway import Gateway
-from app.incoming import Incoming
-from app.loop import OnLoop
-from app.metrics import Metrics
+from app.scoring.gateway import Gateway
 from app.settings import Settings
-from app.spans import Traces
-from app.work import CacheUse, Caller, RerankRequest
+from app.telemetry.metrics import Metrics
+from app.telemetry.spans import Traces
+from app.types import CacheUse, RequestContext, RerankRequest
 
 ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
 # Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
@@ -39,91 +39,93 @@ class RerankApi(OnLoop):
     """Serves every route that scores."""
 
     def __init__(
-        self, *, gateway: Gateway, intake: Intake, keys: Keys, settings: Settings, metrics: Metrics, traces: Traces
+        self, *, gateway: Gateway, bodies: BodyReader, keys: Keys, settings: Settings, metrics: Metrics, traces: Traces
     ) -> None:
         self._gateway = gateway
-        self._intake = intake
+        self._bodies = bodies
         self._keys = keys
         self._settings = settings
         self._traces = traces
-        self._log = VisitLog(slow_s=settings.slow_request_s, metrics=metrics)
+        self._log = AccessLog(slow_s=settings.slow_request_s, metrics=metrics)
 
     def router(self) -> APIRouter:
-        """The routes, described for OpenAPI; `Door` serves them."""
+        """The routes, described for OpenAPI; `AsgiApp` serves them."""
         router = APIRouter()
         for path in ROUTES:
             router.add_api_route(path, _served_before, methods=["POST"], **describe(path))
         return router
 
-    async def serve(self, incoming: Incoming) -> Response:
+    async def serve(self, request: HttpRequest) -> Response:
         """Answer one request, log it, count it and trace it."""
-        with self._traces.request(incoming):
-            return await self._answer(incoming)
+        with self._traces.request(request.scope):
+            return await self._answer(request)
 
-    async def _answer(self, incoming: Incoming) -> Response:
-        visit = Visit(
-            path=incoming.path,
-            request_id=incoming.request_id,
+    async def _answer(self, request: HttpRequest) -> Response:
+        record = AccessRecord(
+            path=request.path,
+            request_id=request.request_id,
             arrived=self._loop.time(),
             started=perf_counter(),
-            dialect=dialects.foretell(incoming.path, incoming.parameters.get("dialect")),
+            dialect=dialects.guess(request.path, request.parameters.get("dialect")),
         )
         error: RerankError | None = None
         bug: Exception | None = None
         try:
-            response = await self._score(incoming, visit)
+            response = await self._score(request, record)
         except (ClientLeft, ClientDisconnect):
             response = Response(status_code=CLIENT_LEFT)
         except RerankError as exc:
             error = exc
-            response = error_answer(error, visit.dialect, visit.path)
+            response = error_answer(error, record.dialect, record.path)
         except Exception as exc:  # noqa: BLE001 - the last resort: whatever it is, the client gets an answer and the log a trace
             bug = exc
-            message = f"The gateway has a bug; its log has the details under request id {visit.request_id}."
+            message = f"The gateway has a bug; its log has the details under request id {record.request_id}."
             error = InternalError(message)
-            response = error_answer(error, visit.dialect, visit.path)
-        self._log.write(visit, response.status_code, error=error, bug=bug)
+            response = error_answer(error, record.dialect, record.path)
+        self._log.write(record, response.status_code, error=error, bug=bug)
         return response
 
-    async def _score(self, incoming: Incoming, visit: Visit) -> Response:
-        visit.key = incoming.key = self._keys.name_of(incoming.headers.get("authorization"))
-        with self._intake.charge(visit.key) as charge:
-            body = await self._intake.read(incoming, charge)
-            parsed = self._parse(incoming, body, visit)
-            deadline = visit.arrived + self._time_limit_s(incoming, parsed)
-            caller = self._caller(incoming, visit, deadline, body)
+    async def _score(self, request: HttpRequest, record: AccessRecord) -> Response:
+        record.key = request.key = self._keys.name_of(request.headers.get("authorization"))
+        with self._bodies.reservation(record.key) as reservation:
+            body = await self._bodies.read(request, reservation)
+            parsed = self._parse(request, body, record)
+            deadline = record.arrived + self._time_limit_s(request, parsed)
+            context = self._context(request, record, deadline, body)
             # Fields that nobody knows may take 20 times the bytes they came in; scoring may take long.
             del body
-            scored = await unless_client_leaves(incoming, self._gateway.score(parsed, caller, visit.tally))
-            response = answer(visit.dialect.render(parsed, scored, visit.request_id))
-            response.raw_headers.extend(_spent(visit))
+            scored = await cancelled_on_disconnect(request, self._gateway.score(parsed, context, record.stats))
+            response = answer(record.dialect.render(parsed, scored, record.request_id))
+            response.raw_headers.extend(_spent(record))
             if scored.degraded:
-                visit.degraded = response.headers["X-Rerank-Degraded"] = scored.degraded
+                record.degraded = response.headers["X-Rerank-Degraded"] = scored.degraded
             return response
 
-    def _caller(self, incoming: Incoming, visit: Visit, deadline: float, body: Mapping[str, Any]) -> Caller:
+    def _context(
+        self, request: HttpRequest, record: AccessRecord, deadline: float, body: Mapping[str, Any]
+    ) -> RequestContext:
         priority = body.get("priority")
-        return Caller(
-            key=visit.key,
-            request_id=visit.request_id,
+        return RequestContext(
+            key=record.key,
+            request_id=record.request_id,
             deadline=deadline,
             priority=priority if type(priority) is int else 0,
-            takes_degraded=incoming.headers.get("x-rerank-degraded", "").lower() != "deny",
-            cache=_cache_use(incoming, is_on=self._settings.cache),
+            takes_degraded=request.headers.get("x-rerank-degraded", "").lower() != "deny",
+            cache=_cache_use(request, is_on=self._settings.cache),
         )
 
-    def _parse(self, incoming: Incoming, body: dict[str, Any], visit: Visit) -> RerankRequest:
-        visit.dialect = dialects.detect(visit.path, incoming.parameters.get("dialect"), body)
-        if "top_n" in incoming.parameters:
+    def _parse(self, request: HttpRequest, body: dict[str, Any], record: AccessRecord) -> RerankRequest:
+        record.dialect = dialects.detect(record.path, request.parameters.get("dialect"), body)
+        if "top_n" in request.parameters:
             # It would shift the scores of Milvus, which goes by position.
             raise BadInput("top_n can't be set in the query string: send it in the body", param="top_n")
-        for name in incoming.parameters.keys() & _QUERY_DEFAULTS:
+        for name in request.parameters.keys() & _QUERY_DEFAULTS:
             # vLLM takes an empty model for none.
             if body.get(name) in (None, ""):
-                body[name] = incoming.parameters[name]
+                body[name] = request.parameters[name]
         _check_counts(body, self._settings.max_documents)
-        parsed = visit.dialect.parse(body)
-        visit.tally.documents = len(parsed.pairs)
+        parsed = record.dialect.parse(body)
+        record.stats.documents = len(parsed.pairs)
         _check_lengths(parsed, self._settings.max_document_chars)
         if not self._settings.forward_fields:
             return parsed
@@ -139,14 +141,14 @@ class RerankApi(OnLoop):
                 raise BadInput(f"{name} has an integer beyond 64 bits: send a smaller one", param=name) from None
         return fields
 
-    def _time_limit_s(self, incoming: Incoming, parsed: RerankRequest) -> float:
+    def _time_limit_s(self, request: HttpRequest, parsed: RerankRequest) -> float:
         """The shortest of all limits: the client's can't lengthen ours."""
         limits_ms = [self._settings.deadline_s * 1000]
         if parsed.timeout_ms is not None:
             limits_ms.append(parsed.timeout_ms)
         for name, given in (
-            ("X-Request-Timeout-Ms", incoming.headers.get("x-request-timeout-ms")),
-            ("timeout_ms", incoming.parameters.get("timeout_ms")),
+            ("X-Request-Timeout-Ms", request.headers.get("x-request-timeout-ms")),
+            ("timeout_ms", request.parameters.get("timeout_ms")),
         ):
             if given is not None:
                 if not _MILLISECONDS.fullmatch(given):
@@ -157,12 +159,12 @@ class RerankApi(OnLoop):
 
 
 async def _served_before() -> None:
-    """Stands for `RerankApi.serve` where FastAPI describes it: `Door` doesn't let its requests come that far."""
+    """Stands for `RerankApi.serve` where FastAPI describes it: `AsgiApp` doesn't let its requests come that far."""
 
 
-def _cache_use(incoming: Incoming, *, is_on: bool) -> CacheUse:
+def _cache_use(request: HttpRequest, *, is_on: bool) -> CacheUse:
     """What the client wants of the cache, from the header or else the query string; nothing where it is off."""
-    given = incoming.headers.get("x-rerank-cache") or incoming.parameters.get("cache") or "default"
+    given = request.headers.get("x-rerank-cache") or request.parameters.get("cache") or "default"
     match given.strip().lower():
         case "default":
             return "default" if is_on else "no-store"
@@ -175,12 +177,12 @@ def _cache_use(incoming: Incoming, *, is_on: bool) -> CacheUse:
             raise BadInput(message, param="cache")
 
 
-def _spent(visit: Visit) -> list[tuple[bytes, bytes]]:
+def _spent(record: AccessRecord) -> list[tuple[bytes, bytes]]:
     """What was spent on a request, as headers."""
-    tally = visit.tally
-    spent_ms = (1000 * tally.cache_s, 1000 * tally.workers_s, 1000 * (perf_counter() - visit.started))
+    stats = record.stats
+    spent_ms = (1000 * stats.cache_s, 1000 * stats.workers_s, 1000 * (perf_counter() - record.started))
     timing = b"cache;dur=%.2f, workers;dur=%.2f, total;dur=%.2f" % spent_ms
-    return [(b"x-rerank-cache-hits", b"%d" % tally.cache_hits), (b"server-timing", timing)]
+    return [(b"x-rerank-cache-hits", b"%d" % stats.cache_hits), (b"server-timing", timing)]
 
 
 def _check_counts(body: Mapping[str, Any], most: int) -> None:

@@ -7,18 +7,18 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from app import __version__
-from app.api.answers import answer, refusal
-from app.auth import Keys
+from app.api.auth import Keys
+from app.api.responses import answer, refusal
 from app.errors import NoWorker, Unauthorized
-from app.fleet.fleet import Fleet
-from app.metrics import Metrics
+from app.telemetry.metrics import Metrics
+from app.workers.registry import Registry
 
 # Any fixed date will do: clients want the field, and a worker's own date is when it was asked.
 _CREATED = 1700000000
 
 
 def service_router(
-    *, fleet: Fleet, keys: Keys, metrics: Metrics, has_fallback: bool, is_draining: Callable[[], bool]
+    *, registry: Registry, keys: Keys, metrics: Metrics, has_fallback: bool, is_draining: Callable[[], bool]
 ) -> APIRouter:
     """Models (with a key, where keys are set), liveness, readiness, version and metrics."""
     router = APIRouter(tags=["service"])
@@ -33,14 +33,14 @@ def service_router(
             keys.name_of(request.headers.get("authorization"))
         except Unauthorized as error:
             return refusal(request, error)
-        return answer({"object": "list", "data": [_model(name, fleet) for name in sorted(fleet.models())]})
+        return answer({"object": "list", "data": [_model(name, registry) for name in sorted(registry.models())]})
 
     @router.get("/livez", summary="The process answers")
     async def livez() -> Response:
         return answer({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        problem = "This replica is shutting down." if is_draining() else _lack(fleet, has_fallback=has_fallback)
+        problem = "This replica is shutting down." if is_draining() else _lack(registry, has_fallback=has_fallback)
         if problem is None:
             return answer({"status": "ok"})
         return refusal(request, NoWorker(problem[:500], retry_after_s=1.0))
@@ -65,24 +65,24 @@ def service_router(
     return router
 
 
-def _lack(fleet: Fleet, *, has_fallback: bool) -> str | None:
+def _lack(registry: Registry, *, has_fallback: bool) -> str | None:
     """What this replica lacks to be ready."""
-    if fleet.was_ever_usable:
+    if registry.was_ever_usable:
         return None
     if not has_fallback:
-        return f"No worker has been usable yet: {fleet.troubles()}."
+        return f"No worker has been usable yet: {registry.problems()}."
     # A replica that can't look for workers would give everybody degraded scores.
-    is_told = any(source.has_answered for source in fleet.sources)
-    return None if is_told else f"It isn't known yet where workers are: {fleet.troubles()}."
+    is_told = any(source.has_answered for source in registry.sources)
+    return None if is_told else f"It isn't known yet where workers are: {registry.problems()}."
 
 
-def _model(name: str, fleet: Fleet) -> dict[str, Any]:
-    mark = fleet.models()[name]
+def _model(name: str, registry: Registry) -> dict[str, Any]:
+    fingerprint = registry.models()[name]
     return {
         "id": name,
         "object": "model",
         "created": _CREATED,
         "owned_by": "rerank-gateway",
-        "root": mark.model,
-        "max_model_len": mark.max_model_len,
+        "root": fingerprint.model,
+        "max_model_len": fingerprint.max_model_len,
     }

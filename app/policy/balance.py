@@ -26,7 +26,7 @@ def pick(candidates: Sequence[W], *, load: Callable[[W], float], rng: Random) ->
     return rng.choice([candidate for candidate, one in zip(candidates, loads, strict=True) if one == least])
 
 
-def slowness(own: float | None, fastest: float | None) -> float:
+def load_factor(own: float | None, fastest: float | None) -> float:
     """By which factor a worker's tokens weigh more than those of the fastest; 1 where the difference may be noise.
 
     Args:

@@ -9,7 +9,7 @@ _FEWEST = 20
 # The quantiles move slowly; sorting at every call would cost more than it tells.
 _SAMPLES_PER_SORT = 10
 # Before it is known what is usual. A client in a hurry ends many calls earlier, and that is no worker's fault.
-_PATIENCE_S = 5.0
+_STALL_TIMEOUT_S = 5.0
 
 
 class Latencies:
@@ -57,13 +57,13 @@ class _Group:
             self._unsorted = 0
 
 
-def patience_s(p99_s: float | None) -> float:
+def stall_timeout_s(p99_s: float | None) -> float:
     """After how long without an answer a worker counts as hung, if nothing else ends the attempt before.
 
     Args:
         p99_s: What 99 % of calls of this size stay below, if that is known.
     """
-    return _PATIENCE_S if p99_s is None else max(1.0, 5 * p99_s)
+    return _STALL_TIMEOUT_S if p99_s is None else max(1.0, 5 * p99_s)
 
 
 def attempt_limit_s(*, left_s: float, p99_s: float | None) -> float:
@@ -74,4 +74,4 @@ def attempt_limit_s(*, left_s: float, p99_s: float | None) -> float:
         p99_s: As for `patience_s`.
     """
     half = left_s / 2
-    return half if p99_s is None else min(half, patience_s(p99_s))
+    return half if p99_s is None else min(half, stall_timeout_s(p99_s))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from app.errors import WorkerError
-from app.work import Answer
+from app.types import Answer
 
 
 def merge(parts: Iterable[tuple[Sequence[int], Answer]], size: int) -> Answer:
@@ -27,7 +27,7 @@ def merge(parts: Iterable[tuple[Sequence[int], Answer]], size: int) -> Answer:
     return Answer(scores, tokens, refused)
 
 
-def unfold(answer: Answer, positions: Sequence[int]) -> Answer:
+def expand(answer: Answer, positions: Sequence[int]) -> Answer:
     """The answer for pairs that were folded: pair i has the score at `positions[i]`."""
     if positions == range(len(answer.scores)):
         return answer

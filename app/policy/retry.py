@@ -2,7 +2,15 @@
 
 from random import Random
 
-from app.errors import BadAnswer, LacksRoute, OutOfFiles, Refused, Unreachable, Vanished, WorkerError
+from app.errors import (
+    BadAnswer,
+    ClosedBeforeResponse,
+    ContentRejected,
+    LacksRoute,
+    OutOfFiles,
+    Unreachable,
+    WorkerError,
+)
 
 # One worker may be wrong about a document; two that agree are believed.
 _OBJECTIONS = 2
@@ -17,12 +25,12 @@ def is_free(error: WorkerError) -> bool:
 
 def is_try(error: WorkerError) -> bool:
     """Whether the attempt counts as a try: a document that kills the worker it reaches may not reach all of them."""
-    return not is_free(error) or isinstance(error, Vanished | OutOfFiles)
+    return not is_free(error) or isinstance(error, ClosedBeforeResponse | OutOfFiles)
 
 
 def objects_to_content(error: WorkerError) -> bool:
     """Whether the documents themselves may be the reason, so that the same chunk will hardly fare better."""
-    return isinstance(error, Refused | BadAnswer)
+    return isinstance(error, ContentRejected | BadAnswer)
 
 
 def allows(error: WorkerError, *, tries: int, objections: int, another_worker: bool, max_attempts: int) -> bool:
@@ -39,7 +47,7 @@ def allows(error: WorkerError, *, tries: int, objections: int, another_worker: b
         return False
     if isinstance(error, LacksRoute):
         return another_worker
-    if isinstance(error, Refused):
+    if isinstance(error, ContentRejected):
         return another_worker and objections < _OBJECTIONS
     return another_worker or objections < _OBJECTIONS
 

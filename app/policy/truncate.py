@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from app.errors import BadInput
-from app.policy.estimate import SPECIAL_TOKENS, most_tokens
-from app.work import LongDocuments
+from app.policy.token_estimate import SPECIAL_TOKENS, most_tokens
+from app.types import LongDocuments
 
 Truncation = Literal["pair", "document"]
 

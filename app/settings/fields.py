@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from app.address import without_password
 from app.policy.truncate import Truncation
-from app.settings.keyfiles import PREFIX, parse_keys, read_keys, read_secret
-from app.settings.together import contradictions
-from app.work import LongDocuments
+from app.settings.addresses import without_password
+from app.settings.secrets import PREFIX, parse_keys, read_keys, read_secret
+from app.types import LongDocuments
 
 
 def _split_commas(value: object) -> object:
@@ -60,7 +59,7 @@ class ModelSettings(BaseModel):
 _UNWRITTEN = ModelSettings()
 
 
-class Settings(BaseSettings):
+class Fields(BaseSettings):
     """The gateway's settings. Sizes are bytes, times seconds, as the names say."""
 
     model_config = SettingsConfigDict(
@@ -186,7 +185,7 @@ class Settings(BaseSettings):
         default=64 * 2**20, ge=0, description="memory for cached scores, about 170 bytes per pair; 0 for none"
     )
     cache_ttl_s: int = Field(default=3600, ge=1, le=30 * 24 * 3600, description="how long scores are kept")
-    cache_shared: bool = Field(
+    cache_across_keys: bool = Field(
         default=False, description="on lets API keys share cached scores; off keeps each key's to itself"
     )
     cache_secret_file: Path | None = Field(
@@ -251,12 +250,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment over files of secrets, over what the constructor was given: that is what the file says."""
         return env_settings, file_secret_settings, init_settings
-
-    @model_validator(mode="after")
-    def _fit_together(self) -> Self:
-        if problems := list(contradictions(self)):
-            raise ValueError("; ".join(problems))
-        return self
 
     @property
     def keys(self) -> Mapping[str, str]:

@@ -10,15 +10,16 @@ import yaml
 from pydantic import ValidationError
 from pydantic_settings import SettingsError as UnreadableVariable
 
-from app.settings.fields import ModelSettings, Settings
-from app.settings.keyfiles import PREFIX, SettingsError
+from app.settings.fields import ModelSettings
+from app.settings.secrets import PREFIX, SettingsError
+from app.settings.validation import Settings
 
 # A directory with one file per secret, named like its variable in small letters, as Docker and Kubernetes mount them.
 SECRETS_DIR = f"{PREFIX}SECRETS_DIR"
 # The key that the doctor sends as a client does. Whoever serves with it meant API_KEYS, so it is no known setting.
 CLIENT_KEY = f"{PREFIX}API_KEY"
 # Milvus gives one batch 30 s, its three tries included.
-_MILVUS_PATIENCE_S = 30
+_MILVUS_TIMEOUT_S = 30
 # Pydantic's words for these are for programmers.
 _PLAIN_WORDS = {
     "tuple_type": "must be a list",
@@ -54,8 +55,8 @@ def warnings_about(settings: Settings, environ: Mapping[str, str] = os.environ) 
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG", SECRETS_DIR}
     unknown = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in known]
     found = [f"{name} is no setting{_nearest(name, known, prefix=PREFIX)}" for name in unknown]
-    if settings.deadline_s >= _MILVUS_PATIENCE_S:
-        found.append(f"{PREFIX}DEADLINE_S is {settings.deadline_s:g}, but Milvus gives up after {_MILVUS_PATIENCE_S} s")
+    if settings.deadline_s >= _MILVUS_TIMEOUT_S:
+        found.append(f"{PREFIX}DEADLINE_S is {settings.deadline_s:g}, but Milvus gives up after {_MILVUS_TIMEOUT_S} s")
     return found
 
 

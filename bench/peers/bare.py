@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from app.fleet.connections import Connections
+from app.net.http1 import Connections
 from app.policy.rank import rank
 from bench.peers.peer import Peer
 

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from itertools import islice
 
-from app.cache.memory import BYTES_PER_PAIR
+from app.cache.memory_tier import BYTES_PER_PAIR
 from bench.gateways import Served, gateway
 from bench.load import closed_loop
 from bench.quantiles import median

@@ -10,9 +10,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from time import process_time
 
-from app.cache.memory import BYTES_PER_PAIR, MemoryTier
-from app.policy.digest import DIGEST_BYTES, pair_digests
-from app.work import Fingerprint, Pairs
+from app.cache.memory_tier import BYTES_PER_PAIR, MemoryTier
+from app.policy.pair_digest import DIGEST_BYTES, pair_digests
+from app.types import Fingerprint, Pairs
 from bench.report import Report
 from bench.traffic import texts
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from app import log
+from app.telemetry import log
 from tests.cache.valkey import Valkey, valkey
 
 

@@ -7,12 +7,12 @@ from hashlib import blake2b
 from time import time
 from typing import Any
 
-from app.cache import agreed
-from app.cache.memory import MemoryTier
-from app.cache.pairs import PairCache
-from app.cache.redis import RedisTier
-from app.metrics import Metrics
-from app.policy.digest import DIGEST_BYTES
+from app.cache import replica_sync
+from app.cache.memory_tier import MemoryTier
+from app.cache.redis_tier import RedisTier
+from app.cache.score_cache import ScoreCache
+from app.policy.pair_digest import DIGEST_BYTES
+from app.telemetry.metrics import Metrics
 from tests.integration.commands import until
 
 
@@ -21,8 +21,8 @@ class Replica:
     """One replica's tier and what belongs to it."""
 
     tier: RedisTier
-    cache: PairCache
-    generations: agreed.Generations
+    cache: ScoreCache
+    generations: replica_sync.Generations
     metrics: Metrics = field(repr=False)
 
     def store(self, scores: Mapping[bytes, float], ttl_s: int = 60) -> None:
@@ -39,24 +39,24 @@ class Replica:
 
     @property
     def failures(self) -> float:
-        return sum(self.sample("rerank_shared_cache_failures_total", reason=reason) for reason in ("timeout", "error"))
+        return sum(self.sample("rerank_redis_failures_total", reason=reason) for reason in ("timeout", "error"))
 
 
 @asynccontextmanager
 async def replica(url: str, *, is_usable: bool = True, **given: Any) -> AsyncIterator[Replica]:
     """A replica that shares by the Redis at `url`, usable when the block begins unless it can't be."""
-    metrics, weights = Metrics(), agreed.Weights()
-    generations = given.pop("generations", None) or agreed.Generations()
+    metrics, weights = Metrics(), replica_sync.WeightNames()
+    generations = given.pop("generations", None) or replica_sync.Generations()
     chosen: dict[str, Any] = {"timeout_s": 0.1, "ttl_s": 60, "exchange_interval_s": 0.1} | given
-    tier = RedisTier(url, generations=generations, weights=weights, metrics=metrics, **chosen)
-    cache = PairCache(
+    tier = RedisTier(url, generations=generations, weight_names=weights, metrics=metrics, **chosen)
+    cache = ScoreCache(
         memory=MemoryTier(2**20),
-        shared=tier,
+        redis=tier,
         generations=generations,
-        weights=weights,
+        weight_names=weights,
         secret=b"s" * 16,
         ttl_s=60,
-        shares_keys=False,
+        across_keys=False,
         metrics=metrics,
     )
     made = Replica(tier, cache, generations, metrics)

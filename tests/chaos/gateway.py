@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 
-from app.entry import main
+from app.__main__ import main
 
 
 def _end_with_stdin() -> None:

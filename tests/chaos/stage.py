@@ -16,7 +16,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.chaos.worker import Order
+from tests.chaos.worker import AdminBody
 
 FIXED_S = 0.004
 PER_DOCUMENT_S = 0.001
@@ -29,7 +29,7 @@ _MEMORY_BYTES = 64 * 2**20
 _ATTEMPTS = "rerank_attempts_total{"
 _IDLE = (
     "rerank_pending_documents",
-    "rerank_flights",
+    "rerank_inflight_pairs",
     "rerank_queue_chunks",
     "rerank_worker_calls",
     "rerank_worker_documents",
@@ -90,9 +90,9 @@ class WorkerProcess(_Child):
     async def begin(self) -> None:
         """Start it, and return when it serves."""
         await self.start(str(self.port), str(FIXED_S), str(PER_DOCUMENT_S))
-        await self.obey(Order())
+        await self.obey(AdminBody())
 
-    async def obey(self, order: Order) -> None:
+    async def obey(self, order: AdminBody) -> None:
         """Return when the order holds."""
         assert self.process.stdin
         assert self.process.stdout

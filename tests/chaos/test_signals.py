@@ -59,7 +59,7 @@ sys.meta_path.insert(0, Sends())
 if MODULE == "atexit":
     atexit.register(os.kill, os.getpid(), SIGNAL)
 sys.argv = ["rerank-gateway", "serve"]
-from app.entry import main
+from app.__main__ import main
 main()
 """
 # Looked for before the settings are read, by the loop before it serves, and never.

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.errors import BadAnswer, Busy, Misconfigured, Refused, WorkerError
-from app.fleet.link import Identity, ServedModel
-from app.fleet.vllm import VllmLink
-from app.work import Caller, Chunk, Fingerprint, Pairs
+from app.errors import BadAnswer, Busy, ContentRejected, Misconfigured, WorkerError
+from app.types import Chunk, Fingerprint, Pairs, RequestContext
+from app.workers.link import Identity, ServedModel
+from app.workers.vllm import VllmLink
 from tests.contract.recordings import RECORDINGS, Recording, each
 from tests.fake_vllm import Call, FakeVllm, Fault, reply, score_of, status
 from tests.running import gateway
@@ -24,7 +24,7 @@ REFUSED = [
 ]
 MEANINGS: dict[int, type[WorkerError]] = {
     307: Misconfigured,
-    400: Refused,
+    400: ContentRejected,
     401: Misconfigured,
     404: Misconfigured,
     405: Misconfigured,
@@ -56,8 +56,8 @@ async def link_to(recording: Recording) -> AsyncIterator[tuple[VllmLink, FakeVll
 def chunk_of(queries: list[str], documents: list[str], **fields: Any) -> Chunk:
     fingerprint = Fingerprint(TINY, "/models/tiny-reranker", 512, "0.32.0", "")
     pairs = Pairs(queries, documents)
-    caller = Caller(key="", request_id="id-1", deadline=0)
-    return Chunk(pairs=pairs, fingerprint=fingerprint, fields=fields, pair_tokens=(), caller=caller, tokens=1)
+    context = RequestContext(key="", request_id="id-1", deadline=0)
+    return Chunk(pairs=pairs, fingerprint=fingerprint, fields=fields, pair_tokens=(), context=context, tokens=1)
 
 
 def rows_of(recording: Recording) -> list[dict[str, Any]]:
@@ -152,7 +152,7 @@ async def test_a_400_with_nan_inside_a_word_stays_the_clients(message: str):
     worker = FakeVllm(always=status(400, message))
     async with worker.running():
         link = VllmLink(worker.url)
-        with pytest.raises(Refused, match=message):
+        with pytest.raises(ContentRejected, match=message):
             await link.score(chunk_of(["q"], ["a"]))
         await link.close()
 

@@ -19,10 +19,10 @@ from typing import Any
 import httpx
 import uvloop
 
-from app import log
-from app.fleet.discovery.dns import addresses_of
 from app.main import create_app
 from app.settings import Settings
+from app.telemetry import log
+from app.workers.discovery.dns import addresses_of
 from tests.fake_dns import FakeDns
 from tests.fake_vllm import FakeVllm
 from tests.following import until

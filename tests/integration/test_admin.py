@@ -89,13 +89,13 @@ async def test_a_worker_is_shown_with_all_that_decides_about_its_work():
     async with gateway(worker := FakeVllm(), other := FakeVllm()) as client:
         await rerank(client, ["a"])
         shown = await seen(client, "workers")
-        assert shown["sources"] == [{"name": "RERANK_WORKERS", "trouble": None}]
+        assert shown["sources"] == [{"name": "RERANK_WORKERS", "problem": None}]
         assert {one["name"] for one in shown["workers"]} == {name_of(worker), name_of(other)}
         asked, idle = sorted(shown["workers"], key=lambda one: one["latency_s"] is None)
     assert 0 < asked.pop("latency_s") < 5
     assert 0 <= asked.pop("last_success_s") < 5
     (model,) = asked.pop("models")
-    assert re.fullmatch(r"\d\.\d\d(,\d\.\d\d){3}", model.pop("weights"))
+    assert re.fullmatch(r"\d\.\d\d(,\d\.\d\d){3}", model.pop("probe_scores"))
     expected = {"model": "tiny-reranker", "root": "/models/tiny-reranker", "max_model_len": 512, "version": "0.32.0"}
     assert model == expected | {"revision": "", "usable": True}
     assert asked.pop("limit_documents") >= 64
@@ -105,12 +105,12 @@ async def test_a_worker_is_shown_with_all_that_decides_about_its_work():
         "breaker": "closed",
         "is_ready": True,
         "is_drained": False,
-        "trouble": None,
+        "problem": None,
         "calls": 0,
         "documents": 0,
         "tokens": 0,
         "slowness": None,
-        "rests_s": 0,
+        "backs_off_s": 0,
         "next_probe_s": None,
     }
     assert (idle["last_success_s"], idle["latency_s"]) == (None, None)
@@ -126,12 +126,12 @@ async def test_a_worker_shows_what_it_holds_that_it_rests_and_that_it_is_suspect
         await asked
         worker.faults.append(status(503, retry_after="30"))
         await rerank(client, ["c"])
-        assert 0 < (await worker_of(client, worker))["rests_s"] <= 30
+        assert 0 < (await worker_of(client, worker))["backs_off_s"] <= 30
     async with gateway(FakeVllm(), nowhere := FakeVllm(url="http://127.0.0.1:9")) as client:
         shown = await worker_of(client, nowhere)
-        assert shown["state"] in {"suspect", "trying"}
+        assert shown["state"] in {"failing", "trying"}
         assert shown["models"] == []
-        assert "127.0.0.1:9 refused the connection" in shown["trouble"]
+        assert "127.0.0.1:9 refused the connection" in shown["problem"]
         assert shown["next_probe_s"] is None or 0 <= shown["next_probe_s"] <= 4
 
 
@@ -252,10 +252,18 @@ async def test_the_cache_shows_what_it_holds_and_where_scores_came_from():
         "bytes": 340,
         "max_bytes": 2**20,
         "ttl_s": 60,
-        "documents": {"worker": 2, "memory": 2, "redis": 0, "flight": 0, "duplicate": 1, "fallback": 0, "refused": 0},
+        "documents": {
+            "worker": 2,
+            "memory": 2,
+            "redis": 0,
+            "coalesced": 0,
+            "duplicate": 1,
+            "fallback": 0,
+            "refused": 0,
+        },
         "evictions": 0,
         "generations": {},
-        "shared": None,
+        "redis": None,
     }
 
 
@@ -294,7 +302,7 @@ async def test_a_shared_cache_that_is_down_is_shown_without_its_password():
     url = "redis://user:hush@127.0.0.1:1/3"
     async with gateway(FakeVllm(), cache=True, redis_url=url) as client:
         shown = await seen(client, "cache")
-        assert shown["shared"] == {"usable": False, "url": "redis://**********@127.0.0.1:1/3"}
+        assert shown["redis"] == {"usable": False, "url": "redis://**********@127.0.0.1:1/3"}
         flushed = await client.post("/admin/cache/flush", json={"model": "tiny-reranker"})
         assert flushed.json()["replicas"].endswith("when Redis is back")
 

@@ -11,7 +11,7 @@ import pytest
 from starlette.responses import Response
 
 from app.main import create_app
-from app.protocol import BoundedProtocol
+from app.server.protocol import BoundedProtocol
 from app.settings import Settings
 from tests.fake_vllm import FakeVllm
 from tests.following import until
@@ -119,4 +119,4 @@ async def test_a_request_leaves_nothing_that_only_the_garbage_collector_could_fr
             finally:
                 gc.set_debug(0)
                 gc.garbage.clear()
-    assert left.isdisjoint({"RequestResponseCycle", "Incoming", "Presence", "BoundedProtocol"})
+    assert left.isdisjoint({"RequestResponseCycle", "HttpRequest", "ClientConnection", "BoundedProtocol"})

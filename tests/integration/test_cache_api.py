@@ -125,7 +125,7 @@ async def test_documents_are_counted_by_where_their_scores_came_from():
                 await asyncio.sleep(0.005)
         await rerank(client, ["e", "f"])
         await first
-        assert await _sources(client) == {"worker": 6, "duplicate": 2, "memory": 2, "flight": 1}
+        assert await _sources(client) == {"worker": 6, "duplicate": 2, "memory": 2, "coalesced": 1}
 
 
 async def test_a_refused_document_is_counted_as_such_only():

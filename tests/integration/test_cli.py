@@ -118,7 +118,7 @@ async def test_sigterm_in_the_middle_of_the_start_ends_it():
     """As the first process of a container it would otherwise ignore the signal."""
     code = """
 import os, signal, sys
-from app.entry import main
+from app.__main__ import main
 class Terminate:
     def find_spec(self, name, path, target=None):
         if name == "app.cli":

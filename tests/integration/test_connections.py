@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.fleet.connections import Broken, Connections, Reply, TooLong
+from app.net.http1 import Broken, Connections, Reply, TooLong
 from tests.following import until
 from tests.listening import listening
 

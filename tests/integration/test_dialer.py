@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from app.dialer import Dialer, is_no_such_name, look_up
 from app.errors import Unreachable
-from app.fleet.vllm import VllmLink
+from app.net.dialer import Dialer, is_no_such_name, look_up
+from app.workers.vllm import VllmLink
 from tests.listening import dead_port
 
 FAILURE = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
@@ -185,7 +185,7 @@ async def test_what_can_be_no_name_is_no_such_name(name: str):
 def test_a_lookup_under_way_keeps_no_process_from_ending():
     code = (
         "import asyncio, socket, time\n"
-        "from app.dialer import Dialer\n"
+        "from app.net.dialer import Dialer\n"
         "of_the_system = socket.getaddrinfo\n"
         "def hang(*args, **hints): return of_the_system(*args, **hints) if hints['flags'] else time.sleep(60)\n"
         "socket.getaddrinfo = lambda *args, flags=0, **hints: hang(*args, flags=flags, **hints)\n"

@@ -8,13 +8,13 @@ from random import Random
 import httpx
 import pytest
 
-from app.address import DnsName
 from app.errors import Unreachable
-from app.fleet.discovery.dns import Dns
-from app.fleet.discovery.source import Source
-from app.fleet.vllm import VllmLink
 from app.main import create_app
 from app.settings import Settings
+from app.settings.addresses import DnsName
+from app.workers.discovery.dns import Dns
+from app.workers.discovery.source import Source
+from app.workers.vllm import VllmLink
 from tests.fake_vllm import FakeVllm, score_of
 from tests.following import until
 from tests.running import rerank, serving, until_ready

@@ -16,9 +16,9 @@ import httpx
 import pytest
 import yaml
 
-from app.address import Service
-from app.fleet.discovery.cluster import Access, access
-from app.fleet.discovery.kubernetes import Kubernetes
+from app.settings.addresses import Service
+from app.workers.discovery.cluster import Access, access
+from app.workers.discovery.kubernetes import Kubernetes
 from tests.fake_kubernetes import FakeKubernetes
 from tests.following import Followed, followed, until
 
@@ -129,13 +129,13 @@ async def test_what_happens_to_slices_is_seen_as_it_happens(enter: Callable[[], 
             await until(lambda: seen.last == ONE)
             await slices.write("a", endpoint("10.1.0.1"), ports=[HTTP | {"port": 8001}])
             await until(lambda: seen.last == {"http://10.1.0.1:8001": True})
-            assert source.trouble is None
+            assert source.problem is None
             await slices.write("a", endpoint("10.1.0.1"), ports=[HTTP | {"name": "grpc"}])
             await until(lambda: seen.last == {})
-            assert source.trouble == f"{source.name}: it has no port http, but grpc (8000), http (8000)"
+            assert source.problem == f"{source.name}: it has no port http, but grpc (8000), http (8000)"
             await slices.delete("a")
             await slices.delete("b")
-            await until(lambda: source.trouble == f"{source.name}: it has no endpoints")
+            await until(lambda: source.problem == f"{source.name}: it has no endpoints")
     finally:
         await slices.delete_all()
 
@@ -153,7 +153,7 @@ async def test_a_watch_that_ends_is_taken_up_where_it_ended(tmp_path: Path):
         await slices.write("b", endpoint("10.1.0.2"))
         await until(lambda: seen.last == TWO)
         assert server.lists == 1
-        assert source.trouble is None
+        assert source.problem is None
 
 
 async def test_after_a_bookmark_a_watch_goes_on_from_there(tmp_path: Path):
@@ -175,7 +175,7 @@ async def test_a_watch_that_breaks_off_loses_nothing(tmp_path: Path):
         await slices.write("b", endpoint("10.1.0.2"))
         await until(lambda: seen.last == TWO)
         assert server.lists == 1
-        assert source.trouble is None
+        assert source.problem is None
 
 
 @pytest.mark.parametrize("told", ["status", "event"])
@@ -207,12 +207,12 @@ async def test_a_token_that_changed_is_read_again(tmp_path: Path):
     async with stage(tmp_path) as (server, slices, source, seen):
         server.token = "token-2"
         server.end_watches()
-        await until(lambda: "401" in (source.trouble or ""))
+        await until(lambda: "401" in (source.problem or ""))
         assert seen.last == ONE
         (tmp_path / "token").write_text("token-2\n")
         await slices.write("b", endpoint("10.1.0.2"))
         await until(lambda: seen.last == TWO)
-        assert source.trouble is None
+        assert source.problem is None
         assert server.lists == 1
 
 
@@ -223,8 +223,8 @@ async def test_who_may_not_list_is_told_what_to_allow(tmp_path: Path):
             Service("ml", "vllm", "http"), rng=Random(7), enter=lambda: access({"KUBECONFIG": str(path)})
         )
         async with followed(source) as seen:
-            await until(lambda: "403" in (source.trouble or ""))
-        assert source.trouble == (
+            await until(lambda: "403" in (source.problem or ""))
+        assert source.problem == (
             "kubernetes://ml/vllm:http: its API server answered 403: endpointslices is refused; let the gateway's "
             "service account list and watch endpointslices (discovery.k8s.io) in the namespace ml"
         )
@@ -236,7 +236,7 @@ async def test_while_the_api_server_fails_the_workers_stay(tmp_path: Path):
         server.refusals.extend([500, 503])
         server.end_watches()
         await slices.write("b", endpoint("10.1.0.2"))
-        await until(lambda: "503" in (source.trouble or ""))
+        await until(lambda: "503" in (source.problem or ""))
         assert seen.last == ONE
         await until(lambda: seen.last == TWO)
         assert server.lists == 1
@@ -256,7 +256,7 @@ async def test_an_api_server_that_is_not_there_is_a_trouble_and_no_answer(tmp_pa
         path = kubeconfig(tmp_path / "kubeconfig", server)
     source = Kubernetes(Service("ml", "vllm", "http"), rng=Random(7), enter=lambda: access({"KUBECONFIG": str(path)}))
     async with followed(source) as seen:
-        await until(lambda: "gave no answer: ConnectError" in (source.trouble or ""))
+        await until(lambda: "gave no answer: ConnectError" in (source.problem or ""))
     assert (seen.all, source.has_answered) == ([], False)
 
 
@@ -266,11 +266,11 @@ async def test_an_api_server_that_is_not_there_is_a_trouble_and_no_answer(tmp_pa
 async def test_what_is_no_endpoint_slice_changes_nothing(tmp_path: Path, line: bytes):
     async with stage(tmp_path) as (server, slices, source, seen):
         server._tell(line + b"\n")
-        await until(lambda: "sent something that is no" in (source.trouble or ""))
+        await until(lambda: "sent something that is no" in (source.problem or ""))
         assert seen.last == ONE
         await slices.write("b", endpoint("10.1.0.2"))
         await until(lambda: seen.last == TWO)
-        assert source.trouble is None
+        assert source.problem is None
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ async def test_each_request_is_one_line_of_json_that_says_what_it_cost():
         "model": "tiny-reranker",
         "documents": 3,
         "cache_hits": 0,
-        "joined": 0,
+        "coalesced": 0,
         "chunks": 1,
         "attempts": 1,
         "status": 200,

@@ -25,8 +25,8 @@ LIMITS = {
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_no_worker_is_blamed_for_a_standstill_of_the_gateway(workers: int):
     async with AsyncExitStack() as stack:
-        fleet = [await stack.enter_async_context(FakeVllm(fixed_s=0.05).running()) for _ in range(workers)]
-        gateway = await stack.enter_async_context(running("serve", *fleet, **LIMITS))
+        registry = [await stack.enter_async_context(FakeVllm(fixed_s=0.05).running()) for _ in range(workers)]
+        gateway = await stack.enter_async_context(running("serve", *registry, **LIMITS))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=gateway.url, timeout=30))
         await gateway.until_usable()
         clients = [asyncio.create_task(_ask_on(client, number)) for number in range(8)]

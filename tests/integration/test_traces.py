@@ -107,7 +107,7 @@ async def test_spans_say_what_was_asked_of_whom_and_what_came_of_it(collector: C
         "rerank.model": "tiny-reranker",
         "rerank.documents": 4,
         "rerank.cache_hits": 0,
-        "rerank.joined": 0,
+        "rerank.coalesced": 0,
     }
     chunk = the(collector.below(request))
     assert chunk.attributes.keys() == {"rerank.documents", "rerank.tokens"}
@@ -171,7 +171,7 @@ async def test_an_attempt_without_an_answer_has_no_status(collector: Collector):
     async with gateway(FakeVllm(always=reset), traces=True, max_attempts=1, no_worker_wait_s=0.1) as client:
         assert (await traced(client)).status_code == 503
     attempt = collector.named("POST /v1/score")[0]
-    assert (attempt.has_failed, attempt.attributes["error.type"]) == (True, "vanished")
+    assert (attempt.has_failed, attempt.attributes["error.type"]) == (True, "closed_before_response")
     assert "http.response.status_code" not in attempt.attributes
 
 
@@ -192,8 +192,8 @@ async def test_a_hedge_stands_beside_the_attempt_that_it_overtakes(collector: Co
     attempts = collector.below(the(collector.below(collector.named("POST /rerank")[-1])))
     overtaken, hedge = sorted(attempts, key=lambda span: span.attributes["rerank.attempt.kind"])
     assert kinds([overtaken, hedge]) == ["first", "hedge"]
-    assert (overtaken.attributes["rerank.abandoned"], overtaken.has_failed) == (True, False)
-    assert "rerank.abandoned" not in hedge.attributes
+    assert (overtaken.attributes["rerank.cancelled"], overtaken.has_failed) == (True, False)
+    assert "rerank.cancelled" not in hedge.attributes
 
 
 async def test_halves_of_a_chunk_stand_below_it(collector: Collector):
@@ -239,8 +239,8 @@ async def test_a_request_that_joins_another_is_linked_to_it(collector: Collector
         await first
     starter, joiner = sorted(collector.named("POST /rerank"), key=lambda span: not span.above)
     assert joiner.links == [(starter.trace, starter.id)]
-    assert joiner.attributes["rerank.joined"] == 4
-    assert (starter.links, starter.attributes["rerank.joined"]) == ([], 0)
+    assert joiner.attributes["rerank.coalesced"] == 4
+    assert (starter.links, starter.attributes["rerank.coalesced"]) == ([], 0)
     assert (len(collector.below(starter)), collector.below(joiner)) == (1, [])
     assert {call.headers["traceparent"].split("-")[1] for call in worker.scored} == {TRACE}
 
@@ -255,7 +255,7 @@ async def test_a_client_that_leaves_abandons_its_spans_without_an_error(collecto
     request = the(collector.named("POST /rerank"))
     assert request.attributes["http.response.status_code"] == 499
     below = [the(collector.below(request)), *collector.below(the(collector.below(request)))]
-    assert [span.attributes["rerank.abandoned"] for span in below] == [True, True]
+    assert [span.attributes["rerank.cancelled"] for span in below] == [True, True]
     assert not any(span.has_failed for span in collector.spans)
 
 
@@ -393,7 +393,13 @@ async def test_a_malformed_trace_is_not_passed_on(traceparent: str):
 
 def test_when_off_nothing_of_the_extra_is_loaded():
     loaded = python("from app.main import create_app; from app.settings import load; create_app(load())")
-    foreign = ("app.tracing", "opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto", "google.protobuf")
+    foreign = (
+        "app.telemetry.otel",
+        "opentelemetry.sdk",
+        "opentelemetry.exporter",
+        "opentelemetry.proto",
+        "google.protobuf",
+    )
     assert not [name for name in json.loads(loaded.out) if name.startswith(foreign)]
 
 

@@ -38,7 +38,7 @@ class OwnWorker:
         self.url = f"http://{self.name}"
         self.api_key = api_key
         # Without a --shutdown-timeout, vLLM 0.32.0 often ends its engine on SIGTERM, but neither answers the calls in
-        # flight nor exits: 7 of 13 tries, and none of 26 with it.
+        # computation nor exits: 7 of 13 tries, and none of 26 with it.
         own = ["--api-key", api_key, "--shutdown-timeout", "20", "--dtype", dtype]
         self._command: list[str | Path] = [_HERE / "run_worker.sh", venv, MODEL, str(port), *own, *flags]
         self._log = log

@@ -49,7 +49,7 @@ async def test_every_text_stands_out_from_its_background(browser: Browser, schem
         await expect(page.locator("#answer-error")).to_be_visible()
         await page.context.set_offline(True)
         await page.get_by_role("button", name="Drain").last.click()
-        await expect(page.locator("#fleet-error")).to_be_visible()
+        await expect(page.locator("#registry-error")).to_be_visible()
         await expect(page.locator("#lost")).to_be_visible()
         await assert_contrast(page)
         await page.context.set_offline(False)

@@ -3,10 +3,10 @@
 from playwright.async_api import Browser, expect
 
 from app.errors import Unavailable
-from app.fleet.lexical import LexicalLink
-from app.fleet.link import Identity, WorkerLink
 from app.main import create_app
 from app.settings import Settings
+from app.workers.lexical import LexicalLink
+from app.workers.link import Identity, WorkerLink
 from tests.fake_vllm import FakeVllm, status
 from tests.page.browsing import ask, opened, ranking
 from tests.running import gateway, serving
@@ -50,7 +50,7 @@ async def test_names_of_workers_and_models_and_their_troubles_are_text(browser: 
     app = create_app(Settings(workers=("http://well:1", "http://ill:1")), link_factory=reach)
     async with serving(app) as url, opened(browser, url) as page:
         await expect(page.locator("#workers .name").first).to_have_text(f"well {HOSTILE}")
-        await expect(page.locator("#workers .trouble").nth(1)).to_contain_text(f"says {HOSTILE}")
+        await expect(page.locator("#workers .problem").nth(1)).to_contain_text(f"says {HOSTILE}")
         await page.get_by_role("button", name="Drain").first.click()
         await expect(page.locator("#confirm-text")).to_contain_text(HOSTILE)
         await expect(page.locator("img, body script")).to_have_count(0)

@@ -1,7 +1,7 @@
 from collections import Counter
 from random import Random
 
-from app.policy.balance import pick, slowness
+from app.policy.balance import load_factor, pick
 
 LOADS = {"a": 3.0, "b": 1.0, "c": 2.0}
 
@@ -17,9 +17,9 @@ def test_equal_loads_are_spread_evenly():
 
 
 def test_only_a_marked_difference_in_speed_weighs():
-    assert slowness(None, 1.0) == 1.0
-    assert slowness(3.0, None) == 1.0
-    assert slowness(1.9, 1.0) == 1.0
-    assert slowness(2.0, 1.0) == 2.0
-    assert slowness(3.0, 2.0) == 1.0
-    assert slowness(6.0, 2.0) == 3.0
+    assert load_factor(None, 1.0) == 1.0
+    assert load_factor(3.0, None) == 1.0
+    assert load_factor(1.9, 1.0) == 1.0
+    assert load_factor(2.0, 1.0) == 2.0
+    assert load_factor(3.0, 2.0) == 1.0
+    assert load_factor(6.0, 2.0) == 3.0

@@ -2,7 +2,7 @@ from random import Random
 
 import pytest
 
-from app.policy.latency import Latencies, attempt_limit_s, patience_s
+from app.policy.latency import Latencies, attempt_limit_s, stall_timeout_s
 
 
 def test_nothing_is_known_before_enough_calls_were_seen():
@@ -60,9 +60,9 @@ def test_half_of_what_remains_is_kept_for_a_try_elsewhere():
 
 
 def test_a_worker_counts_as_hung_only_after_what_is_usual_or_after_long():
-    assert patience_s(None) == 5
-    assert patience_s(0.01) == 1
-    assert patience_s(2) == 10
+    assert stall_timeout_s(None) == 5
+    assert stall_timeout_s(0.01) == 1
+    assert stall_timeout_s(2) == 10
 
 
 def test_a_hung_worker_is_left_after_five_times_what_is_usual_but_never_in_haste():

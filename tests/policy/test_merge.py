@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import Refused
-from app.policy.merge import merge, unfold
-from app.work import Answer
+from app.errors import ContentRejected
+from app.policy.merge import expand, merge
+from app.types import Answer
 
-ERROR = Refused("w refused it")
+ERROR = ContentRejected("w refused it")
 
 
 def _answer(whole: Answer, places: list[int], tokens: int) -> Answer:
@@ -23,7 +23,7 @@ def _answer(whole: Answer, places: list[int], tokens: int) -> Answer:
 
 @given(st.lists(st.booleans(), max_size=30), st.integers(1, 6), st.randoms(use_true_random=False))
 def test_however_pairs_are_dealt_out_each_gets_its_own_score_or_refusal(fates: list[bool], parts: int, chance: Random):
-    errors = {place: Refused(f"{place}") for place, is_refused in enumerate(fates) if is_refused}
+    errors = {place: ContentRejected(f"{place}") for place, is_refused in enumerate(fates) if is_refused}
     whole = Answer([-1.0 if place in errors else float(place) for place in range(len(fates))], parts, errors)
     places = list(range(len(fates)))
     chance.shuffle(places)
@@ -46,7 +46,7 @@ def test_a_part_with_fewer_scores_than_places_is_not_taken(places: Sequence[int]
 @given(st.lists(st.integers(0, 4), max_size=20))
 def test_repeated_pairs_get_the_score_or_refusal_of_the_one_that_was_scored(positions: list[int]):
     folded = Answer([0.0, 0.1, 0.2, 0.3, 0.4], 9, {3: ERROR})
-    unfolded = unfold(folded, positions)
+    unfolded = expand(folded, positions)
     assert unfolded.scores == [folded.scores[place] for place in positions]
     assert unfolded.refused == {index: ERROR for index, place in enumerate(positions) if place == 3}
     assert unfolded.tokens == 9

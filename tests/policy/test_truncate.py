@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from app.errors import BadInput
-from app.policy.estimate import SPECIAL_TOKENS
+from app.policy.token_estimate import SPECIAL_TOKENS
 from app.policy.truncate import needs_count, worker_fields
 
 CROSS_ENCODER: dict[str, Any] = {

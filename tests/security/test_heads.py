@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.main import create_app
-from app.protocol import BoundedProtocol
+from app.server.protocol import BoundedProtocol
 from app.settings import Settings
 from tests.running import serving, until_ready
 from tests.security.raw import BODY, CHUNKED, LENGTH, POST, heard

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from app.errors import BadAnswer, Busy, Misconfigured, Unreachable, Vanished, WorkerError
-from app.fleet.vllm import VllmLink
-from app.work import Answer, Caller, Chunk, Fingerprint, Pairs
+from app.errors import BadAnswer, Busy, ClosedBeforeResponse, Misconfigured, Unreachable, WorkerError
+from app.types import Answer, Chunk, Fingerprint, Pairs, RequestContext
+from app.workers.vllm import VllmLink
 from tests.fake_vllm import Call, FakeVllm, reply, status
 from tests.listening import listening
 from tests.running import gateway, rerank
-from tests.test_log import logged
+from tests.telemetry.test_log import logged
 
 MIB = 2**20
 Say = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -25,7 +25,7 @@ CHUNK = Chunk(
     fingerprint=Fingerprint("m", "r", 512, "1", ""),
     fields={},
     pair_tokens=(1,),
-    caller=Caller(key="", request_id="id-1", deadline=0),
+    context=RequestContext(key="", request_id="id-1", deadline=0),
     tokens=1,
 )
 
@@ -123,7 +123,7 @@ async def test_another_protocol_is_no_answer():
     )
     async with link_to(switching) as link:
         for call in (link.score(CHUNK), link.identify()):
-            with pytest.raises(Vanished):
+            with pytest.raises(ClosedBeforeResponse):
                 await call
 
 

@@ -10,7 +10,7 @@ from structlog import get_logger
 from tests.fake_vllm import FakeVllm, status
 from tests.running import gateway, rerank
 from tests.security.raw import BODY, POST, heard
-from tests.test_log import Logged, logged
+from tests.telemetry.test_log import Logged, logged
 
 FORGED = '\x1b[2J\r\n{"event":"forged"}\nforged \x9b31m\u202e\u2028\x7f\x00'
 MOVES = set("\x1b\r\x9b\u202e\u2028\x7f\x00")

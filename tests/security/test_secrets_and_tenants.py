@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import trustme
 
-from app import auth
-from app.auth import Keys
-from app.cache.records import generations_in, known_in, value_of
+from app.api import auth
+from app.api.auth import Keys
+from app.cache.redis_codec import generations_in, known_in, value_of
 from app.errors import Unauthorized
-from app.policy.digest import pair_digests
+from app.policy.pair_digest import pair_digests
 from app.settings import Settings, load
-from app.tls import Certificates
-from app.work import Fingerprint, Pairs
+from app.settings.certificates import Certificates
+from app.types import Fingerprint, Pairs
 from tests.fake_vllm import FakeVllm
 from tests.following import until
 from tests.running import gateway, rerank
@@ -74,7 +74,7 @@ async def test_a_stranger_learns_neither_hits_nor_times_nor_models(key: dict[str
 @pytest.mark.parametrize(("shared", "calls"), [(False, 2), (True, 1)], ids=["own", "shared"])
 async def test_a_key_neither_reads_nor_joins_what_another_had_scored(shared: bool, calls: int):  # noqa: FBT001 - pytest's
     worker = FakeVllm(delay_s=0.3)
-    async with gateway(worker, api_keys="a:key-a,b:key-b", cache=True, cache_shared=shared) as client:
+    async with gateway(worker, api_keys="a:key-a,b:key-b", cache=True, cache_across_keys=shared) as client:
         alice, bob = ({"Authorization": f"Bearer key-{name}"} for name in "ab")
         body = {"query": "q", "documents": ["what only Alice knows"]}
         first = asyncio.create_task(client.post("/rerank", json=body, headers=alice))

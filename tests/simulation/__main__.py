@@ -6,7 +6,7 @@ import sys
 import time
 
 from tests.simulation import faults
-from tests.simulation.campaign import Finding, Tally, how_it_breaks, kind_of, look_at, search, short, story_of
+from tests.simulation.campaign import Finding, RequestStats, how_it_breaks, kind_of, look_at, search, short, story_of
 from tests.simulation.chance import draw
 from tests.simulation.plan import written
 
@@ -17,26 +17,26 @@ def main() -> int:
     if asked.replay is not None:
         with faults.planted(asked.fault):
             return _replay(asked.replay, is_whole=asked.whole)
-    began, tally = time.monotonic(), Tally()
+    began, stats = time.monotonic(), RequestStats()
     found: dict[str, Finding] = {}
     first = int(time.time()) if asked.first is None else asked.first
     print(f"seeds from {first}", flush=True)
     for more, findings in search(first, seeds=asked.seeds, for_s=asked.for_s, jobs=asked.jobs, fault=asked.fault):
-        tally.add(more)
+        stats.add(more)
         for finding in findings:
             kind = f"{finding.promise}: {kind_of(finding.sentence)}"
             if kind not in found:
                 found[kind] = finding
                 print(
-                    f"after {tally.seeds} seeds: {finding.seed} breaks {finding.promise}: {finding.sentence}",
+                    f"after {stats.seeds} seeds: {finding.seed} breaks {finding.promise}: {finding.sentence}",
                     flush=True,
                 )
         if found and not asked.goes_on:
             break
     took_s = time.monotonic() - began
     print(
-        f"{tally.seeds} seeds, {tally.requests} requests, {tally.virtual_s / 60:.0f} virtual minutes in {took_s:.0f} s"
-        f" ({tally.seeds / took_s:.0f} seeds/s): {len(found) or 'no'} kinds of broken promises"
+        f"{stats.seeds} seeds, {stats.requests} requests, {stats.virtual_s / 60:.0f} virtual minutes in {took_s:.0f} s"
+        f" ({stats.seeds / took_s:.0f} seeds/s): {len(found) or 'no'} kinds of broken promises"
     )
     with faults.planted(asked.fault):
         for finding in [*found.values()][: asked.stories]:
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _replay(seed: int, *, is_whole: bool) -> int:
-    finding = look_at(draw(seed), Tally())
+    finding = look_at(draw(seed), RequestStats())
     if finding is None:
         print(f"seed {seed} keeps every promise")
         return 0

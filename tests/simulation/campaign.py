@@ -32,33 +32,33 @@ class Finding(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class RequestStats:
     """What was run so far."""
 
     seeds: int = 0
     requests: int = 0
     virtual_s: float = 0.0
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "RequestStats") -> None:
         """Count what another process ran."""
         self.seeds += other.seeds
         self.requests += other.requests
         self.virtual_s += other.virtual_s
 
 
-def look_at(plan: Plan, tally: Tally) -> Finding | None:
+def look_at(plan: Plan, stats: RequestStats) -> Finding | None:
     """Run one plan; the first promise that it breaks."""
     outcome = run(plan)
-    tally.seeds += 1
-    tally.requests += len(outcome.record.requests)
-    tally.virtual_s += outcome.took_s
+    stats.seeds += 1
+    stats.requests += len(outcome.record.requests)
+    stats.virtual_s += outcome.took_s
     found = broken(outcome)
     return Finding(plan.seed, *found) if found else None
 
 
 def search(
     first: int, *, seeds: int | None, for_s: float | None, jobs: int, fault: str | None
-) -> Iterator[tuple[Tally, list[Finding]]]:
+) -> Iterator[tuple[RequestStats, list[Finding]]]:
     """Run seed after seed, until there are no more or the time is over; what was found in each batch.
 
     Args:
@@ -99,15 +99,15 @@ def _freeze() -> None:
     gc.freeze()
 
 
-def _batch(batch: tuple[int, int, str | None]) -> tuple[Tally, list[Finding]]:
+def _batch(batch: tuple[int, int, str | None]) -> tuple[RequestStats, list[Finding]]:
     first, end, fault = batch
-    tally, findings = Tally(), list[Finding]()
+    stats, findings = RequestStats(), list[Finding]()
     with faults.planted(fault):
         for seed in range(first, end):
-            finding = look_at(draw(seed), tally)
+            finding = look_at(draw(seed), stats)
             if finding:
                 findings.append(finding)
-    return tally, findings
+    return stats, findings
 
 
 def short(plan: Plan, finding: Finding) -> Plan:

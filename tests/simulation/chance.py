@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from tests.simulation.plan import (
     Ask,
     Discover,
+    Endpoints,
     Event,
     Fault,
     FaultKind,
@@ -17,7 +18,6 @@ from tests.simulation.plan import (
     Plan,
     Replace,
     Route,
-    Seen,
     Shared,
     Standstill,
     WorkerSpec,
@@ -137,7 +137,7 @@ class _Draw:
         drawn |= {name: value for name, share, value in others if rng.random() < share}
         if self._keys[0] != "anonymous":
             drawn["api_keys"] = {name: SECRETS[name] for name in self._keys}
-            drawn["cache_shared"] = rng.random() < 0.5
+            drawn["cache_across_keys"] = rng.random() < 0.5
         if self._replicas > 1:
             drawn["cache"] = True
         return drawn
@@ -335,7 +335,7 @@ class _Draw:
         worker, at = rng.choice(self._workers).name, self._moment()
         events: list[Event] = []
         for _ in range(rng.randint(1, 3)):
-            seen: Seen = rng.choice(["gone", "waiting"])
+            seen: Endpoints = rng.choice(["gone", "waiting"])
             later = round(at + self._spread(0.01, 5), 4)
             events += [Discover(at=at, worker=worker, seen=seen), Discover(at=later, worker=worker, seen="ready")]
             at = round(later + self._spread(0.01, 5), 4)
@@ -366,7 +366,7 @@ class _Draw:
         return [
             Shared(
                 at=self._moment(),
-                trouble=rng.choice(["gone", "silent", "slow", "flushed", "evicted", "full"]),
+                problem=rng.choice(["gone", "silent", "slow", "flushed", "evicted", "full"]),
                 lasts_s=self._spread(0.1, 5),
             )
         ]

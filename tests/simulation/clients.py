@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from app.incoming import PRESENCE, Presence
+from app.api.request import CLIENT_CONNECTION, ClientConnection
 from tests.simulation import texts
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.plan import Ask, Loop
@@ -136,10 +136,10 @@ class _Exchange:
         self._answer = b""
         self._arrives_at = loop.now + request.ask.upload_s
         state: dict[str, Any] = {}
-        self._presence: Presence | None = None
+        self._client_connection: ClientConnection | None = None
         if has_presence:
-            self._presence = Presence(set(), self._take_whole, has_sent_all=not half)
-            state[PRESENCE] = self._presence
+            self._client_connection = ClientConnection(set(), self._take_whole, has_sent_all=not half)
+            state[CLIENT_CONNECTION] = self._client_connection
         self.scope = _scope("POST", request.ask.route, _headers(request, len(body)), state)
         leaves = request.ask.leaves_after_s
         self._leaving = None if leaves is None else loop.call_at(loop.now + leaves, self._leave)
@@ -157,8 +157,8 @@ class _Exchange:
                     return {"type": "http.disconnect"}
             part, self._sent = self._parts[self._sent], self._sent + 1
             has_more = self._sent < len(self._parts)
-            if self._presence and not has_more:
-                self._presence.has_sent_all = True
+            if self._client_connection and not has_more:
+                self._client_connection.has_sent_all = True
             return {"type": "http.request", "body": part, "more_body": has_more}
         await asyncio.wait([self._left])
         return {"type": "http.disconnect"}
@@ -204,9 +204,9 @@ class _Exchange:
     def _leave(self) -> None:
         self._request.left = self._loop.now
         self._left.set_result(None)
-        if self._presence:
-            self._presence.has_left = True
-            for tell in [*self._presence.on_loss]:
+        if self._client_connection:
+            self._client_connection.has_left = True
+            for tell in [*self._client_connection.on_loss]:
                 tell()
 
 

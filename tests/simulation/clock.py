@@ -8,11 +8,11 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from app import gateway
-from app.api import rerank, visit
-from app.cache import pairs, redis
-from app.cache.pairs import PairCache
-from app.fleet import lexical
+from app.api import access_log, rerank
+from app.cache import redis_tier, score_cache
+from app.cache.score_cache import ScoreCache
+from app.scoring import gateway
+from app.workers import lexical
 from tests.simulation.network import Networked
 from tests.simulation.seams import simulated
 
@@ -91,9 +91,9 @@ def telling(loop: VirtualLoop, *, has_network: bool) -> Iterator[None]:
     def of_day() -> float:
         return _EPOCH_S + loop.now
 
-    defaults = dict(PairCache.__init__.__kwdefaults__ or {}) | {"clock": of_day}
+    defaults = dict(ScoreCache.__init__.__kwdefaults__ or {}) | {"clock": of_day}
     with (
-        patch.object(PairCache.__init__, "__kwdefaults__", defaults),
+        patch.object(ScoreCache.__init__, "__kwdefaults__", defaults),
         simulated(loop) if has_network else _measuring(loop.time),
     ):
         yield
@@ -102,7 +102,7 @@ def telling(loop: VirtualLoop, *, has_network: bool) -> Iterator[None]:
 @contextmanager
 def _measuring(tells: Callable[[], float]) -> Iterator[None]:
     """Have durations measured by another clock."""
-    measuring = (rerank, visit, pairs, redis, lexical, gateway)
+    measuring = (rerank, access_log, score_cache, redis_tier, lexical, gateway)
     with ExitStack() as stack:
         for module in measuring:
             stack.enter_context(patch.object(module, "perf_counter", tells))

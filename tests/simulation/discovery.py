@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from app.fleet.discovery.source import Seen
+from app.workers.discovery.source import Endpoints
 
 
 class SimulatedSource:
@@ -11,10 +11,10 @@ class SimulatedSource:
 
     def __init__(self, seen: dict[str, bool]) -> None:
         self.name = "simulated://workers"
-        self.trouble: str | None = None
+        self.problem: str | None = None
         self.has_answered = False
         self._seen = dict(seen)
-        self._changes: asyncio.Queue[Seen] = asyncio.Queue()
+        self._changes: asyncio.Queue[Endpoints] = asyncio.Queue()
         self._changes.put_nowait(dict(seen))
 
     def show(self, url: str, *, is_ready: bool) -> None:
@@ -27,7 +27,7 @@ class SimulatedSource:
         self._seen.pop(url, None)
         self._changes.put_nowait(dict(self._seen))
 
-    async def watch(self) -> AsyncIterator[Seen]:
+    async def watch(self) -> AsyncIterator[Endpoints]:
         while True:
             seen = await self._changes.get()
             self.has_answered = True

@@ -129,7 +129,7 @@ def _waits_by_model(outcome: Outcome) -> list[list[Wait]]:
     speeds = {(spec.fixed_s, spec.per_token_s, spec.lanes) for spec in plan.workers}
     if plan.replicas > 1 or outcome.settings.hedge or len(speeds) > 1 or len(models) > 1 or record.standstills:
         return []
-    until = min((one.since for one in record.troubles), default=outcome.quiet_at)
+    until = min((one.since for one in record.problems), default=outcome.quiet_at)
     asked = Counter((one.query, text) for one in record.requests for text in set(one.documents))
     calls: defaultdict[str, list[Grant]] = defaultdict(list)
     for call in record.calls:

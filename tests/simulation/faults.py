@@ -6,23 +6,23 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import app.admission
-import app.api.intake
+import app.api.body
 import app.api.rerank
-import app.cache.memory
-import app.cache.pairs
-import app.dispatch
-import app.fleet.fleet
-import app.fleet.probe
-import app.fleet.worker
-import app.flights
-import app.gateway
+import app.cache.memory_tier
+import app.cache.score_cache
 import app.policy.breaker
-import app.policy.digest
-import app.policy.drift
-import app.policy.share
-import app.schedule
-from app.work import Answer
+import app.policy.fair_queue
+import app.policy.model_change
+import app.policy.pair_digest
+import app.queueing.admission
+import app.queueing.scheduler
+import app.scoring.attempts
+import app.scoring.gateway
+import app.scoring.singleflight
+import app.workers.prober
+import app.workers.registry
+import app.workers.worker
+from app.types import Answer
 
 
 class Planted(NamedTuple):
@@ -75,8 +75,8 @@ def _time_stands_still(right: Any) -> Any:
 
 
 def _forgets_a_late_slot(_: Any) -> Any:
-    def forget(schedule: Any, waiter: Any) -> None:
-        queue = schedule._lines[waiter.chunk.fingerprint].queue
+    def forget(scheduler: Any, waiter: Any) -> None:
+        queue = scheduler._queues[waiter.chunk.fingerprint].queue
         queue.remove(waiter, key=waiter.turn.key, request=waiter.turn)
 
     return forget
@@ -103,7 +103,7 @@ def _last_come_first_served(_: Any) -> Any:
     return first
 
 
-# What flights do
+# What computations do
 
 
 def _lands_on_its_head(right: Any) -> Any:
@@ -115,8 +115,8 @@ def _lands_on_its_head(right: Any) -> Any:
 
 
 def _flies_on(_: Any) -> Any:
-    async def leave(_: Any, flights: Sequence[Any]) -> None:
-        for flight in flights:
+    async def leave(_: Any, singleflight: Sequence[Any]) -> None:
+        for flight in singleflight:
             flight.waiting -= 1
 
     return leave
@@ -139,7 +139,7 @@ def _knows_no_query(right: Any) -> Any:
 
 
 def _knows_no_weights(_: Any) -> Any:
-    return lambda _, fingerprint: fingerprint._replace(weights="")
+    return lambda _, fingerprint: fingerprint._replace(probe_scores="")
 
 
 def _keeps_who_left(_: Any) -> Any:
@@ -155,11 +155,11 @@ def _keeps_who_left(_: Any) -> Any:
 
 
 def _unfolds_by_place(_: Any) -> Any:
-    def unfold(answer: Answer, positions: Sequence[int]) -> Answer:
+    def expand(answer: Answer, positions: Sequence[int]) -> Answer:
         size = len(answer.scores)
         return Answer([answer.scores[place % size] for place in range(len(positions))], answer.tokens, answer.refused)
 
-    return unfold
+    return expand
 
 
 # What the prober, a breaker and the workers do
@@ -178,7 +178,7 @@ def _gives_up_asking(right: Any) -> Any:
 def _takes_old_news(_: Any) -> Any:
     def shown(worker: Any, serves: Any, **_: float) -> None:
         is_first = not worker.serves
-        worker.serves, worker._trouble = serves, None
+        worker.serves, worker._problem = serves, None
         worker.breaker.close()
         if is_first:
             worker._tell()
@@ -195,7 +195,7 @@ def _never_closes_again(right: Any) -> Any:
 
 
 def _mixes_weights(_: Any) -> Any:
-    return lambda fleet, mark: [one for one in fleet.workers if one.is_usable and mark.model in one.serves]
+    return lambda registry, mark: [one for one in registry.workers if one.is_usable and mark.model in one.serves]
 
 
 # What becomes of a request
@@ -224,10 +224,10 @@ def _sheds_the_first(right: Any) -> Any:
 
 
 def _halves_change_places(_: Any) -> Any:
-    async def score_halves(dispatch: Any, chunk: Any, tally: Any) -> Answer:
+    async def score_halves(attempts: Any, chunk: Any, stats: Any) -> Answer:
         middle = len(chunk.pairs) // 2
-        first = await dispatch.score(chunk.part(range(middle)), tally)
-        second = await dispatch.score(chunk.part(range(middle, len(chunk.pairs))), tally)
+        first = await attempts.score(chunk.part(range(middle)), stats)
+        second = await attempts.score(chunk.part(range(middle, len(chunk.pairs))), stats)
         refused = dict(first.refused) | dict(second.refused)
         return Answer(first.scores + second.scores, first.tokens + second.tokens, refused)
 
@@ -235,75 +235,81 @@ def _halves_change_places(_: Any) -> Any:
 
 
 def _stays_when_the_client_leaves(_: Any) -> Any:
-    async def unless_client_leaves(_: Any, work: Any) -> Any:
+    async def cancelled_on_disconnect(_: Any, work: Any) -> Any:
         return await work
 
-    return unless_client_leaves
+    return cancelled_on_disconnect
 
 
 FAULTS: dict[str, Planted] = {
     "time-stands-still": Planted(
         "newcomers always go before who has had a chunk: virtual time doesn't pass",
-        app.policy.share._Level,
+        app.policy.fair_queue._Level,
         "leave",
         _time_stands_still,
     ),
     "last-come-first-served": Planted(
-        "the newest request's chunks go first", app.policy.share._Level, "first", _last_come_first_served
+        "the newest request's chunks go first", app.policy.fair_queue._Level, "first", _last_come_first_served
     ),
     "forgets-a-late-slot": Planted(
         "a slot that is granted in the moment its request is cancelled is never given back",
-        app.schedule.Schedule,
+        app.queueing.scheduler.Scheduler,
         "_forget",
         _forgets_a_late_slot,
     ),
     "serves-nobody-else": Planted(
-        "a slot that comes free wakes nobody who waits", app.schedule.Schedule, "_give_back", _serves_nobody_else
+        "a slot that comes free wakes nobody who waits",
+        app.queueing.scheduler.Scheduler,
+        "_give_back",
+        _serves_nobody_else,
     ),
     "never-wakes-after-rest": Planted(
-        "nobody looks whether a worker's rest is over", app.schedule.Schedule, "_wake_after_rest", _nothing
+        "nobody looks whether a worker's rest is over",
+        app.queueing.scheduler.Scheduler,
+        "_wake_after_back_off",
+        _nothing,
     ),
     "waits-past-the-deadline": Planted(
-        "who waits for a slot isn't told when its time is over", app.schedule, "_give_up", _nothing
+        "who waits for a slot isn't told when its time is over", app.queueing.scheduler, "_give_up", _nothing
     ),
     "goes-where-it-failed": Planted(
-        "a retry may go to the worker that just failed", app.schedule, "candidates_for", _goes_where_it_failed
+        "a retry may go to the worker that just failed", app.queueing.scheduler, "candidates_for", _goes_where_it_failed
     ),
     "lands-on-its-head": Planted(
-        "who joined a flight gets its scores in reverse", app.flights, "_scores", _lands_on_its_head
+        "who joined a flight gets its scores in reverse", app.scoring.singleflight, "_scores", _lands_on_its_head
     ),
     "flies-on": Planted(
-        "a flight that nobody waits for goes on", app.flights.Flights, "_leave", _flies_on
+        "a flight that nobody waits for goes on", app.scoring.singleflight.Singleflight, "_leave", _flies_on
     ),
     "crashes-with-its-starter": Planted(
-        "a flight's failure fails all who joined it", app.flights, "_scores", _crashes_with_its_starter
+        "a flight's failure fails all who joined it", app.scoring.singleflight, "_scores", _crashes_with_its_starter
     ),
     "knows-no-query": Planted(
-        "a pair is known by its document alone", app.policy.digest, "_with", _knows_no_query
+        "a pair is known by its document alone", app.policy.pair_digest, "_with", _knows_no_query
     ),
     "knows-no-weights": Planted(
         "cached scores of old weights are given out for new ones",
-        app.cache.pairs.PairCache,
+        app.cache.score_cache.ScoreCache,
         "_agreed",
         _knows_no_weights,
     ),
     "keeps-who-left": Planted(
         "a pair that had to leave the cache is still found, with another's score",
-        app.cache.memory.MemoryTier,
+        app.cache.memory_tier.MemoryTier,
         "_replace",
         _keeps_who_left,
     ),
     "unfolds-by-place": Planted(
-        "documents that were sent twice shift the scores behind them", app.gateway, "unfold", _unfolds_by_place
+        "documents that were sent twice shift the scores behind them", app.scoring.gateway, "expand", _unfolds_by_place
     ),
     "gives-up-asking": Planted(
-        "a worker that failed a probe isn't asked again", app.fleet.probe.Probe, "_until_due", _gives_up_asking
+        "a worker that failed a probe isn't asked again", app.workers.prober.Prober, "_until_due", _gives_up_asking
     ),
     "takes-old-news": Planted(
-        "that a worker is well again is told to nobody", app.fleet.worker.Worker, "shown", _takes_old_news
+        "that a worker is well again is told to nobody", app.workers.worker.Worker, "shown", _takes_old_news
     ),
     "weighs-nothing": Planted(
-        "any weights count as the same", app.policy.drift, "same_weights", _always(value=True)
+        "any weights count as the same", app.policy.model_change, "same_weights", _always(value=True)
     ),
     "never-closes-again": Planted(
         "a breaker that opened once stays half open", app.policy.breaker.Breaker, "close", _never_closes_again
@@ -312,30 +318,34 @@ FAULTS: dict[str, Planted] = {
         "a flapping worker's pauses grow without end", app.policy.breaker, "_LONGEST_PAUSE_S", lambda _: 1e9
     ),
     "mixes-weights": Planted(
-        "a request's chunks go to workers of any weights", app.fleet.fleet.Fleet, "usable", _mixes_weights
+        "a request's chunks go to workers of any weights", app.workers.registry.Registry, "usable", _mixes_weights
     ),
     "never-ends": Planted(
-        "one document of each chunk stays pending for ever", app.admission.Admission, "end", _never_ends
+        "one document of each chunk stays pending for ever", app.queueing.admission.Admission, "end", _never_ends
     ),
     "counts-everybody": Planted(
-        "a key's limit counts the documents of all keys", app.admission.Admission, "check_limits", _counts_everybody
+        "a key's limit counts the documents of all keys",
+        app.queueing.admission.Admission,
+        "check_limits",
+        _counts_everybody,
     ),
     "sheds-the-first": Planted(
-        "a request that is alone is refused as if a queue were before it", app.admission, "shed", _sheds_the_first
+        "a request that is alone is refused as if a queue were before it",
+        app.queueing.admission,
+        "shed",
+        _sheds_the_first,
     ),
-    "keeps-the-bytes": Planted(
-        "the bytes of a body stay charged", app.api.intake.Charge, "__exit__", _nothing
-    ),
+    "keeps-the-bytes": Planted("the bytes of a body stay charged", app.api.body.Reservation, "__exit__", _nothing),
     "halves-change-places": Planted(
         "refused documents of a second half are named as of the first",
-        app.dispatch.Dispatch,
+        app.scoring.attempts.Attempts,
         "_score_halves",
         _halves_change_places,
     ),
     "stays-when-the-client-leaves": Planted(
         "a client that leaves leaves its work behind",
         app.api.rerank,
-        "unless_client_leaves",
+        "cancelled_on_disconnect",
         _stays_when_the_client_leaves,
     ),
-}  # fmt: skip
+}

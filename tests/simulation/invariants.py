@@ -251,11 +251,11 @@ def _may_fail(outcome: Outcome, request: Request, good: list[WorkerSpec]) -> boo
     record, settings = outcome.record, outcome.settings
     since = request.began - recovery_s(settings)
     mates = {spec.name for spec in outcome.plan.workers if request.ask.model in spec.models}
-    troubles = [one for one in record.troubles_of(mates, since, request.ended) if one.kind not in _ABSENCES]
-    faulty = {one.worker for one in troubles}
+    problems = [one for one in record.troubles_of(mates, since, request.ended) if one.kind not in _ABSENCES]
+    faulty = {one.worker for one in problems}
     if len(faulty) > min(_MOST_FAULTY, settings.max_attempts - 2):
         return True
-    if len({one.worker for one in troubles if one.kind in _ABOUT_CONTENT}) > 1:
+    if len({one.worker for one in problems if one.kind in _ABOUT_CONTENT}) > 1:
         return True
     if len({(spell.weights, spell.version) for spell in record.spells if spell.worker in mates}) > 1:
         return True
@@ -332,7 +332,7 @@ def _is_shared(outcome: Outcome, owner: Request, since: float) -> bool:
         and other.began <= since
         and min(other.ended, other.left) > since
         and other.ask.cache != "no-store"
-        and (outcome.settings.cache_shared or other.ask.key == owner.ask.key)
+        and (outcome.settings.cache_across_keys or other.ask.key == owner.ask.key)
         and not wanted.isdisjoint(other.documents)
         for other in outcome.record.requests
     )

@@ -9,8 +9,8 @@ FaultKind = Literal[
     "down", "refuse", "reset", "break", "hang", "drip", "lie", "error", "busy", "refuse_content", "misconfigured",
     "freeze", "slow",
 ]  # fmt: skip
-Seen = Literal["ready", "waiting", "gone"]
-Order = Literal["drain", "undrain", "flush", "reload", "stop"]
+Endpoints = Literal["ready", "waiting", "gone"]
+AdminBody = Literal["drain", "undrain", "flush", "reload", "stop"]
 SharedTrouble = Literal["gone", "silent", "slow", "flushed", "evicted", "full"]
 
 
@@ -144,14 +144,14 @@ class Discover(Event):
     """What discovery sees of a worker from now on."""
 
     worker: str
-    seen: Seen
+    seen: Endpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operate(Event):
     """What an operator does; `subject` is a worker or a model."""
 
-    order: Order
+    order: AdminBody
     subject: str = ""
     replica: int = 0
 
@@ -167,7 +167,7 @@ class Standstill(Event):
 class Shared(Event):
     """What is wrong with the cache that replicas share."""
 
-    trouble: SharedTrouble
+    problem: SharedTrouble
     lasts_s: float = 1.0
 
 

@@ -115,7 +115,7 @@ class Record:
         requests: In the order they were sent.
         calls: In the order they began.
         spells: Which weights each worker had, in the order they changed.
-        troubles: What was wrong with workers.
+        problems: What was wrong with workers.
         standstills: When the process got no CPU: from, to.
         tainted: Scores computed by workers whose new weights nobody could know of yet: (weights, query, document).
         denied: When the budget refused a retry.
@@ -128,7 +128,7 @@ class Record:
     requests: list[Request] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     spells: list[Spell] = field(default_factory=list)
-    troubles: list[Trouble] = field(default_factory=list)
+    problems: list[Trouble] = field(default_factory=list)
     standstills: list[tuple[float, float]] = field(default_factory=list)
     tainted: set[tuple[int, str, str]] = field(default_factory=set)
     flushes: list[tuple[float, str]] = field(default_factory=list)
@@ -138,7 +138,7 @@ class Record:
 
     def troubles_of(self, workers: set[str], since: float, until: float) -> list[Trouble]:
         """What was wrong with some workers in a time."""
-        return [one for one in self.troubles if one.worker in workers and one.since < until and one.until > since]
+        return [one for one in self.problems if one.worker in workers and one.since < until and one.until > since]
 
     def stood_still(self, since: float, until: float) -> float:
         """Seconds of a time during which the process got no CPU."""

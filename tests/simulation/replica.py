@@ -11,16 +11,16 @@ import structlog
 from starlette.types import Receive, Send
 
 import app.main
-from app import engine as assembly
-from app import log
+from app import assembly
 from app.api import admin, rerank
-from app.auth import Keys
-from app.engine import Engine, Search
-from app.fleet.link import WorkerLink
+from app.api.auth import Keys
+from app.assembly import Assembly, Search
 from app.main import create_app
-from app.policy.digest import SECRET_BYTES
-from app.server import Drain
+from app.policy.pair_digest import SECRET_BYTES
+from app.server.run import Drain
 from app.settings import Settings
+from app.telemetry import log
+from app.workers.link import WorkerLink
 from tests.simulation.record import Note, Record
 
 SECRETS = {"alpha": "secret-of-alpha", "beta": "secret-of-beta", "gamma": "secret-of-gamma"}
@@ -52,9 +52,9 @@ class Replica:
         self.keys = Keys(settings.keys)
         # When it stops to listen.
         self.closes_at = inf
-        made: list[Engine] = []
+        made: list[Assembly] = []
 
-        def assemble(*args: Any, **kwargs: Any) -> Engine:
+        def assemble(*args: Any, **kwargs: Any) -> Assembly:
             made.append(assembly.assemble(*args, **kwargs))
             return made[-1]
 

@@ -20,7 +20,7 @@ _SEED = 7
 # Whose modules are looked through: the product's, and its HTTP client's.
 _PACKAGES = ("app.", "httpcore.")
 # Functions of the product that look a name up past the loop, by module and name. They take host and port.
-_LOOKUPS = (("app.dialer", "look_up"),)
+_LOOKUPS = (("app.net.dialer", "look_up"),)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class SharedCache:
         self._host = loop.network.host(_ADDRESS)
         self._server = RedisServer(self._host, rng=rng)
 
-    def trouble(self, kind: SharedTrouble, lasts_s: float) -> None:
+    def problem(self, kind: SharedTrouble, lasts_s: float) -> None:
         """Something goes wrong, and is well again after a while."""
         match kind:
             case "gone":

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from app.engine import Engine, assemble
+from app.assembly import Assembly, assemble
 from app.settings import Settings
 from tests.simulation import redis_manners
 from tests.simulation.manners import MANNERS, SCORE_LIES, Manner
@@ -36,9 +36,9 @@ class Cluster:
         self.redis = RedisServer(self.hosts[2], rng=rng)
         urls = ("http://gpu-1:8000", "http://gpu-2:8000")
         settings = Settings(workers=urls, redis_url="redis://cache:6379", worker_min_documents=32)
-        self.engine: Engine = assemble(settings, rng=Random(rng.random()))
+        self.engine: Assembly = assemble(settings, rng=Random(rng.random()))
 
-    async def trouble(self, seconds: float) -> None:
+    async def problem(self, seconds: float) -> None:
         """For so long one thing after another goes wrong, with one of the workers and with Redis."""
         sick, until = self.rng.choice(self.workers), now() + seconds
         while now() < until:
@@ -93,15 +93,15 @@ async def a_minute_of_trouble(rng: Random) -> None:
     cluster = Cluster(rng)
     async with cluster.engine.running():
         await asyncio.sleep(0.5)
-        trouble = asyncio.create_task(cluster.trouble(60))
+        problem = asyncio.create_task(cluster.problem(60))
         async with asyncio.TaskGroup() as requests:
-            while not trouble.done():
+            while not problem.done():
                 requests.create_task(cluster.request())
                 await asyncio.sleep(rng.expovariate(5))
         await asyncio.sleep(10)
-        assert all(worker.is_usable for worker in cluster.engine.fleet.workers)
+        assert all(worker.is_usable for worker in cluster.engine.registry.workers)
         await cluster.request()
-        assert cluster.engine.admission.pending_documents == cluster.engine.schedule.waiting == 0
+        assert cluster.engine.admission.pending_documents == cluster.engine.scheduler.waiting == 0
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -9,13 +9,23 @@ from typing import Any
 
 import pytest
 
-from app.cache.agreed import Generations, Weights
-from app.cache.redis import RedisTier
-from app.errors import BadAnswer, Busy, Dropped, Misconfigured, Refused, Unavailable, Unreachable, Vanished, WorkerError
-from app.fleet.link import Identity
-from app.fleet.vllm import VllmLink
-from app.metrics import Metrics
-from app.work import Answer, Caller, Chunk, Fingerprint, Pairs
+from app.cache.redis_tier import RedisTier
+from app.cache.replica_sync import Generations, WeightNames
+from app.errors import (
+    BadAnswer,
+    Busy,
+    ClosedBeforeResponse,
+    ClosedMidResponse,
+    ContentRejected,
+    Misconfigured,
+    Unavailable,
+    Unreachable,
+    WorkerError,
+)
+from app.telemetry.metrics import Metrics
+from app.types import Answer, Chunk, Fingerprint, Pairs, RequestContext
+from app.workers.link import Identity
+from app.workers.vllm import VllmLink
 from tests.simulation import manners, redis_manners
 from tests.simulation.manners import MANNERS, Manner
 from tests.simulation.network import Connecting
@@ -29,7 +39,7 @@ CHUNK = Chunk(
     fingerprint=Fingerprint("m", "/models/m", 512, "0.32.0", ""),
     fields={},
     pair_tokens=(2, 2, 2),
-    caller=Caller(key="", request_id="id-1", deadline=0),
+    context=RequestContext(key="", request_id="id-1", deadline=0),
     tokens=6,
 )
 CALLS: Mapping[str, Callable[[VllmLink], Awaitable[Any]]] = {
@@ -49,21 +59,21 @@ MEANS: Mapping[str, type[Exception]] = {
     "hangs": TimeoutError,
     "drips": TimeoutError,
     "drips chunks": TimeoutError,
-    "closes before the head": Vanished,
-    "resets before the head": Vanished,
-    "closes after the head": Dropped,
-    "resets after the head": Dropped,
-    "closes in the body": Dropped,
-    "resets in the body": Dropped,
-    "breaks off between chunks": Dropped,
-    "speaks no HTTP": Vanished,
+    "closes before the head": ClosedBeforeResponse,
+    "resets before the head": ClosedBeforeResponse,
+    "closes after the head": ClosedMidResponse,
+    "resets after the head": ClosedMidResponse,
+    "closes in the body": ClosedMidResponse,
+    "resets in the body": ClosedMidResponse,
+    "breaks off between chunks": ClosedMidResponse,
+    "speaks no HTTP": ClosedBeforeResponse,
     "answers 302": Misconfigured,
-    "answers 400": Refused,
+    "answers 400": ContentRejected,
     "answers 401": Misconfigured,
     "answers 404": Misconfigured,
     "answers 405": Misconfigured,
-    "answers 413": Refused,
-    "answers 422": Refused,
+    "answers 413": ContentRejected,
+    "answers 422": ContentRejected,
     "answers 429": Busy,
     "answers 500": Unavailable,
     "answers 502": Unavailable,
@@ -280,13 +290,15 @@ async def test_redis_may_be_anything_and_lookups_are_right_and_in_time(name: str
     host.cuts, host.jitter_s = 0.5, 0.0002
     server = RedisServer(host, rng=Random(1), password="secret")
     url = "redis://:secret@cache:6379/2"
-    tier = RedisTier(url, timeout_s=0.02, ttl_s=3600, generations=Generations(), weights=Weights(), metrics=Metrics())
-    trouble, misses = REDIS_TROUBLES[name]
+    tier = RedisTier(
+        url, timeout_s=0.02, ttl_s=3600, generations=Generations(), weight_names=WeightNames(), metrics=Metrics()
+    )
+    problem, misses = REDIS_TROUBLES[name]
     async with tier.running():
         await asyncio.sleep(0.2)
         await find(tier)
         assert await find(tier) == KNOWN
-        trouble(server)
+        problem(server)
         found = [await find(tier) for _ in range(20)]
         assert all(scores in ([None] * 5, KNOWN) for scores in found)
         assert found.count([None] * 5) in misses

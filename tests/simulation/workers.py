@@ -7,16 +7,16 @@ from random import Random
 from app.errors import (
     BadAnswer,
     Busy,
-    Dropped,
+    ClosedBeforeResponse,
+    ClosedMidResponse,
+    ContentRejected,
     Misconfigured,
-    Refused,
     Unavailable,
     Unreachable,
-    Vanished,
     WorkerError,
 )
-from app.fleet.link import Identity, ServedModel
-from app.work import Answer, Chunk
+from app.types import Answer, Chunk
+from app.workers.link import Identity, ServedModel
 from tests.simulation import texts
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.plan import Fault, Route, WorkerSpec
@@ -88,7 +88,7 @@ class SimulatedWorker:
         self._was_refused.clear()
         for pause in [*self._pauses, *self._waiting]:
             if not pause.done():
-                pause.set_exception(Vanished(f"{self.name} closed the connection without an answer"))
+                pause.set_exception(ClosedBeforeResponse(f"{self.name} closed the connection without an answer"))
 
     def come_up(self, *, weights: int | None = None, version: str | None = None) -> None:
         """It runs again, perhaps as another."""
@@ -141,12 +141,12 @@ class SimulatedWorker:
         self._refuse_if_down(call.gateway)
         late = await self._meet("score", 0.0)
         if any(texts.UNREADABLE in document for document in call.documents):
-            raise Refused("this can't be read")
+            raise ContentRejected("this can't be read")
         await self._work(sum(texts.tokens(call.query, document) for document in call.documents))
         if late:
             await self._pause(late)
         if broken := self._met("score", "break"):
-            raise Dropped(f"{self.name} broke off in the middle of its answer ({broken.kind})")
+            raise ClosedMidResponse(f"{self.name} broke off in the middle of its answer ({broken.kind})")
         if self._met("score", "lie"):
             raise BadAnswer(
                 f"{self.name} returned {len(call.documents) - 1} scores for {len(call.documents)} documents"
@@ -165,7 +165,7 @@ class SimulatedWorker:
             raise Unreachable(f"{self.name} refused the connection")
         await self._pause(_NETWORK_S)
         if self._met(route, "reset"):
-            raise Vanished(f"{self.name} closed the connection without an answer")
+            raise ClosedBeforeResponse(f"{self.name} closed the connection without an answer")
         if self._met(route, "hang"):
             await self._pause(100_000.0)
         if busy := self._met(route, "busy"):
@@ -175,7 +175,7 @@ class SimulatedWorker:
         if self._met(route, "misconfigured"):
             raise Misconfigured(f"{self.name} answered 404: no such model")
         if self._met(route, "refuse_content"):
-            raise Refused("too long")
+            raise ContentRejected("too long")
         drip = self._met(route, "drip")
         late = drip.amount if drip else 0.0
         if takes_s:
@@ -274,7 +274,7 @@ class SimulatedLink:
 
     async def score(self, chunk: Chunk) -> Answer:
         self._check_open()
-        request_id, queries = chunk.caller.request_id, chunk.pairs.queries
+        request_id, queries = chunk.context.request_id, chunk.pairs.queries
         is_probe = request_id == _PROBE_ID
         call = Call(self.name, self._gateway, request_id, queries[0], chunk.pairs.documents, is_probe, self._loop.now)
         scores = await self._worker.score(call)

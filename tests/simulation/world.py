@@ -159,9 +159,9 @@ class World:
     async def _calm_down(self) -> None:
         """Wait until nobody waits any more and everybody has to be well; then look whether they are."""
         for replica in self._replicas:
-            for worker in replica.engine.fleet.workers:
+            for worker in replica.engine.registry.workers:
                 if worker.is_drained:
-                    replica.engine.fleet.undrain(worker)
+                    replica.engine.registry.undrain(worker)
         self._note("operator", "undrains all workers; all faults are over")
         self._mend()
         self._drained.clear()
@@ -186,21 +186,21 @@ class World:
         for replica in self._replicas:
             engine, name = replica.engine, f"gateway {replica.number + 1}"
             counts = {
-                "chunks wait for a slot": engine.schedule.waiting,
-                "documents are queued": engine.schedule.waiting_documents,
+                "chunks wait for a slot": engine.scheduler.waiting,
+                "documents are queued": engine.scheduler.waiting_documents,
                 "documents are pending": engine.admission.pending_documents,
-                "pairs are under way": engine.flights.pairs,
+                "pairs are under way": engine.singleflight.pairs,
                 "bytes of bodies are held": _bytes_in_flight(replica),
             }
             left += [f"{count} {what} at {name}" for what, count in counts.items() if count]
-            for worker in engine.fleet.workers:
+            for worker in engine.registry.workers:
                 held = (worker.calls, worker.documents, worker.tokens)
                 if held != (0, 0, 0):
                     left.append(f"{name} still counts {held} calls, documents and tokens on {worker.name}")
 
     def _unwell(self, replica: Replica) -> list[str]:
         """The workers that are there, but not to a gateway."""
-        known = {worker.name: worker for worker in replica.engine.fleet.workers}
+        known = {worker.name: worker for worker in replica.engine.registry.workers}
         told = []
         for name, worker in self._workers.items():
             if not worker.is_up or name in self._absent:
@@ -209,15 +209,17 @@ class World:
             where = f"gateway {replica.number + 1}"
             if seen is None:
                 told.append(f"{where} doesn't know {name}")
-            elif not seen.is_usable or seen.trouble:
-                told.append(f"{where} can't use {name}: {seen.trouble.logged if seen.trouble else seen.breaker.state}")
-            elif seen.rests_until > self._loop.now:
-                told.append(f"{where} lets {name} rest for {seen.rests_until - self._loop.now:.0f} s more")
+            elif not seen.is_usable or seen.problem:
+                told.append(
+                    f"{where} can't use {name}: {seen.problem.redacted if seen.problem else seen.breaker.state}"
+                )
+            elif seen.backs_off_until > self._loop.now:
+                told.append(f"{where} lets {name} rest for {seen.backs_off_until - self._loop.now:.0f} s more")
             else:
                 told += [
                     f"{where} gives {name} no work: nothing is usable of {model}"
                     for model, mark in seen.serves.items()
-                    if seen not in replica.engine.fleet.usable(mark)
+                    if seen not in replica.engine.registry.usable(mark)
                 ]
         return told
 
@@ -234,7 +236,7 @@ class World:
         self._sources.append(source)
         for one in self._plan.workers:
             if not one.is_there and one.name not in self._absent:
-                self._absent[one.name] = self._trouble(one.name, "not there yet")
+                self._absent[one.name] = self._problem(one.name, "not there yet")
         replica = Replica(
             number,
             self._settings,
@@ -273,30 +275,30 @@ class World:
                 self._record.standstills.append((since, self._loop.now))
                 self._note("gateway", f"stood still for {event.lasts_s:g} s")
             case Shared():
-                self._note("shared cache", f"{event.trouble} for {event.lasts_s:g} s")
-                self._shared.trouble(event.trouble, event.lasts_s)
+                self._note("shared cache", f"{event.problem} for {event.lasts_s:g} s")
+                self._shared.problem(event.problem, event.lasts_s)
 
     def _begin(self, fault: Fault) -> None:
-        worker, trouble = self._workers[fault.worker], self._trouble(fault.worker, fault.kind)
+        worker, problem = self._workers[fault.worker], self._problem(fault.worker, fault.kind)
         worker.begin(fault)
         what = "" if fault.kind in {"down", "freeze", "slow"} else f" ({fault.route})"
         self._note(fault.worker, f"begins: {fault.kind}{what} for {fault.lasts_s:g} s, amount {fault.amount:g}")
 
         def end() -> None:
             worker.end(fault)
-            trouble.until = self._loop.now
+            problem.until = self._loop.now
             self._note(fault.worker, f"ends: {fault.kind}{what}")
 
         self._loop.call_later(fault.lasts_s, end)
 
     def _replace(self, event: Replace) -> None:
-        worker, trouble = self._workers[event.worker], self._trouble(event.worker, "replaced")
+        worker, problem = self._workers[event.worker], self._problem(event.worker, "replaced")
         worker.go_down()
         self._note(event.worker, f"goes down to be replaced, for {event.down_s:g} s")
 
         def end() -> None:
             worker.come_up(weights=event.weights, version=event.version)
-            trouble.until = self._loop.now
+            problem.until = self._loop.now
             self._note(event.worker, f"is back with weights {worker.weights}, version {worker.version}")
 
         self._loop.call_later(event.down_s, end)
@@ -310,7 +312,7 @@ class World:
                 source.show(url, is_ready=event.seen == "ready")
         self._note("discovery", f"sees {event.worker} {event.seen}")
         if event.seen != "ready" and event.worker not in self._absent:
-            self._absent[event.worker] = self._trouble(event.worker, event.seen)
+            self._absent[event.worker] = self._problem(event.worker, event.seen)
         elif event.seen == "ready" and event.worker in self._absent:
             self._absent.pop(event.worker).until = self._loop.now
 
@@ -327,7 +329,7 @@ class World:
                 self._record.flushes.append((self._loop.now, event.subject))
                 self._send(replica, "/admin/cache/flush", {"model": event.subject})
             case "drain":
-                self._drained.setdefault(event.subject, self._trouble(event.subject, "drained"))
+                self._drained.setdefault(event.subject, self._problem(event.subject, "drained"))
                 self._send(replica, "/admin/workers/drain", {"worker": event.subject, "force": True})
             case "undrain":
                 if drained := self._drained.pop(event.subject, None):
@@ -343,10 +345,10 @@ class World:
         for drained in self._drained.values():
             drained.until = self._loop.now
 
-    def _trouble(self, worker: str, kind: str) -> Trouble:
-        trouble = Trouble(worker, kind, self._loop.now)
-        self._record.troubles.append(trouble)
-        return trouble
+    def _problem(self, worker: str, kind: str) -> Trouble:
+        problem = Trouble(worker, kind, self._loop.now)
+        self._record.problems.append(problem)
+        return problem
 
     def _note(self, who: str, what: str) -> None:
         self._record.notes.append(Note(self._loop.elapsed_s, who, what))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.settings import Settings
-from app.tools.doctor import Exam, Findings, diagnose
+from app.tools.doctor import Findings, Options, diagnose
 from tests.fake_vllm import Call, FakeVllm, answer_to, reply
 
 Examine = Callable[..., Awaitable[Findings]]
@@ -29,7 +29,7 @@ def examine() -> Examine:
     """Examine a URL without the long wait for idle connections."""
 
     async def run(url: str, *workers: str, idle_s: float = 0.2, **more: object) -> Findings:
-        exam = {"settings": Settings(), **more}
-        return await diagnose(Exam(url=url, workers=workers, idle_s=idle_s, **exam))  # type: ignore[arg-type]
+        options = {"settings": Settings(), **more}
+        return await diagnose(Options(url=url, workers=workers, idle_s=idle_s, **options))  # type: ignore[arg-type]
 
     return run

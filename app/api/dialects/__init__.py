@@ -25,7 +25,7 @@ _SGLANG: Dialect = Sglang()
 _BY_NAME = {dialect.name: dialect for dialect in (_VLLM, _COHERE1, _COHERE2, _TEI, _VOYAGE, _SGLANG)}
 
 
-def foretell(path: str, asked: str | None) -> Dialect:
+def guess(path: str, asked: str | None) -> Dialect:
     """The dialect as far as it can be told before the body is read: for errors that come earlier."""
     if asked not in _BY_NAME:
         asked = None

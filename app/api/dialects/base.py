@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from app.errors import BadInput, RerankError
 from app.policy.rank import rank
-from app.work import RerankRequest, Scored
+from app.types import RerankRequest, Scored
 
 # Cohere counts a search of up to 100 documents as one unit.
 _DOCUMENTS_PER_SEARCH_UNIT = 100

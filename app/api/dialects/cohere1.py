@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from app.api.dialects import base
 from app.errors import BadInput, RerankError
-from app.work import Pairs, RerankRequest, Scored
+from app.types import Pairs, RerankRequest, Scored
 
 
 def _text_or_object(document: object) -> object:

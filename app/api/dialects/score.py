@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from app.api.dialects import base
 from app.errors import BadInput, RerankError
-from app.work import Pairs, RerankRequest, Scored
+from app.types import Pairs, RerankRequest, Scored
 
 
 def _as_list(texts: object) -> object:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from app.api.dialects import base
 from app.api.dialects.vllm import Vllm
 from app.errors import RerankError
-from app.work import RerankRequest, Scored
+from app.types import RerankRequest, Scored
 
 
 class Sglang:

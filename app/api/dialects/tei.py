@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.api.dialects import base
 from app.errors import Overloaded, RerankError
-from app.work import Pairs, RerankRequest, Scored
+from app.types import Pairs, RerankRequest, Scored
 
 
 class TeiBody(base.Wire):

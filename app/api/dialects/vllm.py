@@ -7,7 +7,7 @@ from pydantic import Field
 
 from app.api.dialects import base
 from app.errors import RerankError
-from app.work import Pairs, RerankRequest, Scored
+from app.types import Pairs, RerankRequest, Scored
 
 
 class VllmBody(base.Wire):

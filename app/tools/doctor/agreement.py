@@ -3,18 +3,18 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from app.policy.drift import same_weights
+from app.policy.model_change import same_weights
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.worker import Worker
+from app.tools.doctor.seen_worker import SeenWorker
 
 # Repeats of a call differ by less; half precision by more.
 _ALIKE = 1e-3
 _TRAITS = ("root", "max_model_len", "version")
 
 
-def check_agreement(workers: Sequence[Worker], default_model: str | None, found: Findings) -> None:
+def check_agreement(workers: Sequence[SeenWorker], default_model: str | None, found: Findings) -> None:
     """Compare all workers that were met."""
-    by_model: defaultdict[str, list[Worker]] = defaultdict(list)
+    by_model: defaultdict[str, list[SeenWorker]] = defaultdict(list)
     for worker in workers:
         if worker.model:
             by_model[worker.model].append(worker)
@@ -35,8 +35,8 @@ def _check_names(models: Sequence[str], default_model: str | None, found: Findin
         found.yellow("workers-agree", f"no worker serves {default_model} under this name", fix)
 
 
-def _check_traits(model: str, workers: Sequence[Worker], found: Findings) -> None:
-    names = [worker.line.name for worker in workers]
+def _check_traits(model: str, workers: Sequence[SeenWorker], found: Findings) -> None:
+    names = [worker.client.name for worker in workers]
     differing = [
         f"{trait} ({', '.join(sorted(values))})"
         for trait, *each in zip(_TRAITS, *(worker.traits for worker in workers), strict=True)
@@ -49,7 +49,7 @@ def _check_traits(model: str, workers: Sequence[Worker], found: Findings) -> Non
         found.green("workers-agree", f"{len(names)} workers serve {model} from one root, with one length and version")
 
 
-def _check_scores(model: str, workers: Sequence[Worker], found: Findings) -> None:
+def _check_scores(model: str, workers: Sequence[SeenWorker], found: Findings) -> None:
     if len(workers) < 2:  # noqa: PLR2004 - one has nobody to differ from
         return
     first, *others = workers
@@ -57,7 +57,7 @@ def _check_scores(model: str, workers: Sequence[Worker], found: Findings) -> Non
     if not gaps:
         found.green("workers-scores", f"all workers of {model} give the same scores")
     for other, gap in gaps.items():
-        seen = f"{first.line.name} and {other.line.name} differ by {gap:.3f} in their scores of {model}"
+        seen = f"{first.client.name} and {other.client.name} differ by {gap:.3f} in their scores of {model}"
         if same_weights(first.scores, other.scores):
             found.yellow(
                 "workers-scores",
@@ -69,5 +69,5 @@ def _check_scores(model: str, workers: Sequence[Worker], found: Findings) -> Non
             found.yellow("workers-scores", f"{seen}: other weights", fix)
 
 
-def _gap(one: Worker, other: Worker) -> float:
+def _gap(one: SeenWorker, other: SeenWorker) -> float:
     return max(abs(a - b) for a, b in zip(one.scores, other.scores, strict=True))

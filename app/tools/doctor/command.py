@@ -5,13 +5,13 @@ import asyncio
 import typer
 from rich.console import Console
 
-from app import log
-from app.address import without_password
-from app.tools.doctor import Exam, diagnose
-from app.tools.doctor.report import as_json, show
+from app.settings.addresses import without_password
+from app.telemetry import log
+from app.tools.doctor import Options, diagnose
+from app.tools.doctor.findings_report import as_json, show
 
 
-def run(exam: Exam, *, prints_json: bool) -> int:
+def run(options: Options, *, prints_json: bool) -> int:
     """The exit code: 0 without a red finding, 1 with one.
 
     Raises:
@@ -21,8 +21,8 @@ def run(exam: Exam, *, prints_json: bool) -> int:
     log.configure(style="console", level="error")
     # The sign of life goes where it can't get into what is printed, and only to a terminal.
     with Console(stderr=True).status("Examining; this takes up to 30 s, with --full two minutes"):
-        found = asyncio.run(diagnose(exam))
-    url = without_password(exam.url.partition("?")[0])
+        found = asyncio.run(diagnose(options))
+    url = without_password(options.url.partition("?")[0])
     if prints_json:
         typer.echo(as_json(found, url))
     else:

@@ -1,8 +1,8 @@
 """Who is let in."""
 
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.line import Reply
 from app.tools.doctor.milvus import usual
+from app.tools.doctor.server_client import Reply
 from app.tools.doctor.target import Target
 
 _WRONG = "Bearer no-such-key"
@@ -11,9 +11,9 @@ _SHUT_OUT = {401, 403}
 
 async def check_keys(target: Target, found: Findings) -> None:
     """Whether the key that was given is needed, and a wrong one refused. The first request was let in."""
-    has_key = target.line.authorization is not None
+    has_key = target.client.authorization is not None
     request = usual(target)
-    reply = await target.line.post(request.path, request.body(["any"]), authorization=_WRONG)
+    reply = await target.client.post(request.path, request.body(["any"]), authorization=_WRONG)
     if reply.status in _SHUT_OUT:
         found.green("key", "the key is accepted" if has_key else "this request needs no key")
         found.green("wrong-key", f"a wrong key is refused: {reply.told}")

@@ -1,9 +1,9 @@
 """How much one call may hold."""
 
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.line import NoAnswer, Reply
+from app.tools.doctor.fixes import fix_for, told
 from app.tools.doctor.milvus import replay, usual
-from app.tools.doctor.remedies import remedy, told
+from app.tools.doctor.server_client import NoAnswer, Reply
 from app.tools.doctor.target import Target
 
 _OK = 200
@@ -35,7 +35,7 @@ async def check_documents(target: Target, found: Findings) -> None:
         found.red(
             "documents",
             f"{_DOCUMENTS} documents in one call: the request {told(reply)}",
-            fix if is_limit else remedy(reply),
+            fix if is_limit else fix_for(reply),
         )
 
 
@@ -63,7 +63,7 @@ async def _refusal(target: Target, megabytes: int) -> str | None:
     name = "texts" if request.provider == "tei" else "documents"
     text = "x" * (megabytes * _MB // _DOCUMENTS)
     try:
-        reply = await target.line.post(request.path, {name: [text] * _DOCUMENTS})
+        reply = await target.client.post(request.path, {name: [text] * _DOCUMENTS})
     except NoAnswer as failed:
         return f"got no answer: {failed.seen}"
     return f"was answered {reply.told}" if reply.status == _TOO_LARGE else None

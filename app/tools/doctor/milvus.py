@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from app.tools.doctor.answers import Asked, judge
+from app.tools.doctor.answer_checks import Asked, judge
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.line import NoAnswer, Reply
-from app.tools.doctor.remedies import is_about_model, remedy, told
+from app.tools.doctor.fixes import fix_for, is_about_model, told
+from app.tools.doctor.server_client import NoAnswer, Reply
 from app.tools.doctor.target import Target
 
 _OK = 200
@@ -70,7 +70,7 @@ async def check_first(target: Target, found: Findings) -> Asked | None:
     check = request.check
     if isinstance(reply, Reply):
         check = "key" if reply.status in {401, 403} else "model" if is_about_model(reply) else check
-    found.red(check, f"POST {request.path} of {request.title} {told(reply)}", f"{remedy(reply)}; then run this again")
+    found.red(check, f"POST {request.path} of {request.title} {told(reply)}", f"{fix_for(reply)}; then run this again")
     return None
 
 
@@ -87,7 +87,7 @@ async def check_requests(target: Target, first: Asked, found: Findings) -> None:
         elif request.provider == "tei" and target.kind != "gateway":
             found.yellow(request.check, f"{what} {told(reply)}", 'use the provider "vllm", or put the gateway in front')
         else:
-            found.red(request.check, f"{what} {told(reply)}", remedy(reply))
+            found.red(request.check, f"{what} {told(reply)}", fix_for(reply))
     judge(answers, found)
     _check_duplicates(first, found)
 
@@ -154,7 +154,7 @@ async def check_errors(target: Target, found: Findings) -> None:
 async def replay(target: Target, request: Request, texts: Sequence[str], *, query: str = "") -> Reply | NoAnswer:
     """The answer to a request, or why there is none."""
     try:
-        return await target.line.post(request.path, request.body(texts), query=query)
+        return await target.client.post(request.path, request.body(texts), query=query)
     except NoAnswer as failed:
         return failed
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.line import Line, NoAnswer, Reason, Reply
+from app.tools.doctor.server_client import NoAnswer, Reason, Reply, ServerClient
 
 Kind = Literal["gateway", "vllm", "tei", "other"]
 
@@ -30,12 +30,12 @@ class Target:
     """What answers at an address.
 
     Args:
-        line: The way there.
+        client: The way there.
         kind: What it is, as far as can be told.
         version: Its own word.
     """
 
-    line: Line
+    client: ServerClient
     kind: Kind
     version: str = ""
 
@@ -46,12 +46,14 @@ class Target:
         return f"{names[self.kind]} {self.version}".strip()
 
 
-async def meet(line: Line, found: Findings) -> Target | None:
+async def meet(client: ServerClient, found: Findings) -> Target | None:
     """What answers, or None when nothing does that a search could use."""
     try:
-        alive, version, info = [await line.get(path, timeout_s=_TIMEOUT_S) for path in ("/livez", "/version", "/info")]
+        alive, version, info = [
+            await client.get(path, timeout_s=_TIMEOUT_S) for path in ("/livez", "/version", "/info")
+        ]
     except NoAnswer as failed:
-        local = f"; {_HIDES}" if line.is_local and failed.reason == "refused" else ""
+        local = f"; {_HIDES}" if client.is_local and failed.reason == "refused" else ""
         check = "certificate" if failed.reason in {"certificate", "tls"} else "address"
         found.red(check, failed.seen, _FIXES[failed.reason] + local)
         return None
@@ -59,16 +61,16 @@ async def meet(line: Line, found: Findings) -> Target | None:
         where = version.headers.get("location", "").partition("?")[0].rpartition("@")[2]
         found.red(
             "address",
-            f"{line.name} redirects to {where}: Milvus's POST would arrive as a GET",
+            f"{client.name} redirects to {where}: Milvus's POST would arrive as a GET",
             "give Milvus the address it redirects to, or have the proxy pass requests on (proxy_pass)",
         )
         return None
-    target = Target(line, *_recognized(alive, version, info))
+    target = Target(client, *_recognized(alive, version, info))
     if target.kind == "other" and _is_page(version):
         server = version.headers.get("server", "something")
         found.red(
             "address",
-            f"{server} answers at {line.name} with a web page ({version.told}), not with JSON",
+            f"{server} answers at {client.name} with a web page ({version.told}), not with JSON",
             "correct the port, or have that proxy pass /rerank and /v2/rerank on to the gateway",
         )
         return None
@@ -106,7 +108,7 @@ def _is_page(reply: Reply) -> bool:
 
 
 def _tell(target: Target, found: Findings) -> None:
-    seen = f"{target.called} answers at {target.line.name}"
+    seen = f"{target.called} answers at {target.client.name}"
     if target.kind == "other":
         found.yellow("address", seen, "expected were rerank-gateway, vLLM or TEI: check host and port of the endpoint")
     elif target.kind == "tei":
@@ -114,4 +116,4 @@ def _tell(target: Target, found: Findings) -> None:
             "address", seen, 'name the provider "tei" in the search, and keep max_client_batch_size at its own'
         )
     else:
-        found.green("address", seen + (f"; {_HIDES}" if target.line.is_local else ""))
+        found.green("address", seen + (f"; {_HIDES}" if target.client.is_local else ""))

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 from app.settings import Settings
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.line import NoAnswer
+from app.tools.doctor.fixes import fix_for
 from app.tools.doctor.milvus import usual
-from app.tools.doctor.remedies import remedy
+from app.tools.doctor.server_client import NoAnswer
 from app.tools.doctor.target import Target
 
 _OK = 200
-_MILVUS_PATIENCE_S = 30.0
+_MILVUS_TIMEOUT_S = 30.0
 # Three tries and their pauses fit into Milvus's 30 s.
 _READABLE_S = 8.0
 _BATCH = 32
@@ -45,7 +45,7 @@ async def check_time(target: Target, found: Findings) -> None:
     try:
         speed = await _measured(target)
     except NoAnswer as failed:
-        found.red("time", f"{_BATCH} documents: {failed.seen}", remedy(failed))
+        found.red("time", f"{_BATCH} documents: {failed.seen}", fix_for(failed))
         return
     if isinstance(speed, str):
         found.yellow("time", f"not measured: {_BATCH} documents {speed}", "heal what is red, then run it again")
@@ -53,8 +53,8 @@ async def check_time(target: Target, found: Findings) -> None:
     whole_s, serial_s = speed.call_s(_SEARCH), speed.batch_s * _SEARCH / _BATCH
     about = "" if speed.documents == _SEARCH else "about "
     seen = f"{_SEARCH} documents take {about}{whole_s:.1f} s in one call, about {serial_s:.1f} s in batches of {_BATCH}"
-    if whole_s > _MILVUS_PATIENCE_S:
-        found.red("time", f"{seen}; Milvus gives up on a call after {_MILVUS_PATIENCE_S:g} s", _slower(speed))
+    if whole_s > _MILVUS_TIMEOUT_S:
+        found.red("time", f"{seen}; Milvus gives up on a call after {_MILVUS_TIMEOUT_S:g} s", _slower(speed))
     elif whole_s > _READABLE_S:
         found.yellow("time", f"{seen}; above {_READABLE_S:g} s Milvus has no time for its three tries", _slower(speed))
     else:
@@ -64,11 +64,11 @@ async def check_time(target: Target, found: Findings) -> None:
 def check_deadline(settings: Settings, found: Findings) -> None:
     """Whether the gateway gives up before Milvus does."""
     deadline_s = settings.deadline_s
-    if deadline_s >= _MILVUS_PATIENCE_S:
-        seen = f"RERANK_DEADLINE_S is {deadline_s:g}, but Milvus gives up after {_MILVUS_PATIENCE_S:g} s"
+    if deadline_s >= _MILVUS_TIMEOUT_S:
+        seen = f"RERANK_DEADLINE_S is {deadline_s:g}, but Milvus gives up after {_MILVUS_TIMEOUT_S:g} s"
         found.red("deadline", f"{seen}, and its user never reads why", "set RERANK_DEADLINE_S to 25 or less")
     else:
-        found.green("deadline", f"RERANK_DEADLINE_S is {deadline_s:g}, below the {_MILVUS_PATIENCE_S:g} s of Milvus")
+        found.green("deadline", f"RERANK_DEADLINE_S is {deadline_s:g}, below the {_MILVUS_TIMEOUT_S:g} s of Milvus")
 
 
 async def _measured(target: Target) -> _Speed | str:
@@ -99,11 +99,11 @@ async def _timed_within(target: Target, documents: int, timeout_s: float) -> flo
     return None if isinstance(seconds, str) else seconds
 
 
-async def _timed(target: Target, documents: int, *, timeout_s: float = _MILVUS_PATIENCE_S) -> float | str:
+async def _timed(target: Target, documents: int, *, timeout_s: float = _MILVUS_TIMEOUT_S) -> float | str:
     """The seconds a call of documents takes that nobody has seen before."""
     request = usual(target)
     texts = [f"{secrets.token_hex(4)} {_TEXT * 3}" for _ in range(documents)]
-    reply = await target.line.post(request.path, request.body(texts), query="cache=no-store", timeout_s=timeout_s)
+    reply = await target.client.post(request.path, request.body(texts), query="cache=no-store", timeout_s=timeout_s)
     return reply.seconds if reply.status == _OK else f"were answered {reply.told}"
 
 

@@ -6,7 +6,7 @@ that is cut by it must score like its own beginning; where it doesn't, only docu
 
 from app.settings import Settings
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.line import Line, NoAnswer
+from app.tools.doctor.server_client import NoAnswer, ServerClient
 
 _OK = 200
 _QUERY = "What is the capital of France?"
@@ -21,53 +21,55 @@ _FILLERS = 120
 _ALIKE = 0.1
 
 
-async def check_truncation(line: Line, model: str, max_model_len: int, settings: Settings, found: Findings) -> None:
+async def check_truncation(
+    client: ServerClient, model: str, max_model_len: int, settings: Settings, found: Findings
+) -> None:
     """Whether a pair that is cut scores like one that fits."""
     if settings.for_model(model).truncation == "document":
         found.green(
-            "worker-truncation", f"{line.name} is sent documents that are cut, as RERANK_MODELS says for {model}"
+            "worker-truncation", f"{client.name} is sent documents that are cut, as RERANK_MODELS says for {model}"
         )
         return
     limit = min(_CUT_TOKENS, max_model_len - max_model_len // 3)
     try:
-        fitting = await _fitting_text(line, model, limit)
-        cut = await _score(line, model, _SENTENCE + _FILLER * _FILLERS, {"truncate_prompt_tokens": limit})
-        whole = await _score(line, model, fitting, {})
+        fitting = await _fitting_text(client, model, limit)
+        cut = await _score(client, model, _SENTENCE + _FILLER * _FILLERS, {"truncate_prompt_tokens": limit})
+        whole = await _score(client, model, fitting, {})
     except (NoAnswer, ValueError) as failed:
         seen = failed.seen if isinstance(failed, NoAnswer) else str(failed)
         fix = "for models behind a chat template set truncation: document in RERANK_MODELS; docs/vllm.md"
-        found.yellow("worker-truncation", f"not checked: {line.name} {seen}", fix)
+        found.yellow("worker-truncation", f"not checked: {client.name} {seen}", fix)
         return
     if abs(cut - whole) <= _ALIKE:
-        found.green("worker-truncation", f"{line.name} scores a text that is cut like its beginning")
+        found.green("worker-truncation", f"{client.name} scores a text that is cut like its beginning")
         return
     found.red(
         "worker-truncation",
-        f"{line.name} scores a text {cut:.3f} when it is cut, and its beginning {whole:.3f}: long texts get nonsense",
+        f"{client.name} scores a text {cut:.3f} when it is cut, and its beginning {whole:.3f}: long texts get nonsense",
         f'the model needs its template whole: RERANK_MODELS=\'{{"{model}": {{"truncation": "document"}}}}\'',
     )
 
 
-async def _fitting_text(line: Line, model: str, limit: int) -> str:
+async def _fitting_text(client: ServerClient, model: str, limit: int) -> str:
     """The beginning of the long text that needs no cut."""
-    sentence = await _count(line, model, _SENTENCE)
-    filler = (await _count(line, model, _FILLER * _FILLERS)) / _FILLERS
-    query = await _count(line, model, _QUERY)
+    sentence = await _count(client, model, _SENTENCE)
+    filler = (await _count(client, model, _FILLER * _FILLERS)) / _FILLERS
+    query = await _count(client, model, _QUERY)
     room = limit - _SPECIAL_TOKENS - query - sentence
     return (_SENTENCE + _FILLER * max(0, int(room / max(filler, 1)))).strip()
 
 
-async def _count(line: Line, model: str, text: str) -> int:
-    reply = await line.post("/tokenize", {"model": model, "prompt": text, "add_special_tokens": False})
+async def _count(client: ServerClient, model: str, text: str) -> int:
+    reply = await client.post("/tokenize", {"model": model, "prompt": text, "add_special_tokens": False})
     answer = reply.json
     if reply.status != _OK or not isinstance(answer, dict) or type(answer.get("count")) is not int:
         raise ValueError(f"doesn't count tokens: /tokenize {reply.told}")
     return int(answer["count"])
 
 
-async def _score(line: Line, model: str, text: str, fields: dict[str, int]) -> float:
+async def _score(client: ServerClient, model: str, text: str, fields: dict[str, int]) -> float:
     """One document's score."""
-    reply = await line.post("/v1/score", {"model": model, "text_1": _QUERY, "text_2": [text], **fields})
+    reply = await client.post("/v1/score", {"model": model, "text_1": _QUERY, "text_2": [text], **fields})
     try:
         return float(reply.json["data"][0]["score"])
     except (LookupError, TypeError, ValueError):

@@ -11,16 +11,16 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress
 
-from app import log
 from app.errors import BadInput, WorkerError
 from app.settings import Settings, SettingsError
+from app.telemetry import log
+from app.tools.verify.candidates import Candidate, NotThere, serving
 from app.tools.verify.measured import Measured
 from app.tools.verify.report import Report, as_json, show
 from app.tools.verify.runs import documents_to_score, measure
 from app.tools.verify.sample import Sample, SampleError, built_in, read
 from app.tools.verify.scorer import Scorer
 from app.tools.verify.verdict import judge
-from app.tools.verify.workers import Candidate, NotThere, serving
 
 _SAFE, _NEEDS_ACTION, _UNUSABLE = 0, 1, 2
 _SEED = 7

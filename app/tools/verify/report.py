@@ -12,7 +12,7 @@ from app.tools.verify.compare import Comparison, compare
 from app.tools.verify.measured import Measured
 from app.tools.verify.sample import Sample
 from app.tools.verify.verdict import Verdict, groups, split_kind
-from app.work import Fingerprint
+from app.types import Fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

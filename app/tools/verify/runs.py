@@ -6,13 +6,13 @@ from itertools import product
 from random import Random
 from time import perf_counter
 
-from app.parallel import in_parallel
+from app.aio import in_parallel
 from app.policy.merge import merge
 from app.tools.verify.compare import Comparison, Scores, compare, worst
 from app.tools.verify.measured import Measured, Split
 from app.tools.verify.sample import Sample
 from app.tools.verify.scorer import Scorer
-from app.work import Answer, Pairs
+from app.types import Answer, Pairs
 
 _ROUNDS = 3
 _SMALLEST_CHUNK = 8

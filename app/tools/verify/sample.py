@@ -8,7 +8,7 @@ from random import Random
 import orjson
 import yaml
 
-from app.work import Pairs
+from app.types import Pairs
 
 # One query with all of its documents per entry.
 Sample = Sequence[Pairs]

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.errors import Stalled
-from app.fleet.link import WorkerLink
-from app.gateway import pair_tokens
+from app.errors import AttemptTimeout
 from app.policy import truncate
-from app.policy.estimate import most_tokens
 from app.policy.split import split
+from app.policy.token_estimate import most_tokens
+from app.scoring.gateway import pair_tokens
 from app.settings import Settings
-from app.work import Answer, Caller, Chunk, Fingerprint, Pairs
+from app.types import Answer, Chunk, Fingerprint, Pairs, RequestContext
+from app.workers.link import WorkerLink
 
 # Long enough for a whole list on a slow machine; what takes longer hangs.
 _CALL_LIMIT_S = 300.0
@@ -40,15 +40,17 @@ class Scorer:
             WorkerError: the worker gave none.
             BadInput: the query is too long for the model.
         """
-        caller = Caller(key="", request_id="rerank-gateway-verify", deadline=0)
+        context = RequestContext(key="", request_id="rerank-gateway-verify", deadline=0)
         fields = await self._fields(pairs.queries[0])
-        chunk = Chunk(pairs=pairs, fingerprint=self.fingerprint, fields=fields, pair_tokens=(), caller=caller, tokens=0)
+        chunk = Chunk(
+            pairs=pairs, fingerprint=self.fingerprint, fields=fields, pair_tokens=(), context=context, tokens=0
+        )
         try:
             async with asyncio.timeout(_CALL_LIMIT_S):
                 answer = await self.link.score(chunk)
         except TimeoutError:
             count = len(pairs)
-            raise Stalled(f"{self.link.name} didn't score {count} documents in {_CALL_LIMIT_S:g} s") from None
+            raise AttemptTimeout(f"{self.link.name} didn't score {count} documents in {_CALL_LIMIT_S:g} s") from None
         self.on_scored(len(pairs))
         return answer
 

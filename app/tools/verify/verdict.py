@@ -41,24 +41,24 @@ class Verdict:
 
     @property
     def needs_action(self) -> bool:
-        """Whether the ranking depends on how the fleet is set up, until somebody changes that."""
+        """Whether the ranking depends on how the registry is set up, until somebody changes that."""
         return self.kind in {"not_safe", "workers_differ"}
 
 
-def judge(fleet: Sequence[Measured], *, is_listwise: bool, usual_max_batch: int) -> Verdict:
+def judge(workers: Sequence[Measured], *, is_listwise: bool, usual_max_batch: int) -> Verdict:
     """The verdict on a model.
 
     Args:
-        fleet: Its workers, at least one.
+        workers: Its workers, at least one.
         is_listwise: Whether the settings say so: the gateway never splits it then.
         usual_max_batch: Recommended unless another size is clearly faster.
     """
-    most = max(fleet, key=lambda one: (_RANK.index(split_kind(one)), one.splitting))
+    most = max(workers, key=lambda one: (_RANK.index(split_kind(one)), one.splitting))
     kind = split_kind(most)
     if kind == "not_safe" and not is_listwise:
         return _not_safe(most)
-    max_batch = None if kind == "not_safe" else recommended(fleet, usual_max_batch)
-    agreed, *others = groups(fleet)
+    max_batch = None if kind == "not_safe" else recommended(workers, usual_max_batch)
+    agreed, *others = groups(workers)
     if others:
         return _workers_differ(agreed, others, max_batch)
     if kind == "not_safe":
@@ -90,10 +90,10 @@ def depends_on_neighbours(worker: Measured) -> bool:
     return worker.neighbours is not None and worker.neighbours.largest > bound
 
 
-def groups(fleet: Sequence[Measured]) -> list[list[Measured]]:
+def groups(workers: Sequence[Measured]) -> list[list[Measured]]:
     """The workers by what they answer, the largest group first; within a group all agree with its first."""
     found: list[list[Measured]] = []
-    for worker in fleet:
+    for worker in workers:
         group = next((group for group in found if _agree(group[0], worker)), None)
         if group is None:
             found.append([worker])
@@ -102,9 +102,9 @@ def groups(fleet: Sequence[Measured]) -> list[list[Measured]]:
     return sorted(found, key=len, reverse=True)
 
 
-def recommended(fleet: Sequence[Measured], usual: int) -> int:
+def recommended(workers: Sequence[Measured], usual: int) -> int:
     """The fastest chunk size; of those that are about as fast, the one nearest to the usual."""
-    speeds = {size: _fleet_speeds(fleet, size) for size in fleet[0].splits}
+    speeds = {size: _speeds_together(workers, size) for size in workers[0].splits}
     fastest = max(median(rounds) for rounds in speeds.values())
     good = [size for size, rounds in speeds.items() if max(rounds) >= _AS_FAST * fastest]
     return min(good, key=lambda size: abs(log2(size / usual)))
@@ -149,6 +149,6 @@ def _own_difference(worker: Measured) -> float:
     return max(_NO_CHANCE * worker.noise, _NO_CHANCE * worker.splitting, _FLOAT32 * worker.scale)
 
 
-def _fleet_speeds(fleet: Sequence[Measured], size: int) -> list[float]:
+def _speeds_together(workers: Sequence[Measured], size: int) -> list[float]:
     """Documents per second of all workers together, by round."""
-    return [sum(speeds) for speeds in zip(*(worker.splits[size].documents_per_s for worker in fleet), strict=True)]
+    return [sum(speeds) for speeds in zip(*(worker.splits[size].documents_per_s for worker in workers), strict=True)]

@@ -1,0 +1,109 @@
+"""One request on a scoring route, from its arrival to the one log line and the counts it leaves behind."""
+
+import logging
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import structlog
+
+from app.api.dialects.base import Dialect
+from app.errors import Overloaded, RerankError
+from app.telemetry import log
+from app.telemetry.metrics import Metrics
+from app.telemetry.spans import current_span
+from app.types import RequestStats
+
+_SERVER_ERROR = 500
+
+
+@dataclass(slots=True)
+class AccessRecord:
+    """What is known of one request.
+
+    Args:
+        path: Its route.
+        request_id: The client's, or ours.
+        arrived: On the loop's clock, which deadlines go by; uvloop's has whole milliseconds.
+        started: On the finer clock that durations are measured with.
+        dialect: As far as it is known yet.
+        key: The name of its API key.
+        degraded: The fallback that answered it.
+        stats: What it has cost.
+    """
+
+    path: str
+    request_id: str
+    arrived: float
+    started: float
+    dialect: Dialect
+    key: str = ""
+    degraded: str = ""
+    stats: RequestStats = field(default_factory=RequestStats)
+
+
+class AccessLog:
+    """Writes one line per request, and counts it.
+
+    Args:
+        slow_s: Seconds beyond which a request's line is a warning, and says where the time went.
+        metrics: Count requests.
+    """
+
+    def __init__(self, *, slow_s: float, metrics: Metrics) -> None:
+        self._slow_s = slow_s
+        self._metrics = metrics
+
+    def write(
+        self, record: AccessRecord, status: int, *, error: RerankError | None = None, bug: Exception | None = None
+    ) -> None:
+        """The request was answered.
+
+        Args:
+            record: The request.
+            status: Of its answer; 499 for a client that left before.
+            error: What the client was told.
+            bug: Of ours, whose trace the line is to have.
+        """
+        seconds = perf_counter() - record.started
+        self._metrics.request(record.path, record.dialect.name, status, seconds)
+        current_span.get().served(status, record.dialect.name, record.stats)
+        if isinstance(error, Overloaded):
+            self._metrics.shed(error.reason)
+        line = _line(record, status, seconds)
+        if error:
+            line["error"] = error.redacted
+        is_slow = seconds > self._slow_s
+        if is_slow:
+            line |= _where_time_went(record.stats)
+        if bug:
+            structlog.get_logger().error("bug", exc_info=bug, **line)
+        else:
+            level = logging.WARNING if is_slow or status >= _SERVER_ERROR else logging.INFO
+            log.write(level, "slow_request" if is_slow else "request", line)
+
+
+def _line(record: AccessRecord, status: int, seconds: float) -> dict[str, Any]:
+    stats = record.stats
+    line: dict[str, Any] = {
+        "request_id": record.request_id,
+        "route": record.path,
+        "dialect": record.dialect.name,
+        "key": record.key,
+        "model": stats.model,
+        "documents": stats.documents,
+        "cache_hits": stats.cache_hits,
+        "coalesced": stats.coalesced,
+        "chunks": stats.chunks,
+        "attempts": stats.attempts,
+        "status": status,
+        "ms": round(seconds * 1000, 2),
+    }
+    if record.degraded:
+        line["degraded"] = record.degraded
+    return line
+
+
+def _where_time_went(stats: RequestStats) -> dict[str, float]:
+    times = {"cache_s": stats.cache_s, "workers_s": stats.workers_s, "queue_s": stats.queue_s}
+    return {name: round(seconds, 3) for name, seconds in times.items()}

@@ -1,0 +1,213 @@
+"""The bodies that `/admin` takes and the answers it gives, and how OpenAPI describes its routes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.openapi import ErrorResponse
+from app.policy.breaker import State
+from app.telemetry.metrics.history import Point
+from app.types import Fingerprint
+from app.workers.worker import Worker
+
+_ERRORS = {401: "No admin key, or a wrong one", 403: "The gateway isn't operated from there"}
+
+
+_BODY_ERRORS = {
+    400: "The body is wrong; `param` says where",
+    404: "Nothing has this name",
+    408: "The body didn't arrive in time",
+    409: "A model would be left without a usable worker",
+    413: "The body is too large",
+    415: "The body isn't marked as JSON",
+    429: "The gateway holds too many bytes of requests; see Retry-After",
+}
+
+
+WorkerState = Literal["usable", "not_ready", "drained", "failing", "trying"]
+
+
+BreakerState = Literal["closed", "open", "half_open"]
+
+
+class AdminBody(BaseModel):
+    """What all bodies have in common: exactly the fields that are asked for."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class UndrainBody(AdminBody):
+    """A worker that is to get work again."""
+
+    worker: str = Field(description="Its name, as `/admin/workers` has it.")
+
+
+class DrainBody(UndrainBody):
+    """A worker that is to get no more work."""
+
+    force: bool = Field(default=False, description="Also when that leaves a model without a usable worker.")
+
+
+class FlushBody(AdminBody):
+    """A model whose scores are to be forgotten."""
+
+    model: str = Field(description="Its name, or an alias.")
+
+
+def described(summary: str, report: type, body: type[AdminBody] | None = None) -> dict[str, Any]:
+    """Keyword arguments for `add_api_route` that describe a route by its answer, and its body if it takes one."""
+    errors = _ERRORS | _BODY_ERRORS if body else _ERRORS
+    content = {"application/json": {"schema": body.model_json_schema()}} if body else {}
+    return {
+        "summary": summary,
+        "response_model": report,
+        "responses": {status: {"model": ErrorResponse, "description": text} for status, text in errors.items()},
+        "openapi_extra": {"requestBody": {"required": True, "content": content}} if body else None,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReport:
+    """A model as a worker serves it; all but `usable` is its fingerprint."""
+
+    model: str
+    root: str
+    max_model_len: int
+    version: str
+    revision: str
+    probe_scores: str
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport:
+    """A worker: `calls`, `documents` and `tokens` are in flight, `slowness` is 1 for one that is as fast as usual."""
+
+    name: str
+    state: WorkerState
+    breaker: BreakerState
+    is_ready: bool
+    is_drained: bool
+    problem: str | None
+    models: Sequence[ModelReport]
+    calls: int
+    documents: int
+    tokens: int
+    limit_documents: int
+    slowness: float | None
+    backs_off_s: float
+    last_success_s: float | None
+    next_probe_s: float | None
+    latency_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceReport:
+    """Where workers are found, and what keeps it from finding any."""
+
+    name: str
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkersReport:
+    """All workers, and where they are found."""
+
+    workers: Sequence[WorkerReport]
+    sources: Sequence[SourceReport]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisReport:
+    """The cache that replicas share."""
+
+    usable: bool
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheReport:
+    """The cache of this process; `documents` and `evictions` since its start."""
+
+    enabled: bool
+    pairs: int
+    bytes: int
+    max_bytes: int
+    ttl_s: int
+    documents: Mapping[str, int]
+    evictions: int
+    generations: Mapping[str, int]
+    redis: RedisReport | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlushReport:
+    """A model whose scores are forgotten, and by when on other replicas."""
+
+    model: str
+    flushed: bool
+    replicas: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsReport:
+    """The settings, secrets as stars, and what was warned about."""
+
+    settings: Mapping[str, Any]
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatsReport:
+    """One replica, and its last 5 minutes, oldest first."""
+
+    version: str
+    uptime_s: float
+    is_draining: bool
+    needs_key: bool
+    models: Sequence[str]
+    interval_s: float
+    points: Sequence[Point]
+
+
+def worker_report(worker: Worker, now: float) -> WorkerReport:
+    """The worker as it is `now`, on the loop's clock."""
+    is_tried_later = worker.breaker.state is State.OPEN
+    return WorkerReport(
+        name=worker.name,
+        state=_state(worker),
+        breaker=worker.breaker.state.value,
+        is_ready=worker.is_ready,
+        is_drained=worker.is_drained,
+        problem=worker.problem.redacted if worker.problem else None,
+        models=[_model_report(fingerprint, is_usable=worker.is_usable) for fingerprint in worker.serves.values()],
+        calls=worker.calls,
+        documents=worker.documents,
+        tokens=worker.tokens,
+        limit_documents=worker.limit.documents,
+        slowness=worker.slowness(now),
+        backs_off_s=max(0.0, worker.backs_off_until - now),
+        last_success_s=None if worker.last_success_at == -inf else now - worker.last_success_at,
+        next_probe_s=round(max(0.0, worker.breaker.probe_at - now), 3) if is_tried_later else None,
+        latency_s=worker.latency_s,
+    )
+
+
+def _state(worker: Worker) -> WorkerState:
+    """What decides whether it gets work: an operator first, then its breaker, then its source."""
+    if worker.is_drained:
+        return "drained"
+    match worker.breaker.state:
+        case State.OPEN:
+            return "failing"
+        case State.HALF_OPEN:
+            return "trying"
+        case State.CLOSED:
+            return "usable" if worker.is_ready else "not_ready"
+
+
+def _model_report(fingerprint: Fingerprint, *, is_usable: bool) -> ModelReport:
+    return ModelReport(**fingerprint._asdict(), usable=is_usable)

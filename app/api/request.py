@@ -1,0 +1,76 @@
+"""A request as it comes in: what it says beside its body, and where its body comes from."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import getrandbits
+from urllib.parse import parse_qsl
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# In the state of the scope: what our own server tells of a client beyond ASGI.
+CLIENT_CONNECTION = "rerank.client_connection"
+# A longer body of an answer is sent in parts of this size: what is written is held until the client reads it.
+LONG_BYTES = 256 * 2**10
+
+
+def do_nothing() -> None:
+    """What is called when there is nothing to be done."""
+
+
+@dataclass(slots=True, eq=False)
+class ClientConnection:
+    """The client of a request, as the server sees it.
+
+    Args:
+        on_loss: All of these are called when the connection is lost.
+        send_whole: Sends an answer in one write; False when it has to go the usual way, by two and many checks.
+        hang_up: Closes the connection at once; what isn't sent is lost.
+        has_sent_all: Whether the body has come whole, read or not.
+        has_left: Whether the connection was lost.
+    """
+
+    on_loss: set[Callable[[], None]]
+    send_whole: Callable[[Response], bool]
+    hang_up: Callable[[], None] = do_nothing
+    has_sent_all: bool = False
+    has_left: bool = False
+
+
+class HttpRequest:
+    """A request whose body hasn't been read.
+
+    Starlette's own goes through all headers for each one that is asked for, and finds one missing by an exception; a
+    request is asked for a dozen of them (decision 0013).
+
+    Attributes:
+        path: Its route.
+        headers: By name in small letters; of several with one name the first.
+        parameters: Of the query string; of several with one name the last.
+        request_id: The client's, or ours.
+        key: The name of its API key; empty until that is known.
+        receive: Gives the parts of the body.
+        client_connection: Of its client; None when another server than ours serves.
+        scope: All that the server knows of it.
+    """
+
+    __slots__ = ("client_connection", "headers", "key", "parameters", "path", "receive", "request_id", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.path: str = scope["path"]
+        self.key = ""
+        self.client_connection: ClientConnection | None = scope.get("state", {}).get(CLIENT_CONNECTION)
+        self.headers: Mapping[str, str] = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
+        }
+        given = self.headers.get("x-request-id", "")
+        # It tells requests apart; it needn't be hard to guess.
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else f"{getrandbits(64):016x}"
+        query = scope["query_string"]
+        self.parameters: Mapping[str, str] = (
+            dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {}
+        )

@@ -1,0 +1,214 @@
+"""What Redis is asked and by which commands, what it holds as bytes, and what of its answers can be trusted.
+
+The number in the prefix is that of this layout: replicas of two layouts share nothing.
+"""
+
+import asyncio
+import struct
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from time import time
+
+from app.cache.redis_connection import RedisConnection
+from app.cache.write_queue import Entry
+from app.types import LARGEST_SCORE, Fingerprint
+
+# Reading the values of so many takes less than 1 ms, during which nothing else is done.
+_PAIRS_PER_QUESTION = 1000
+
+
+# One SET per pair costs the client 9 us, this script 1 us.
+_SET_ALL = "for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end"
+
+
+_PREFIX = b"rerank:1:"
+
+
+GENERATIONS = _PREFIX + b"generations"
+
+
+# The score, the second since 1970 at which it expires, and the beginning of its digest, by which an answer that belongs
+# to another question is told apart.
+_VALUE = struct.Struct("<dI4s")
+
+
+_TAG = slice(4)
+
+
+_LARGEST_GENERATION = 2**63
+
+
+# More models than one gateway serves, and a longer name than any has. What is beyond was written by nobody of us, and
+# reading it every few seconds would hold up requests.
+MOST_GENERATIONS = 1000
+
+
+_LONGEST_MODEL_BYTES = 1000
+
+
+_NAMES = _PREFIX + b"weights:"
+
+
+_LONGEST_NAMES_BYTES = 16_384
+
+
+Known = tuple[float, int]
+
+
+async def look_up(connection: RedisConnection, digests: Sequence[bytes], *, within_s: float) -> list[Known | None]:
+    """What can be had in time: the values of all pairs, or of the first ones where there are thousands.
+
+    Raises:
+        TimeoutError: nothing came in time.
+        ValueError: something else came.
+        RedisError: the server refuses, or the line is lost.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + within_s
+    pieces = [digests[start : start + _PAIRS_PER_QUESTION] for start in range(0, len(digests), _PAIRS_PER_QUESTION)]
+    async with asyncio.timeout(within_s):
+        answers = [await connection.send("MGET", *map(key_of, piece)) for piece in pieces]
+    found: list[Known | None] = []
+    for piece, answer in zip(pieces, answers, strict=True):
+        # Unlike a limit that cancels, this one leaves an answer that is there when this process was late itself.
+        await asyncio.wait([answer], timeout=max(0.0, until - loop.time()))
+        if not answer.done():
+            break
+        found += known_in(answer.result(), piece)
+    if not found:
+        raise TimeoutError
+    return found + [None] * (len(digests) - len(found))
+
+
+async def write(connection: RedisConnection, entries: Sequence[Entry], *, ttl_s: int) -> None:
+    """Keep the entries for `ttl_s`.
+
+    Raises:
+        ResponseError: the server refuses.
+        RedisError: the line is lost.
+    """
+    keys, values = zip(*entries, strict=True)
+    await connection.ask("EVAL", _SET_ALL, len(keys), *keys, ttl_s, *values)
+
+
+async def generations(connection: RedisConnection) -> dict[str, int]:
+    """What replicas have told of the models' generations.
+
+    Raises:
+        ValueError: something else came.
+        RedisError: the server refuses, or the line is lost.
+    """
+    count = await connection.ask("HLEN", GENERATIONS)
+    if not isinstance(count, int) or count > MOST_GENERATIONS:
+        raise ValueError("it holds generations of more models than there can be")
+    return generations_in(await connection.ask("HGETALL", GENERATIONS))
+
+
+async def tell(connection: RedisConnection, newer: Mapping[str, int]) -> None:
+    """Tell other replicas of generations.
+
+    Raises:
+        ResponseError: the server refuses.
+        RedisError: the line is lost.
+    """
+    parts = [part for model, number in newer.items() for part in (model, number)]
+    await connection.ask("HSET", GENERATIONS, *parts)
+
+
+async def names(connection: RedisConnection, fingerprints: Sequence[Fingerprint]) -> dict[Fingerprint, Sequence[str]]:
+    """What replicas call the weights of each fingerprint, which is without them.
+
+    Raises:
+        ValueError: something else came.
+        RedisError: the server refuses, or the line is lost.
+    """
+    answer = await connection.ask("MGET", *map(names_key_of, fingerprints)) if fingerprints else []
+    return dict(zip(fingerprints, names_in(answer, len(fingerprints)), strict=True))
+
+
+async def tell_names(connection: RedisConnection, names: Mapping[Fingerprint, Sequence[str]], *, ttl_s: int) -> None:
+    """Tell other replicas of names, which are kept for `ttl_s`.
+
+    Raises:
+        ResponseError: the server refuses.
+        RedisError: the line is lost.
+    """
+    for fingerprint, listed in names.items():
+        await connection.ask("SET", names_key_of(fingerprint), names_value_of(listed), "EX", ttl_s)
+
+
+def key_of(digest: bytes) -> bytes:
+    """The key of a pair."""
+    return _PREFIX + digest
+
+
+def value_of(digest: bytes, score: float, expiry: int) -> bytes:
+    """The value of a pair."""
+    return _VALUE.pack(score, expiry, digest[_TAG])
+
+
+def known_in(answer: object, digests: Sequence[bytes]) -> list[Known | None]:
+    """Score and expiry of each pair that was asked for; None where there is none, or no longer.
+
+    Raises:
+        ValueError: it is no answer to this question.
+    """
+    if not isinstance(answer, list) or len(answer) != len(digests):
+        raise ValueError(f"it answered a question about {len(digests)} pairs with something else")
+    now = time()
+    return [
+        None if value is None else _known(value, digest, now) for value, digest in zip(answer, digests, strict=True)
+    ]
+
+
+def generations_in(answer: object) -> dict[str, int]:
+    """The number of each model's generation.
+
+    Raises:
+        ValueError: they are no generations.
+    """
+    if not isinstance(answer, list) or not all(isinstance(part, bytes) for part in answer):
+        raise ValueError("it answered the question about generations with something else")
+    if len(answer) > 2 * MOST_GENERATIONS or any(len(part) > _LONGEST_MODEL_BYTES for part in answer):
+        raise ValueError("it holds generations of more models, or longer names, than there can be")
+    generations = {model.decode(): int(number) for model, number in zip(answer[::2], answer[1::2], strict=True)}
+    if not all(0 <= number < _LARGEST_GENERATION for number in generations.values()):
+        raise ValueError("it holds a generation that nobody can have begun")
+    return generations
+
+
+def names_key_of(fingerprint: Fingerprint) -> bytes:
+    """The key of the names for weights of a fingerprint, which is without them."""
+    return _NAMES + sha256("\0".join(map(str, fingerprint)).encode()).digest()[:16]
+
+
+def names_value_of(names: Sequence[str]) -> bytes:
+    """The value of a list of names."""
+    return ";".join(names).encode()
+
+
+def names_in(answer: object, count: int) -> list[Sequence[str]]:
+    """The lists of names for `count` fingerprints; empty where there is none, or what no replica can have written.
+
+    Raises:
+        ValueError: it is no answer to this question.
+    """
+    if not isinstance(answer, list) or len(answer) != count or not {*map(type, answer)} <= {bytes, type(None)}:
+        raise ValueError(f"it answered a question about the names of {count} weights with something else")
+    return [_names(value) for value in answer]
+
+
+def _names(value: bytes | None) -> Sequence[str]:
+    if not value or len(value) > _LONGEST_NAMES_BYTES or not value.isascii():
+        # Ours will take its place.
+        return ()
+    return value.decode().split(";")
+
+
+def _known(value: object, digest: bytes, now: float) -> Known | None:
+    if not isinstance(value, bytes) or len(value) != _VALUE.size:
+        raise ValueError("it holds a value that no replica can have written")
+    score, expiry, tag = _VALUE.unpack(value)
+    if tag != digest[_TAG] or not -LARGEST_SCORE <= score <= LARGEST_SCORE:
+        raise ValueError("it answered with the value of another pair")
+    return (score, expiry) if expiry > now else None

@@ -1,0 +1,229 @@
+"""The cache that replicas share: Redis or Valkey. Whatever happens to it, requests only lose its help.
+
+One task opens a line to it, keeps exchanging generations and names and writing, and opens another when something goes
+wrong. Requests only ever ask on a line that has shown that it answers in time.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager, suppress
+from secrets import token_bytes
+from time import perf_counter
+from typing import NoReturn
+
+import structlog
+from redis.exceptions import RedisError, ResponseError
+
+from app.aio import until_one_ends
+from app.cache.redis_codec import Known, generations, key_of, look_up, names, tell, tell_names, value_of, write
+from app.cache.redis_connection import RedisConnection, connection_to
+from app.cache.replica_sync import Generations, WeightNames
+from app.cache.write_queue import WriteQueue
+from app.policy.breaker import Breaker
+from app.policy.pair_digest import DIGEST_BYTES
+from app.telemetry.metrics import Metrics
+from app.telemetry.supervision import supervised
+
+_PAIRS_PER_WRITE = 500
+_MOST_TO_WRITE = 100_000
+_EXCHANGE_INTERVAL_S = 5.0
+# For all that no request waits for: opening the line, exchanging, writing.
+_BACKGROUND_TIMEOUT_S = 1.0
+_LAST_WRITES_S = 0.5
+# Names of weights that are in use are written again after this part of the time for which they are kept.
+_RENEWAL = 0.25
+_LONGEST_REASON = 200
+
+_FAILURES = (RedisError, OSError, TimeoutError, ValueError)
+
+
+class RedisTier:
+    """Looks pairs up within a time limit, and writes in the background.
+
+    Args:
+        url: redis://, rediss:// or unix://, as redis-py takes it.
+        timeout_s: How long a lookup may take.
+        ttl_s: How long scores are kept.
+        generations: Of the models, which replicas have to agree on.
+        weight_names: Their names, which replicas have to agree on.
+        metrics: Count and time what is asked of it.
+        exchange_interval_s: How long other replicas may not hear of a new generation.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        ttl_s: int,
+        generations: Generations,
+        weight_names: WeightNames,
+        metrics: Metrics,
+        exchange_interval_s: float = _EXCHANGE_INTERVAL_S,
+    ) -> None:
+        self._connection = connection_to(url)
+        self._timeout_s = timeout_s
+        self._ttl_s = ttl_s
+        self._generations = generations
+        self._weight_names = weight_names
+        self._renew_at = float("-inf")
+        self._metrics = metrics
+        self._exchange_interval_s = exchange_interval_s
+        self._breaker = Breaker()
+        self._redis: RedisConnection | None = None
+        self._has_news = asyncio.Event()
+        self._write_queue = WriteQueue(_MOST_TO_WRITE)
+        self._log = structlog.get_logger()
+        # What the log said last: it tells of changes, not of requests.
+        self._told_usable: bool | None = None
+        self._told_refused = False
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is asked at all: not before it has shown that it answers in time."""
+        return self._redis is not None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep it usable until the end of the block; what waits to be written then has a moment to get out."""
+        watch = asyncio.create_task(supervised("redis", self._watch, metrics=self._metrics, failed=self._fall_silent))
+        try:
+            yield
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WRITES_S):
+                    await self._write_queue.until_done()
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+    async def lookup(self, digests: Sequence[bytes]) -> Sequence[Known | None]:
+        """Score and expiry of some pairs; None for those that aren't known, or can't be had in time."""
+        redis, generation, began = self._redis, self._breaker.generation, perf_counter()
+        if redis is None or not digests:
+            return [None] * len(digests)
+        try:
+            found = await look_up(redis, digests, within_s=self._timeout_s)
+        except _FAILURES as exc:
+            self._count(exc)
+            if self._breaker.report(failed=True, generation=generation):
+                self._redis = None
+                redis.doubt(exc)
+            return [None] * len(digests)
+        finally:
+            self._metrics.redis_call("lookup", perf_counter() - began)
+        self._breaker.report(failed=False, generation=generation)
+        return found
+
+    def store(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
+        """Write the scores of some pairs as soon as possible; nobody waits for it."""
+        if self.is_usable:
+            pairs = zip(digests, scores, strict=True)
+            self._write_queue.put([(key_of(digest), value_of(digest, score, expiry)) for digest, score in pairs])
+
+    def exchange_soon(self) -> None:
+        """Tell other replicas of a new generation, or name, without waiting for the next exchange."""
+        self._has_news.set()
+
+    async def _watch(self) -> None:
+        """Use one line after the other, for ever."""
+        while True:
+            try:
+                await self._use_a_connection()
+            except _FAILURES as exc:
+                self._fall_silent(exc)
+            await asyncio.sleep(max(0.0, self._breaker.probe_at - asyncio.get_running_loop().time()))
+
+    async def _use_a_connection(self) -> NoReturn:
+        """Open a line and use it until something goes wrong."""
+        self._breaker.begin_probe()
+        try:
+            async with asyncio.timeout(_BACKGROUND_TIMEOUT_S):
+                await self._connection.connect()  # type: ignore[no-untyped-call]  # untyped in the library
+            redis = RedisConnection(self._connection)
+            await until_one_ends(redis.read(), redis.until_doubted(), self._share(redis))
+        finally:
+            self._redis = None
+            # Waiting for it to be closed would be waiting for a server that may hang.
+            await self._connection.disconnect(nowait=True)
+
+    async def _share(self, redis: RedisConnection) -> NoReturn:
+        """Share by a line that has shown that it works."""
+        # A server can answer within the second that an exchange has, and still be too slow for requests.
+        await look_up(redis, [token_bytes(DIGEST_BYTES)], within_s=self._timeout_s)
+        # By old generations, scores would be found that another replica has flushed.
+        await self._exchange(redis)
+        self._redis = redis
+        self._breaker.close()
+        if not self._told_usable:
+            self._told_usable = True
+            self._log.info("redis_usable")
+        await until_one_ends(self._write_on(redis), self._exchange_on(redis))
+
+    async def _exchange_on(self, redis: RedisConnection) -> NoReturn:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._exchange_interval_s):
+                    await self._has_news.wait()
+            self._has_news.clear()
+            await self._exchange(redis)
+
+    async def _exchange(self, redis: RedisConnection) -> None:
+        """Take over the generations and names of other replicas, and tell them what is newer here."""
+        async with asyncio.timeout(_BACKGROUND_TIMEOUT_S):
+            newer = self._generations.merge(await generations(redis))
+            if newer:
+                await self._is_taken(tell(redis, newer))
+            longer = self._weight_names.merge(await names(redis, self._weight_names.fingerprints()))
+            now = asyncio.get_running_loop().time()
+            if now >= self._renew_at:
+                longer, self._renew_at = self._weight_names.in_use(), now + _RENEWAL * self._ttl_s
+            if longer:
+                await self._is_taken(tell_names(redis, longer, ttl_s=self._ttl_s))
+
+    async def _write_on(self, redis: RedisConnection) -> NoReturn:
+        while True:
+            batch = await self._write_queue.take(_PAIRS_PER_WRITE)
+            began = perf_counter()
+            try:
+                async with asyncio.timeout(_BACKGROUND_TIMEOUT_S):
+                    is_taken = await self._is_taken(write(redis, batch, ttl_s=self._ttl_s))
+            except _FAILURES as exc:
+                self._count(exc)
+                raise
+            finally:
+                self._metrics.redis_call("store", perf_counter() - began)
+            self._write_queue.written()
+            if not is_taken:
+                # What refuses one write refuses the next.
+                await asyncio.sleep(self._exchange_interval_s)
+
+    async def _is_taken(self, writing: Awaitable[None]) -> bool:
+        """Whether the server takes it; one that is full or read-only refuses, and can still be read."""
+        try:
+            await writing
+        except ResponseError as exc:
+            self._metrics.redis_failed("refused")
+            if not self._told_refused:
+                self._log.warning("redis_refuses_writes", reason=self._reason(exc))
+            self._told_refused = True
+            return False
+        if self._told_refused:
+            self._log.info("redis_takes_writes")
+        self._told_refused = False
+        return True
+
+    def _fall_silent(self, exc: BaseException) -> None:
+        """Leave it alone for a while."""
+        self._breaker.trip(asyncio.get_running_loop().time())
+        self._write_queue.clear()
+        if self._told_usable is not False:
+            self._told_usable = False
+            self._log.warning("redis_down", reason=self._reason(exc))
+
+    def _count(self, exc: Exception) -> None:
+        self._metrics.redis_failed("timeout" if isinstance(exc, TimeoutError) else "error")
+
+    def _reason(self, exc: BaseException) -> str:
+        """Why, for the log: a server that doesn't know AUTH repeats the password in its answer."""
+        reason = str(exc) or "no answer in time"
+        return reason.replace(self._connection.password or "\0", "**********")[:_LONGEST_REASON]

@@ -1,0 +1,141 @@
+"""Which pairs have a score already: this process is asked first, then what the replicas share."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter, time
+from typing import Any, Protocol
+
+from app.cache.memory_tier import MemoryTier
+from app.cache.replica_sync import Generations, WeightNames
+from app.policy.pair_digest import pair_digests
+from app.telemetry.metrics import Metrics
+from app.telemetry.metrics.catalog.requests import Source
+from app.types import Chunk, Fingerprint, Pairs, RequestContext, RequestStats
+
+Known = tuple[float, int]
+Clock = Callable[[], float]
+
+
+class SharedTier(Protocol):
+    """Where replicas leave scores for each other. It never fails: what it can't do in time, it doesn't do."""
+
+    async def lookup(self, digests: Sequence[bytes]) -> Sequence[Known | None]:
+        """Score and expiry of each pair; None where they aren't known."""
+
+    def store(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
+        """Keep scores until `expiry`; it may take a moment until others see them."""
+
+    def exchange_soon(self) -> None:
+        """Tell other replicas of a new generation, or name of weights; they hear of it within seconds."""
+
+
+class ScoreCache:
+    """Scores by pair.
+
+    Args:
+        memory: The tier of this process.
+        redis: The tier that replicas share, if there is one.
+        generations: Of the models.
+        weight_names: Their names, as replicas agree on them.
+        secret: Of the digests, at most 64 bytes.
+        ttl_s: How long scores are kept.
+        across_keys: Whether API keys share scores.
+        metrics: Count hits and evictions.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        memory: MemoryTier,
+        redis: SharedTier | None,
+        generations: Generations,
+        weight_names: WeightNames,
+        secret: bytes,
+        ttl_s: int,
+        across_keys: bool,
+        metrics: Metrics,
+        clock: Clock = time,
+    ) -> None:
+        self.memory = memory
+        self._redis = redis
+        self._generations = generations
+        self._weight_names = weight_names
+        self._secret = secret
+        self._ttl_s = ttl_s
+        self._across_keys = across_keys
+        self._metrics = metrics
+        self._clock = clock
+
+    def digests(
+        self, pairs: Pairs, fingerprint: Fingerprint, fields: Mapping[str, Any], context: RequestContext
+    ) -> Sequence[bytes]:
+        """What the pairs are known by; nothing for a caller who wants none of it."""
+        if context.cache == "no-store":
+            return ()
+        return pair_digests(
+            pairs,
+            secret=self._secret,
+            tenant="" if self._across_keys else context.key,
+            generation=self._generations.of(fingerprint.model),
+            fingerprint=self._agreed(fingerprint),
+            fields=fields,
+        )
+
+    async def lookup(self, chunk: Chunk, stats: RequestStats) -> Sequence[float | None]:
+        """The scores of a chunk's pairs, None for those that aren't known."""
+        if not chunk.digests or chunk.context.cache == "no-cache":
+            return [None] * len(chunk.pairs)
+        began = perf_counter()
+        scores = self.memory.lookup(chunk.digests, self._clock())
+        unknown = scores.count(None)
+        self._count("memory", len(scores) - unknown, stats)
+        if unknown and self._redis:
+            self._count("redis", await self._fill(scores, chunk.digests, self._redis), stats)
+        stats.cache_s = perf_counter() - began
+        return scores
+
+    def store(self, chunk: Chunk, scores: Sequence[float]) -> None:
+        """Keep what a worker answered."""
+        if not chunk.digests:
+            return
+        expiry = int(self._clock()) + self._ttl_s
+        self._metrics.evicted(self.memory.store(chunk.digests, scores, expiry))
+        if self._redis:
+            self._redis.store(chunk.digests, scores, expiry)
+
+    def generations(self) -> dict[str, int]:
+        """The generations of all models that were flushed, here or on another replica."""
+        return self._generations.known()
+
+    def flush(self, model: str) -> None:
+        """Forget all scores of a model, here at once, on other replicas within seconds."""
+        self._generations.flush(model, self._clock())
+        if self._redis:
+            self._redis.exchange_soon()
+
+    async def _fill(self, scores: list[float | None], digests: Sequence[bytes], redis: SharedTier) -> int:
+        """Put in what the shared tier knows, and remember it here; how much that was."""
+        missing = [place for place, score in enumerate(scores) if score is None]
+        found = await redis.lookup([digests[place] for place in missing])
+        by_expiry: defaultdict[int, dict[bytes, float]] = defaultdict(dict)
+        for place, known in zip(missing, found, strict=True):
+            if known:
+                score, expiry = known
+                scores[place] = by_expiry[expiry][digests[place]] = score
+        for expiry, fresh in by_expiry.items():
+            self._metrics.evicted(self.memory.store([*fresh], [*fresh.values()], expiry))
+        return len(found) - found.count(None)
+
+    def _agreed(self, fingerprint: Fingerprint) -> Fingerprint:
+        """The fingerprint with the name that all replicas have for its weights."""
+        agreed = self._weight_names.agreed(fingerprint)
+        if agreed is None:
+            agreed = self._weight_names.add(fingerprint)
+            if self._redis:
+                self._redis.exchange_soon()
+        return agreed
+
+    def _count(self, source: Source, documents: int, stats: RequestStats) -> None:
+        stats.cache_hits += documents
+        self._metrics.documents(source, documents)

@@ -1,0 +1,38 @@
+"""Whether a request has the workers to itself.
+
+While it has, it may have more queued on them (`app/policy/concurrency_limit.py`). Clients that send one request after
+the other leave moments in which another one's is alone; so who has had company lately isn't.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable
+
+_ALONE_AFTER_S = 1.0
+
+
+class LoneRequest:
+    """The requests that have something waiting or under way."""
+
+    def __init__(self) -> None:
+        self._pieces: defaultdict[Hashable, int] = defaultdict(int)
+        self._had_others_at = float("-inf")
+
+    def enter(self, request: Hashable, now: float) -> None:
+        """A piece of a request begins to wait."""
+        self._pieces[request] += 1
+        self._look(now)
+
+    def leave(self, request: Hashable, now: float) -> None:
+        """A piece of it is done, or has given up."""
+        self._look(now)
+        self._pieces[request] -= 1
+        if not self._pieces[request]:
+            del self._pieces[request]
+
+    def is_alone(self, now: float) -> bool:
+        """Whether there is one request, and has been no other for a while."""
+        return len(self._pieces) == 1 and now - self._had_others_at > _ALONE_AFTER_S
+
+    def _look(self, now: float) -> None:
+        if len(self._pieces) > 1:
+            self._had_others_at = now

@@ -1,0 +1,1 @@
+"""Whose chunk is next, on which worker, and who is let in at all."""

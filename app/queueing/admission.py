@@ -1,0 +1,78 @@
+"""Who is let in: what is pending stays bounded, in all and per API key."""
+
+from collections import Counter
+
+from app.errors import Overloaded
+from app.policy.shedding import shed
+from app.queueing.scheduler import Scheduler
+from app.settings import Settings
+from app.types import Fingerprint, RequestContext
+
+
+class Admission:
+    """Lets requests in, or refuses them at once.
+
+    Args:
+        scheduler: Knows what waits, and how fast it gets done.
+        settings: Limits of what may be pending.
+    """
+
+    def __init__(self, scheduler: Scheduler, settings: Settings) -> None:
+        self._scheduler = scheduler
+        self._settings = settings
+        self._pending: Counter[str] = Counter()
+
+    @property
+    def pending_documents(self) -> int:
+        """Documents that were let in and have no score yet."""
+        return self._pending.total()
+
+    def admit(self, context: RequestContext, documents: int, fingerprint: Fingerprint, *, now: float) -> None:
+        """Let a request in; from then on `pending` counts what of it is under way.
+
+        Args:
+            context: Whose request it is.
+            documents: That have no score yet.
+            fingerprint: Whose workers will score them.
+            now: On the loop's clock.
+
+        Raises:
+            Overloaded: it can't be done in time, or there is more pending than the settings allow.
+        """
+        self.check_limits(context.key, documents)
+        outlook = self._scheduler.outlook(context.key, documents, fingerprint)
+        refusal = shed(
+            documents=documents,
+            waiting=outlook.waiting,
+            before=outlook.before,
+            per_s=outlook.per_s,
+            left_s=context.deadline - now,
+            is_overload=outlook.is_overload,
+            burst_s=self._settings.max_queue_wait_s,
+        )
+        if refusal:
+            message = f"{outlook.before:.0f} documents go before these {documents}: too many."
+            raise Overloaded(message, reason=refusal.reason, retry_after_s=refusal.for_s)
+
+    def check_limits(self, key: str, documents: int) -> None:
+        """Raise Overloaded when so many documents more pass what the settings allow to be pending."""
+        limits = self._settings
+        own, everybody = self._pending[key], self._pending.total()
+        most_per_key = limits.key_max_pending_documents.get(key, limits.max_pending_documents_per_key)
+        # A request that is alone is let in whatever its size: it would never get in otherwise.
+        if most_per_key and own and own + documents > most_per_key:
+            message = f"The key {key} has {own} documents pending; {documents} more pass its limit of {most_per_key}."
+            raise Overloaded(message, reason="key", retry_after_s=1.0)
+        if everybody and everybody + documents > limits.max_pending_documents:
+            message = f"{everybody} documents are pending; {documents} more pass the limit."
+            raise Overloaded(message, reason="pending", retry_after_s=1.0)
+
+    def begin(self, key: str, documents: int) -> None:
+        """So many documents of a key are under way, until as many have come to their `end`."""
+        self._pending[key] += documents
+
+    def end(self, key: str, documents: int) -> None:
+        """So many documents of a key aren't under way any more, however that ended."""
+        self._pending[key] -= documents
+        if not self._pending[key]:
+            del self._pending[key]

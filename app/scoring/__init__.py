@@ -1,0 +1,1 @@
+"""One request to scores: deduplicated, looked up, coalesced, attempted, merged."""

@@ -1,0 +1,132 @@
+"""What calls teach about workers, and what follows for the next: how long it may take, and whether there is one."""
+
+import asyncio
+from collections import defaultdict
+
+from app.aio import OnLoop, StallDetector
+from app.errors import (
+    Busy,
+    ClosedBeforeResponse,
+    ClosedMidResponse,
+    LacksRoute,
+    Misconfigured,
+    OutOfFiles,
+    Unreachable,
+    WorkerError,
+)
+from app.policy.latency import Latencies, attempt_limit_s, stall_timeout_s
+from app.queueing.scheduler import Scheduler
+from app.queueing.slot import Slot
+from app.scoring.stall_timeout import StallTimeout
+from app.types import Chunk, Fingerprint
+from app.workers.prober import Prober
+from app.workers.registry import Registry
+from app.workers.worker import Worker
+
+# Times the limit of a silent worker: how long one that answers others meanwhile may take.
+_BUSY_STALL_TIMEOUTS = 5
+
+
+class CallOutcomes(OnLoop):
+    """Learns from how calls went.
+
+    Args:
+        registry: Tells whether another worker could do better.
+        scheduler: Told what got done.
+        prober: Told about workers in doubt.
+        stalls: Tells when this process stood still, which is no worker's fault.
+    """
+
+    def __init__(self, *, registry: Registry, scheduler: Scheduler, prober: Prober, stalls: StallDetector) -> None:
+        self._registry = registry
+        self._scheduler = scheduler
+        self._prober = prober
+        self._stalls = stalls
+        self._latencies: defaultdict[Fingerprint, Latencies] = defaultdict(Latencies)
+
+    def usual_s(self, slot: Slot, share: float) -> float | None:
+        """Seconds within which `share` of the calls end on a worker that holds as much, if that is known.
+
+        By what the worker holds, not by the call's own size: after a burst short queues are left as soon as ever.
+        """
+        return self._latencies[slot.chunk.fingerprint].quantile(share, slot.held_tokens)
+
+    def stall_timeout(
+        self, slot: Slot, chunk: Chunk, now: float, *, longer_than_s: float
+    ) -> StallTimeout | asyncio.Timeout:
+        """How long a call may take: all the time there is, unless another worker could do better.
+
+        Args:
+            slot: Where the call goes.
+            chunk: What is to be scored.
+            now: On the loop's clock.
+            longer_than_s: How long other calls with this chunk were waited for in vain.
+        """
+        deadline = chunk.context.deadline
+        if self._registry.usable(chunk.fingerprint) == [slot.worker]:
+            return asyncio.timeout_at(deadline)
+        quiet_s = attempt_limit_s(left_s=deadline - now, p99_s=self.usual_s(slot, 0.99))
+        until = now + min((deadline - now) / 2, _BUSY_STALL_TIMEOUTS * quiet_s)
+        # What another worker had no time for would only be begun again and again, each time with half of what is left.
+        usual_s = self.usual_s(slot, 0.5) or slot.worker.latency_s or 0.0
+        useful_until = deadline - max(usual_s, longer_than_s)
+        return StallTimeout(
+            slot.worker,
+            quiet_s=quiet_s,
+            until=until if until <= useful_until else deadline,
+            useful_until=useful_until,
+        )
+
+    def counts_as_hung(self, slot: Slot, took_s: float) -> bool:
+        """Whether a call that had no answer for so long is the worker's fault, not a client's in a hurry."""
+        return took_s >= stall_timeout_s(self.usual_s(slot, 0.99))
+
+    def succeeded(self, slot: Slot, chunk: Chunk, seconds: float) -> None:
+        """What a success says about its worker."""
+        self.record_latency(slot, seconds)
+        self._latencies[chunk.fingerprint].record(slot.held_tokens, seconds)
+        slot.worker.breaker.report(failed=False, generation=slot.generation)
+        slot.worker.limit.observe(
+            documents=len(chunk.pairs), tokens=chunk.tokens, held=slot.held_documents, seconds=seconds
+        )
+        slot.worker.succeeded(self._loop.time())
+        self._scheduler.scored(chunk)
+
+    def record_latency(self, slot: Slot, seconds: float) -> None:
+        """Compare what a call took, or at least took, with what is usual for all that its worker held."""
+        slot.worker.record_latency(seconds=seconds, usual_s=self.usual_s(slot, 0.5), now=self._loop.time())
+
+    def failed(self, slot: Slot, chunk: Chunk, error: WorkerError) -> None:
+        """What a failure says about its worker: nothing if it set out before the worker's last change, or is ours."""
+        worker, documents = slot.worker, len(chunk.pairs)
+        if slot.is_outdated or isinstance(error, LacksRoute | OutOfFiles):
+            return
+        if isinstance(error, Busy):
+            worker.back_off(error.retry_after_s, self._loop.time())
+            # vLLM's refusal of a chunk beyond its --max-num-queued-reqs names neither a limit nor a time.
+            if error.retry_after_s is None and slot.held_documents == documents > 1:
+                worker.lower_max_call_documents(documents, self._loop.time())
+            return
+        if isinstance(error, Unreachable | ClosedMidResponse):
+            self._prober.doubt(worker)
+        if self._stalls.has_just_stalled:
+            return
+        if _leaves_no_doubt(error) or worker.breaker.report(failed=True, generation=slot.generation):
+            self._prober.mark_failing(worker, error)
+
+    def failed_to_count(self, worker: Worker, error: WorkerError, generation: int) -> None:
+        """What a failure to count tokens says about its worker as a whole: nothing, unless it can't be reached at all.
+
+        Args:
+            worker: Who was asked.
+            error: How that ended.
+            generation: Of the worker's breaker when it was asked.
+        """
+        is_of_now = generation == worker.breaker.generation and not self._stalls.has_just_stalled
+        if isinstance(error, Unreachable) and is_of_now:
+            self._prober.mark_failing(worker, error)
+
+
+def _leaves_no_doubt(error: WorkerError) -> bool:
+    """Whether one such failure is enough to stop calling a worker."""
+    return isinstance(error, Unreachable | Misconfigured) and not isinstance(error, ClosedBeforeResponse)

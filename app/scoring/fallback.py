@@ -1,0 +1,84 @@
+"""Scores when no worker can give any: lexical, and marked as such everywhere."""
+
+import asyncio
+
+import structlog
+
+from app.errors import DeadlineExceeded, RerankError
+from app.queueing.admission import Admission
+from app.telemetry.metrics import Metrics
+from app.types import Chunk, Fingerprint, Pairs, RequestContext, RequestStats, RerankRequest, Scored
+from app.workers.lexical import LexicalLink
+from app.workers.registry import Registry
+
+LEXICAL = "lexical"
+_MOST_DEGRADED = 1000
+
+
+class Fallback:
+    """The degraded state of models: entered when no worker is usable, and kept for a while.
+
+    A Milvus search is several calls; a model that went to and fro between them would mix two scales in one result. That
+    can't be ruled out, but it becomes rare.
+
+    Args:
+        registry: Tells when workers are back.
+        admission: Bounds what is pending here as on workers: it is this process that scores.
+        hold_s: How long a model stays degraded at least.
+        metrics: Count degraded answers.
+    """
+
+    def __init__(self, registry: Registry, *, admission: Admission, hold_s: float, metrics: Metrics) -> None:
+        self._registry = registry
+        self._admission = admission
+        self._hold_s = hold_s
+        self._metrics = metrics
+        self._link = LexicalLink()
+        self._until: dict[str | None, float] = {}
+        self._log = structlog.get_logger()
+
+    def holds(self, model: str | None) -> bool:
+        """Whether the model that was asked for is degraded now."""
+        until = self._until.get(model)
+        if until is None:
+            return False
+        is_over = self._registry.serves_now(model) or self._registry.rules_out(model)
+        if asyncio.get_running_loop().time() < until or not is_over:
+            return True
+        del self._until[model]
+        self._log.warning("degraded_ended", model=model)
+        return False
+
+    def enter(self, model: str | None, reason: RerankError) -> None:
+        """No worker of the model is usable: from now on its lists are scored here."""
+        # As long as no worker has said which models there are, clients may have asked for any name.
+        for earlier in list(self._until)[:-_MOST_DEGRADED]:
+            del self._until[earlier]
+        self._until[model] = asyncio.get_running_loop().time() + self._hold_s
+        self._log.warning("degraded", model=model, fallback=LEXICAL, hold_s=self._hold_s, reason=reason.redacted)
+
+    async def score(self, request: RerankRequest, context: RequestContext, stats: RequestStats) -> Scored:
+        """Lexical scores for the whole list.
+
+        Raises:
+            Overloaded: more documents are pending than the settings allow.
+            DeadlineExceeded: the deadline passed.
+        """
+        documents = len(request.pairs)
+        stats.model = LEXICAL
+        self._admission.check_limits(context.key, documents)
+        self._admission.begin(context.key, documents)
+        try:
+            async with asyncio.timeout_at(context.deadline):
+                answer = await self._link.score(_whole(request.pairs, context))
+        except TimeoutError:
+            raise DeadlineExceeded(f"Time ran out while {documents} documents were scored lexically.") from None
+        finally:
+            self._admission.end(context.key, documents)
+        self._metrics.degraded(documents)
+        return Scored(model=request.model or LEXICAL, scores=answer.scores, tokens=0, degraded=LEXICAL)
+
+
+def _whole(pairs: Pairs, context: RequestContext) -> Chunk:
+    fingerprint = Fingerprint(LEXICAL, "", 0, "", "")
+    return Chunk(pairs=pairs, fingerprint=fingerprint, fields={}, pair_tokens=(), context=context, tokens=0)

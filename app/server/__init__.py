@@ -1,0 +1,1 @@
+"""Listening: the server's run, its protocol, certificates, and what SIGHUP reloads."""

@@ -1,0 +1,69 @@
+"""What SIGHUP does: keys, certificates and the log level are read again, without a request noticing."""
+
+from collections.abc import Callable
+
+import structlog
+
+from app.api.auth import Keys
+from app.settings import Settings, SettingsError
+from app.settings.certificates import Certificates
+from app.telemetry import log
+
+# All other settings are built into what runs.
+_LIVE = frozenset({"admin_key", "api_keys", "api_keys_file", "log_format", "log_level"})
+
+
+class Reload:
+    """Reads the settings again. What is wrong with them is logged, and all stays as it was.
+
+    Args:
+        read: Gives the settings as they are written now, or raises SettingsError.
+        settings: As they were read at the start.
+        keys: Who may call.
+        admin_keys: Who may operate the gateway.
+        certificates: For listening and towards workers.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Settings],
+        settings: Settings,
+        *,
+        keys: Keys,
+        admin_keys: Keys,
+        certificates: Certificates,
+    ) -> None:
+        self._read = read
+        self._settings = settings
+        self._keys = keys
+        self._admin_keys = admin_keys
+        self._certificates = certificates
+
+    def __call__(self) -> None:
+        """Take over what is written now."""
+        logger = structlog.get_logger()
+        try:
+            settings = self._read()
+            self._take_over(settings)
+        except SettingsError as exc:
+            logger.warning(
+                "reload_refused", reason=str(exc), advice="correct it and send SIGHUP again; nothing changed"
+            )
+            return
+        waiting = [name for name in _changed(self._settings, settings) if name not in _LIVE]
+        logger.info("reloaded", **({"needs_restart": waiting} if waiting else {}))
+
+    def _take_over(self, settings: Settings) -> None:
+        secrets = settings.keys
+        if not secrets and not self._keys.is_open:
+            raise SettingsError("no API key is left, which would open the gateway to everybody: restart it for that")
+        if not settings.admin_keys and not self._admin_keys.is_open:
+            raise SettingsError("no admin key is left, which changes from where /admin opens: restart it for that")
+        self._certificates.reload()
+        self._keys.replace(secrets)
+        self._admin_keys.replace(settings.admin_keys)
+        log.configure(style=settings.log_format, level=settings.log_level)
+
+
+def _changed(before: Settings, after: Settings) -> list[str]:
+    return [name for name in Settings.model_fields if getattr(before, name) != getattr(after, name)]

@@ -1,0 +1,163 @@
+"""Listening and stopping: uvicorn, with a drain before it closes its doors."""
+
+import asyncio
+import gc
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from math import ceil
+
+import structlog
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from app import __version__
+from app.server.protocol import BoundedProtocol
+from app.server.signals import Signals
+from app.settings import Settings
+
+# What is in flight ends at its own deadline; this is for the answer to get out.
+_LAST_WORDS_S = 2
+# For what clients had sent before the doors closed to be read.
+_LAST_READS_S = 0.05
+# Reading the settings stops everything else for some milliseconds.
+_RELOADS_APART_S = 0.1
+
+
+class Drain:
+    """Whether the gateway is on its way out."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+
+
+class DrainingServer(uvicorn.Server):
+    """On SIGTERM it goes on serving for `drain_s`, so that load balancers see readiness fall before the doors close.
+
+    SIGINT skips that wait; a second signal of either kind skips the rest. SIGHUP calls `reload`, a storm of them once
+    in `_RELOADS_APART_S`.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, drain: Drain, drain_s: float, reload: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._reload = reload
+        self._reload_timer: asyncio.TimerHandle | None = None
+        self._drain = drain
+        self._drain_s = drain_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so: only now is it true.
+
+        Raises:
+            SystemExit: with 1 when it can't start; uvicorn has logged the reason, but not what to do about it.
+        """
+        log = structlog.get_logger().bind(host=self.config.host, port=self.config.port)
+        with suppress(SystemExit):
+            await super().startup(sockets)
+        if not self.started:
+            log.error("not_serving", advice="free the address, or choose another with RERANK_HOST and RERANK_PORT")
+            raise SystemExit(1)
+        log.info("serving", version=__version__)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, and let the application close its links in any case: uvicorn forgets it after a second signal.
+
+        What had been sent before is read first, since connections on which nothing has begun to come are closed.
+        """
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_LAST_READS_S)
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: uvicorn's own would raise the signal again at the end, and the process would not exit with 0."""
+        yield
+
+    def take(self, sig: signal.Signals) -> None:
+        """Do what SIGTERM, SIGINT or SIGHUP asks for."""
+        if sig != signal.SIGHUP:
+            self._stop(sig)
+        elif self._reload_timer is None:
+            self._reload_timer = asyncio.get_running_loop().call_later(_RELOADS_APART_S, self._reload_once)
+
+    def _reload_once(self) -> None:
+        self._reload_timer = None
+        self._reload()
+
+    def _stop(self, sig: signal.Signals) -> None:
+        if self._drain.has_begun:
+            self.should_exit = self.force_exit = True
+            return
+        self._drain.has_begun = True
+        # Before it serves, nobody has to move away.
+        wait_s = self._drain_s if sig == signal.SIGTERM and self.started else 0
+        structlog.get_logger().info("draining", signal=sig.name, accepts_for_s=wait_s)
+        asyncio.get_running_loop().call_later(wait_s, self._stop_accepting)
+
+    def _stop_accepting(self) -> None:
+        self.should_exit = True
+
+
+def serve(
+    app: ASGIApp,
+    settings: Settings,
+    *,
+    drain: Drain,
+    tls: ssl.SSLContext | None,
+    reload: Callable[[], None],
+    signals: Signals,
+) -> None:
+    """Serve until a signal comes; returns when everything in flight has been answered.
+
+    Args:
+        app: What is served.
+        settings: Where, and how long to wait.
+        drain: Is told when the end has begun.
+        tls: Served with; None serves without TLS.
+        reload: Called at SIGHUP.
+        signals: Taken since before the settings were read.
+
+    Raises:
+        SystemExit: with 1 when the address can't be listened on.
+    """
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        timeout_keep_alive=settings.keep_alive_s,
+        # A request begins with its head, which may still be on its way.
+        timeout_graceful_shutdown=ceil(BoundedProtocol.head_s + settings.deadline_s) + _LAST_WORDS_S,
+        access_log=False,
+        # No other protocol is spoken, whatever is installed.
+        ws="none",
+        # Who is behind a proxy makes no difference here.
+        proxy_headers=False,
+        log_config=None,
+        server_header=False,
+        http=BoundedProtocol,
+        ssl_context_factory=(lambda *_: tls) if tls else None,
+    )
+    server = DrainingServer(config, drain=drain, drain_s=settings.drain_s, reload=reload)
+    _collect_rarely()
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        signals.told_to(server.take, runner.get_loop()),
+    ):
+        runner.run(server.serve())
+    structlog.get_logger().info("stopped")
+
+
+def _collect_rarely() -> None:
+    """Have the garbage collector look at what is new, and not after every request: decision 0013.
+
+    A request leaves nothing behind that only the collector could free. What is there by now stays, and looking through
+    it would stop everything for 25 ms.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

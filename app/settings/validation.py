@@ -1,0 +1,107 @@
+"""What each setting allows by itself, but not together."""
+
+import importlib.util
+from collections.abc import Iterable
+from typing import Self
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import model_validator
+
+from app.settings.addresses import problem_with, without_password
+from app.settings.fields import Fields
+
+# The first for all URLs of Redis, the others for rediss://.
+_REDIS_OPTIONS = ("db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+# A client that could set these would change which documents a worker scores, or how many scores it returns.
+_NEVER_FORWARDED = frozenset(
+    {"model", "query", "queries", "documents", "items", "text_1", "text_2", "data_1", "data_2", "top_n"}
+)
+
+
+class Settings(Fields):
+    """The gateway's settings, which fit together."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if problems := list(contradictions(self)):
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def contradictions(settings: Fields) -> Iterable[str]:
+    """One sentence per contradiction, with the fix."""
+    if settings.min_batch > settings.max_batch:
+        yield f"min_batch is {settings.min_batch}, above max_batch {settings.max_batch}: lower min_batch"
+    if settings.worker_min_documents > settings.worker_max_documents:
+        yield "worker_min_documents is above worker_max_documents: lower it"
+    if settings.max_body_bytes > settings.max_bytes_in_flight:
+        yield "max_body_bytes is above max_bytes_in_flight, so no body of that size could be read: lower max_body_bytes"
+    if settings.no_worker_wait_s >= settings.deadline_s:
+        yield "no_worker_wait_s is not below deadline_s, so waiting for a worker ends as a time-out: lower it"
+    for number, url in enumerate(settings.workers, start=1):
+        if problem := problem_with(url):
+            yield f"workers: number {number} ({without_password(url)}) {problem}"
+    yield from _cache_contradictions(settings)
+    yield from _tls_contradictions(settings)
+    if settings.traces and not _has_exporter():
+        yield "traces is on, but what it needs isn't installed: pip install 'rerank-gateway[traces]'"
+    for name in sorted(_NEVER_FORWARDED.intersection(settings.forward_fields)):
+        yield f"forward_fields: {name} is what the gateway writes itself: leave it out"
+    names = [name for model, own in settings.models.items() for name in (model, *own.aliases)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"models: the name {name} stands twice: give it to one model, as its name or as an alias"
+
+
+def _cache_contradictions(settings: Fields) -> Iterable[str]:
+    if settings.redis_url is None:
+        return
+    if not _is_redis_url(settings.redis_url.get_secret_value()):
+        # Nothing of the URL is shown: in one that can't be read, nobody knows where the password stands.
+        yield (
+            "redis_url is no URL like redis://user:password@cache:6379/0, rediss://cache?ssl_ca_certs=/ca.pem or "
+            f"unix:///run/redis.sock?db=0: percent-encode special characters; options are {', '.join(_REDIS_OPTIONS)}"
+        )
+    has_keys = settings.api_keys or settings.api_keys_file
+    if has_keys and settings.cache_secret_file is None:
+        yield (
+            "redis_url with API keys needs cache_secret_file: without a secret that all replicas share, a key's cached "
+            "scores could be told by whoever reaches Redis"
+        )
+
+
+def _tls_contradictions(settings: Fields) -> Iterable[str]:
+    for name in ("tls_key_file", "tls_client_ca_file"):
+        if getattr(settings, name) and settings.tls_cert_file is None:
+            yield f"{name} says nothing without tls_cert_file: set that as well"
+    if settings.worker_key_file and settings.worker_cert_file is None:
+        yield "worker_key_file says nothing without worker_cert_file: set that as well"
+
+
+def _has_exporter() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        # Not even a parent of it is there.
+        return False
+
+
+def _is_redis_url(url: str) -> bool:
+    """Whether redis-py understands it, and it leaves alone what the gateway decides itself: time limits, for one."""
+    try:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+        if parts.fragment or parts.port == 0:
+            return False
+    except ValueError:
+        return False
+    database = options.get("db", "0" if parts.scheme == "unix" else parts.path.strip("/") or "0")
+    has_place = bool(parts.path if parts.scheme == "unix" else parts.hostname)
+    taken = _REDIS_OPTIONS if parts.scheme == "rediss" else _REDIS_OPTIONS[:1]
+    return (
+        parts.scheme in {"redis", "rediss", "unix"}
+        and has_place
+        and database.isascii()
+        and database.isdigit()
+        and options.keys() <= set(taken)
+        and options.get("ssl_cert_reqs", "none") in {"none", "optional", "required"}
+    )

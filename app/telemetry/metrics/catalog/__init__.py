@@ -1,0 +1,13 @@
+"""Every metric, declared once: what `/metrics` shows, docs/metrics.md explains and alerts go by.
+
+Label values come from closed sets, or from the operator; never from a client.
+"""
+
+from app.telemetry.metrics.catalog import caches, process, requests, workers
+from app.telemetry.metrics.declaration import Declaration
+
+SECTIONS = {
+    title: tuple(value for value in vars(module).values() if isinstance(value, Declaration))
+    for title, module in (("Requests", requests), ("Workers", workers), ("Cache", caches), ("Process", process))
+}
+METRICS = tuple(declared for section in SECTIONS.values() for declared in section)

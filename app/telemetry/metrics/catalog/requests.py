@@ -1,0 +1,120 @@
+"""Metrics of requests and documents, from their arrival to the queue."""
+
+from typing import Literal, get_args
+
+from app.errors import ConnectionShedReason, OperatorError, RerankError, ShedReason
+from app.telemetry.metrics.declaration import Declaration, Label, subclasses
+
+Source = Literal["worker", "memory", "redis", "coalesced", "duplicate", "fallback", "refused"]
+
+_CLIENT_LEFT, _BUG = 499, 500
+_TOLD = set(subclasses(RerankError)) - set(subclasses(OperatorError))
+_STATUSES = {200, _CLIENT_LEFT, _BUG} | {error.status for error in _TOLD}
+_REQUESTS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
+_WAITS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+ROUTE = Label("route", ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score"))
+DIALECT = Label("dialect", ("vllm", "cohere1", "cohere2", "tei", "voyage", "sglang", "score"))
+STATUS = Label("status", tuple(str(status) for status in sorted(_STATUSES)))
+
+REQUESTS = Declaration(
+    "rerank_requests_total",
+    "counter",
+    "requests",
+    "Requests answered. 5xx rising: workers fail or are missing; 429: rerank_shed_total says why; 499: clients leave "
+    "before their answer.",
+    (ROUTE, DIALECT, STATUS),
+)
+REQUEST_DURATION = Declaration(
+    "rerank_request_duration_seconds",
+    "histogram",
+    "seconds",
+    "Time from a request's first byte to its answer. Rising together with rerank_queue_wait_seconds: too few workers; "
+    "without it: slower ones, or longer lists.",
+    (ROUTE,),
+    _REQUESTS_S,
+)
+SHED = Declaration(
+    "rerank_shed_total",
+    "counter",
+    "requests",
+    "Requests refused with 429. queue: too many documents wait before it; deadline: it can't be done in time; pending, "
+    "key: too many documents have no score yet, in all or of its key; bytes: too many bytes of bodies and unread "
+    "answers. Rising: the workers are too few, or the limit is too low.",
+    (Label("reason", get_args(ShedReason)),),
+)
+DEGRADED = Declaration(
+    "rerank_degraded_requests_total",
+    "counter",
+    "requests",
+    "Requests answered with lexical scores by the fallback. Rising: no worker of some model is usable.",
+)
+BYTES_IN_FLIGHT = Declaration(
+    "rerank_request_bytes_in_flight",
+    "gauge",
+    "bytes",
+    "Bytes of request bodies, and of long answers that clients are still reading, held now. At "
+    "RERANK_MAX_BYTES_IN_FLIGHT requests are refused; among several API keys each is refused at its share of that.",
+)
+CONNECTIONS = Declaration(
+    "rerank_connections",
+    "gauge",
+    "connections",
+    "Connections of clients. At RERANK_MAX_CONNECTIONS new ones are answered with 503 and closed.",
+)
+CONNECTIONS_SHED = Declaration(
+    "rerank_connections_shed_total",
+    "counter",
+    "connections",
+    "Connections of clients that the gateway closed. full: they were beyond RERANK_MAX_CONNECTIONS; unread: their "
+    "client took nothing of its answer for RERANK_WRITE_TIMEOUT_S. Rising: clients leak connections, or somebody "
+    "attacks.",
+    (Label("reason", get_args(ConnectionShedReason)),),
+)
+DOCUMENTS = Declaration(
+    "rerank_documents_total",
+    "counter",
+    "documents",
+    "Documents that got a score, by where it came from: a worker; the cache of this process (memory) or of all "
+    "replicas (redis); the call of another request (coalesced); an equal document of the same request (duplicate); the "
+    "fallback; refused: they got the lowest score.",
+    (Label("source", get_args(Source)),),
+)
+DOCUMENT_ERRORS = Declaration(
+    "rerank_document_errors_total",
+    "counter",
+    "documents",
+    "Documents no worker would score. Rising: clients send texts that workers refuse, or workers fail on them; the "
+    "errors clients get have the reason.",
+)
+PENDING_DOCUMENTS = Declaration(
+    "rerank_pending_documents",
+    "gauge",
+    "documents",
+    "Documents let in that have no score yet. At RERANK_MAX_PENDING_DOCUMENTS requests are refused.",
+)
+INFLIGHT_PAIRS = Declaration(
+    "rerank_inflight_pairs",
+    "gauge",
+    "pairs",
+    "Pairs being scored that other requests may join.",
+)
+QUEUE_CHUNKS = Declaration(
+    "rerank_queue_chunks",
+    "gauge",
+    "chunks",
+    "Chunks that wait for a slot. Above 0 for long: the workers are saturated.",
+)
+QUEUE_DOCUMENTS = Declaration(
+    "rerank_queue_documents",
+    "gauge",
+    "documents",
+    "Documents of the chunks that wait for a slot. Rising without end: more comes than the workers get through.",
+)
+QUEUE_WAIT = Declaration(
+    "rerank_queue_wait_seconds",
+    "histogram",
+    "seconds",
+    "Time a chunk waited for its slot, and for a usable worker when there was none. Rising: the workers are saturated.",
+    buckets=_WAITS_S,
+)

@@ -1,0 +1,122 @@
+"""Metrics of workers: what is asked of each, how it answers, and what state it is in."""
+
+from typing import Literal, get_args
+
+from app.errors import WorkerError
+from app.policy.breaker import State
+from app.telemetry.metrics.declaration import Declaration, Label, subclasses
+
+Kind = Literal["first", "retry", "hedge"]
+
+_FAILED = tuple(sorted({error.outcome for error in subclasses(WorkerError)}))
+_CALLS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+WORKER = Label("worker")
+
+ATTEMPTS = Declaration(
+    "rerank_attempts_total",
+    "counter",
+    "calls",
+    "Calls to workers: first tries, retries and hedges. An outcome other than ok is the worker's failure, but for "
+    "cancelled: nobody waited for the answer any more. Failures rising: that worker is sick or overloaded.",
+    (WORKER, Label("kind", get_args(Kind)), Label("outcome", ("ok", "cancelled", *_FAILED))),
+)
+ATTEMPT_DURATION = Declaration(
+    "rerank_attempt_duration_seconds",
+    "histogram",
+    "seconds",
+    "Time of the calls that ended well. Rising for one worker: it is slow; for all: they are overloaded, or texts got "
+    "longer.",
+    (WORKER,),
+    _CALLS_S,
+)
+CHUNK_DOCUMENTS = Declaration(
+    "rerank_chunk_documents",
+    "histogram",
+    "documents",
+    "Documents per call to a worker. Falling: requests got smaller, or a worker refuses big chunks, and a document "
+    "costs more.",
+    buckets=_SIZES,
+)
+RETRIES_DENIED = Declaration(
+    "rerank_retries_denied_total",
+    "counter",
+    "retries",
+    "Retries that weren't made because the budget was empty. Rising: workers fail so often that clients see it.",
+)
+RETRY_BUDGET = Declaration(
+    "rerank_retry_budget",
+    "gauge",
+    "retries",
+    "Retries the budget would pay for now. At 0 a chunk's first failure is the client's answer, unless the worker "
+    "couldn't be reached.",
+)
+HEDGES = Declaration(
+    "rerank_hedges_total",
+    "counter",
+    "calls",
+    "Second attempts sent while the first took long: won gave the answer, lost was for nothing. Won rising: some "
+    "worker has slow moments.",
+    (Label("result", ("won", "lost")),),
+)
+CALLS = Declaration(
+    "rerank_worker_calls",
+    "gauge",
+    "calls",
+    "Calls in flight. At RERANK_WORKER_MAX_CALLS the worker gets no more.",
+    (WORKER,),
+)
+DOCUMENTS = Declaration(
+    "rerank_worker_documents",
+    "gauge",
+    "documents",
+    "Documents in flight. At rerank_worker_limit_documents the worker gets no more.",
+    (WORKER,),
+)
+LIMIT = Declaration(
+    "rerank_worker_limit_documents",
+    "gauge",
+    "documents",
+    "Documents the worker may hold, learned from its latency. Falling: it has become slower.",
+    (WORKER,),
+)
+USABLE = Declaration(
+    "rerank_worker_usable",
+    "gauge",
+    "",
+    "1 while the worker may be given work, else 0. Its sum is the capacity there is.",
+    (WORKER,),
+)
+DRAINED = Declaration(
+    "rerank_worker_drained",
+    "gauge",
+    "",
+    "1 while an operator keeps work from the worker, else 0. At 1 for long: it was forgotten after a maintenance.",
+    (WORKER,),
+)
+BREAKER = Declaration(
+    "rerank_worker_breaker",
+    "gauge",
+    "",
+    "1 for the state the worker's breaker is in, 0 for the others. closed: work goes to it; open: nothing does; "
+    "half_open: a probe is under way. Not closed for long: the worker is down.",
+    (WORKER, Label("state", tuple(state.value for state in State))),
+)
+MISCONFIGURED = Declaration(
+    "rerank_worker_misconfigured",
+    "gauge",
+    "",
+    "1 while the worker can't serve as it is set up: a wrong key, address or model. It won't pass by itself; the log "
+    "says what to check.",
+    (WORKER,),
+)
+PROBES = Declaration(
+    "rerank_probes_total",
+    "counter",
+    "probes",
+    "Probes of workers: ok; model_changed, when the worker scores as with other weights than before under the same "
+    "name; or what went wrong. model_changed rising: weights were exchanged; until all workers have the new ones, only "
+    "part of them serves.",
+    (WORKER, Label("outcome", ("ok", "model_changed", *_FAILED))),
+)

@@ -1,0 +1,171 @@
+"""The last minutes of the metrics, so that a page that opens has its charts at once."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from math import inf
+from typing import NamedTuple
+
+from app.telemetry.metrics import Metrics
+from app.telemetry.metrics.catalog import requests
+from app.telemetry.supervision import supervised
+
+INTERVAL_S = 2.0
+_POINTS = 150
+_SHED, _LEAST_ERROR = 429, 500
+_KNOWN = frozenset({"memory", "redis", "coalesced", "duplicate"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """What happened between two readings; numbers per second, unless their names say otherwise.
+
+    Args:
+        ago_s: Seconds since the later reading.
+        requests: All that were answered.
+        errors: Those answered with a 5xx.
+        shed: Those answered with 429.
+        documents: Documents that got a score.
+        p50_s: Half of the requests took no longer; None when there were none.
+        p99_s: The same of 99 %.
+        hit_ratio: The share of documents whose score was known, under way or asked for twice; None without documents.
+        queued_documents: Documents that wait for a slot, at the reading.
+        pending_documents: Documents let in that have no score yet, at the reading.
+    """
+
+    ago_s: float
+    requests: float
+    errors: float
+    shed: float
+    documents: float
+    p50_s: float | None
+    p99_s: float | None
+    hit_ratio: float | None
+    queued_documents: int
+    pending_documents: int
+
+
+class History:
+    """A reading of the metrics every 2 s, for 5 minutes; what counts them doesn't notice.
+
+    Args:
+        metrics: Are read.
+        queued_documents: Gives the documents that wait for a slot.
+        pending_documents: Gives the documents that have no score yet.
+        is_wanted: Whether anybody may see it; nothing is kept while nobody may.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        queued_documents: Callable[[], int],
+        pending_documents: Callable[[], int],
+        is_wanted: Callable[[], bool],
+    ) -> None:
+        self._metrics = metrics
+        self._queued_documents = queued_documents
+        self._pending_documents = pending_documents
+        self._is_wanted = is_wanted
+        self._last: _Reading | None = None
+        self._kept: deque[tuple[float, Point]] = deque(maxlen=_POINTS)
+
+    def points(self, now: float) -> list[Point]:
+        """The last 5 minutes, oldest first; `now` is on the loop's clock."""
+        return [replace(point, ago_s=round(now - at, 3)) for at, point in self._kept]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Read on until the end of the block."""
+        reading = asyncio.create_task(supervised("history", self._read_on, metrics=self._metrics))
+        try:
+            yield
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    def read(self, now: float) -> None:
+        """Keep what happened since the last reading; `now` is on the loop's clock."""
+        if not self._is_wanted():
+            self._last = None
+            self._kept.clear()
+            return
+        before, self._last = self._last, _reading(self._metrics, now)
+        if before and before.at < now:
+            self._kept.append((now, self._point(before, self._last)))
+
+    async def _read_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self.read(loop.time())
+            await asyncio.sleep(INTERVAL_S)
+
+    def _point(self, before: "_Reading", after: "_Reading") -> Point:
+        seconds = after.at - before.at
+        counts = [late - early for early, late in zip(before.counts, after.counts, strict=True)]
+        documents = after.documents - before.documents
+        return Point(
+            ago_s=0.0,
+            requests=(after.requests - before.requests) / seconds,
+            errors=(after.errors - before.errors) / seconds,
+            shed=(after.shed - before.shed) / seconds,
+            documents=documents / seconds,
+            p50_s=quantile(0.5, after.bounds, counts),
+            p99_s=quantile(0.99, after.bounds, counts),
+            hit_ratio=(after.known - before.known) / documents if documents else None,
+            queued_documents=self._queued_documents(),
+            pending_documents=self._pending_documents(),
+        )
+
+
+def quantile(share: float, bounds: Sequence[float], counts: Sequence[float]) -> float | None:
+    """The value that `share` of what a histogram counted stays below, as Prometheus's histogram_quantile has it.
+
+    Within a bucket values count as evenly spread; of those beyond the last bound, only that bound is known.
+
+    Args:
+        share: From 0 to 1.
+        bounds: Upper bounds of the buckets, rising, the last one infinite.
+        counts: What was counted up to each bound.
+    """
+    if not counts or not counts[-1]:
+        return None
+    rank = share * counts[-1]
+    place = next(place for place, count in enumerate(counts) if count >= rank)
+    low, below = (bounds[place - 1], counts[place - 1]) if place else (0.0, 0.0)
+    high, within = bounds[place], counts[place] - below
+    return low if high == inf or not within else low + (high - low) * (rank - below) / within
+
+
+class _Reading(NamedTuple):
+    """The metrics at one time, since the start: `counts` are the requests that took up to each of `bounds`."""
+
+    at: float
+    requests: float
+    errors: float
+    shed: float
+    documents: float
+    known: float
+    bounds: tuple[float, ...]
+    counts: tuple[float, ...]
+
+
+def _reading(metrics: Metrics, now: float) -> _Reading:
+    answered = [(int(one.labels["status"]), one.value) for one in metrics.samples(requests.REQUESTS)]
+    scored = [(one.labels["source"], one.value) for one in metrics.samples(requests.DOCUMENTS)]
+    took = dict.fromkeys((*requests.REQUEST_DURATION.buckets, inf), 0.0)
+    for one in metrics.samples(requests.REQUEST_DURATION):
+        if "le" in one.labels:
+            took[float(one.labels["le"])] += one.value
+    return _Reading(
+        at=now,
+        requests=sum(count for _, count in answered),
+        errors=sum(count for status, count in answered if status >= _LEAST_ERROR),
+        shed=sum(count for status, count in answered if status == _SHED),
+        documents=sum(count for _, count in scored),
+        known=sum(count for source, count in scored if source in _KNOWN),
+        bounds=tuple(took),
+        counts=tuple(took.values()),
+    )

@@ -1,0 +1,148 @@
+"""The rules of an answer: what Milvus relies on without looking."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.tools.doctor.findings import Findings
+from app.tools.doctor.server_client import Reply
+from app.types import LARGEST_SCORE
+
+_BY_GATEWAY = (
+    "put the gateway in front, which refuses such answers; behind the gateway, look for a proxy that rewrites them"
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call and its answer.
+
+    Args:
+        provider: `vllm`, or `tei` with its bare list.
+        documents: How many were sent.
+    """
+
+    provider: str
+    documents: int
+    reply: Reply
+
+    @property
+    def rows(self) -> list[Any]:
+        """The results as they came; empty when there is no such list."""
+        answer = self.reply.json
+        rows = answer.get("results") if isinstance(answer, dict) else answer if self.provider == "tei" else None
+        return rows if isinstance(rows, list) else []
+
+    @property
+    def score_name(self) -> str:
+        return "score" if self.provider == "tei" else "relevance_score"
+
+    @property
+    def scores(self) -> list[Any]:
+        """What stands for scores, in the order of the results."""
+        return [row.get(self.score_name) if isinstance(row, dict) else None for row in self.rows]
+
+    @property
+    def by_document(self) -> list[float] | None:
+        """Scores in the order of the documents; None when the answer breaks a rule."""
+        if _results(self) or _scores(self):
+            return None
+        return [row[self.score_name] for row in sorted(self.rows, key=lambda row: int(row["index"]))]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule.
+
+    Args:
+        check: Its id.
+        problem: What breaks it in an answer, in words; None when nothing does.
+        kept: What is said when all answers keep it.
+        effect: What Milvus makes of a broken one.
+        is_fatal: Whether that breaks searches.
+    """
+
+    check: str
+    problem: Callable[[Asked], str | None]
+    kept: str
+    effect: str
+    is_fatal: bool = True
+
+
+def judge(answers: Sequence[Asked], found: Findings) -> None:
+    """Hold the rules against all answers with status 200; each rule is told of once."""
+    for rule in _RULES:
+        problem = next((problem for one in answers if (problem := rule.problem(one))), None)
+        if problem is None:
+            found.green(rule.check, rule.kept)
+        elif rule.is_fatal:
+            found.red(rule.check, f"{problem}: {rule.effect}", _BY_GATEWAY)
+        else:
+            found.yellow(
+                rule.check,
+                f"{problem}: {rule.effect}",
+                "serve a model whose scores are between 0 and 1 (use_activation)",
+            )
+
+
+def _results(one: Asked) -> str | None:
+    if one.reply.json is None:
+        return "the answer is no JSON (NaN and Infinity aren't either)"
+    if len(one.rows) != one.documents:
+        return f"{len(one.rows)} results for {one.documents} documents"
+    indices = [row.get("index") if isinstance(row, dict) else None for row in one.rows]
+    if any(type(index) is not int for index in indices) or set(indices) != set(range(one.documents)):
+        return f"the indices aren't 0 to {one.documents - 1}, once each"
+    return None
+
+
+def _scores(one: Asked) -> str | None:
+    for score in one.scores:
+        if type(score) not in {int, float}:
+            return f"a {one.score_name} is {'null' if score is None else 'a ' + type(score).__name__}, no number"
+        if not -LARGEST_SCORE <= score <= LARGEST_SCORE:
+            return f"a {one.score_name} is too large for a float32"
+    return None
+
+
+def _range(one: Asked) -> str | None:
+    numbers = [score for score in one.scores if type(score) in {int, float}]
+    outside = [score for score in numbers if not 0 <= score <= 1]
+    return f"a {one.score_name} is {outside[0]:g}, not between 0 and 1" if outside else None
+
+
+def _tokens(one: Asked) -> str | None:
+    answer = one.reply.json
+    if one.provider == "tei" or not isinstance(answer, dict):
+        return None
+    usage = answer.get("usage")
+    tokens = usage.get("total_tokens") if isinstance(usage, dict) else 0
+    if type(tokens) is not int and tokens is not None:
+        shown = f"{tokens:g}" if type(tokens) is float else f"a {type(tokens).__name__}"
+        return f"usage.total_tokens is {shown}, no whole number"
+    texts = {name: answer[name] for name in ("id", "model") if not isinstance(answer.get(name, ""), str)}
+    return f"{' and '.join(texts)} is no text" if texts else None
+
+
+def _encoding(one: Asked) -> str | None:
+    encoding = one.reply.headers.get("content-encoding", "identity")
+    return f"the answer is encoded as {encoding}" if encoding not in {"identity", "gzip"} else None
+
+
+_RULES = (
+    Rule(
+        "results",
+        _results,
+        "one result per document, with the indices 0 to n-1",
+        "scores go to wrong documents, or Milvus's proxy dies",
+    ),
+    Rule(
+        "scores",
+        _scores,
+        "every score is a finite float32",
+        "Milvus takes null for 0 and fails the search over the rest",
+    ),
+    Rule("range", _range, "every score is between 0 and 1", "grouped searches are ordered wrongly", is_fatal=False),
+    Rule("tokens", _tokens, "usage.total_tokens is a whole number, id and model are texts", "Milvus fails the search"),
+    Rule("encoding", _encoding, "answers are plain or gzip, which is all that Milvus unpacks", "Milvus can't read it"),
+)

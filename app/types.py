@@ -1,0 +1,202 @@
+"""The nouns that travel through the pipeline: a request comes in, is cut into chunks, and leaves as scores."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from app.errors import WorkerError
+
+LongDocuments = Literal["truncate", "error"]
+CacheUse = Literal["default", "no-cache", "no-store"]
+# A larger one is no float32: Milvus fails a search over it.
+LARGEST_SCORE = 3.4028234663852886e38
+
+
+class Fingerprint(NamedTuple):
+    """Workers with equal fingerprints give equal scores; a request never mixes two.
+
+    Source: `/v1/models` and `/version` of the worker, `revision` from our settings; `weights` stands for the scores of
+    the probe's fixed pairs, and tells apart workers whose scores differ by more than precision explains.
+    """
+
+    model: str
+    root: str
+    max_model_len: int
+    version: str
+    revision: str
+    probe_scores: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Query-document pairs: one query for all documents, or one query per document.
+
+    Args:
+        queries: 1 or `len(documents)` strings.
+        documents: At least one string; empty strings are documents too.
+    """
+
+    queries: Sequence[str]
+    documents: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def texts(self) -> Sequence[Hashable]:
+        """What tells the pairs apart: the document where they share a query, else both texts."""
+        if len(self.queries) == 1:
+            return self.documents
+        return list(zip(self.queries, self.documents, strict=True))
+
+    def take(self, indices: Sequence[int]) -> "Pairs":
+        """The pairs at `indices`, in that order."""
+        documents = [*map(self.documents.__getitem__, indices)]
+        if len(self.queries) == 1:
+            return Pairs(self.queries, documents)
+        return Pairs([*map(self.queries.__getitem__, indices)], documents)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerankRequest:
+    """A client's request, freed from the dialect it came in.
+
+    Args:
+        pairs: What is to be scored.
+        model: The name that was asked for; None leaves the choice to the gateway.
+        top_n: Results wanted; None means all.
+        echo: What a result's `document` is, per document; None when documents aren't returned.
+        fields: Scoring fields for the worker, as the client sent them.
+        long_documents: What to do with a document too long for the model; None leaves it to the settings.
+        timeout_ms: The client's own time limit, from the body or the query string.
+    """
+
+    pairs: Pairs
+    model: str | None = None
+    top_n: int | None = None
+    echo: Sequence[object] | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    long_documents: LongDocuments | None = None
+    timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RequestContext:
+    """Who asks, and until when: what of a request concerns its treatment, not its content.
+
+    Two requests are never equal, however alike they are: each has a share of its own.
+
+    Args:
+        key: The name of the API key.
+        request_id: Sent to the workers as `X-Request-Id`.
+        deadline: On the loop's clock, in seconds.
+        priority: Lower goes first among the key's own requests.
+        takes_degraded: Whether scores of the fallback are better than none.
+        cache: `no-cache` stores scores but reads none; `no-store` has nothing to do with the cache, nor with
+            computations.
+    """
+
+    key: str
+    request_id: str
+    deadline: float
+    priority: int = 0
+    takes_degraded: bool = True
+    cache: CacheUse = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chunk:
+    """A slice of one request's pairs, sent to a worker in one call.
+
+    Args:
+        pairs: The slice.
+        fingerprint: Only workers of this fingerprint may score it.
+        fields: Fields that go to the worker beside the texts.
+        pair_tokens: Estimated tokens of each pair; empty as long as nobody asks for them.
+        context: Whose chunk it is.
+        tokens: Their sum, the unit in which work is balanced.
+        digests: What each pair is known by in caches and computations; empty when it shall not be known.
+    """
+
+    pairs: Pairs
+    fingerprint: Fingerprint
+    fields: Mapping[str, Any]
+    pair_tokens: Sequence[int]
+    context: RequestContext
+    tokens: int
+    digests: Sequence[bytes] = ()
+
+    def part(self, indices: Sequence[int]) -> "Chunk":
+        """The chunk of the pairs at `indices`; itself when these are all."""
+        if len(indices) == len(self.pairs):
+            return self
+        tokens = [*map(self.pair_tokens.__getitem__, indices)] if self.pair_tokens else ()
+        digests = [*map(self.digests.__getitem__, indices)] if self.digests else ()
+        return self._of(self.pairs.take(indices), tokens, digests)
+
+    def with_pair_tokens(self, pair_tokens: Sequence[int]) -> "Chunk":
+        """The chunk, now that somebody asks what its pairs cost."""
+        return self._of(self.pairs, pair_tokens, self.digests)
+
+    def _of(self, pairs: Pairs, pair_tokens: Sequence[int], digests: Sequence[bytes]) -> "Chunk":
+        # dataclasses.replace would take three times as long.
+        return Chunk(
+            pairs=pairs,
+            fingerprint=self.fingerprint,
+            fields=self.fields,
+            pair_tokens=pair_tokens,
+            context=self.context,
+            tokens=sum(pair_tokens),
+            digests=digests,
+        )
+
+
+class Answer(NamedTuple):
+    """The scores of some pairs.
+
+    Args:
+        scores: In the order of the pairs; finite, but for those in `refused`, which are NaN.
+        tokens: What the workers say they processed.
+        refused: Why a pair has no score, by its place.
+    """
+
+    scores: list[float]
+    tokens: int
+    refused: Mapping[int, WorkerError] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class RequestStats:
+    """What one request has cost so far, for its log line; it counts on when the request fails.
+
+    Its chunks wait side by side: `queue_s` is the longest wait for a slot, not the sum of all.
+    """
+
+    model: str = ""
+    documents: int = 0
+    cache_hits: int = 0
+    cache_s: float = 0.0
+    coalesced: int = 0
+    workers_s: float = 0.0
+    queue_s: float = 0.0
+    chunks: int = 0
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """The scores of a request: `scores[i]` belongs to document i of the request.
+
+    Args:
+        model: The name the client asked for, or the one the gateway chose.
+        scores: Finite, one per document.
+        tokens: Tokens that workers processed for this request.
+        unscored: Documents no worker would score, by index, with the reason; they have the lowest score of all.
+        degraded: The fallback that scored them, when no worker of the model could.
+    """
+
+    model: str
+    scores: Sequence[float]
+    tokens: int
+    unscored: Mapping[int, str] = field(default_factory=dict)
+    degraded: str | None = None

@@ -1,0 +1,209 @@
+"""Workers behind a Service of Kubernetes: its EndpointSlices, listed once and then watched."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from http import HTTPStatus
+from random import Random
+from typing import Any
+
+import httpx
+import orjson
+import structlog
+
+from app.settings.addresses import Service
+from app.workers.discovery.cluster import Access, access
+from app.workers.discovery.endpoints import Slice, ports_of, read_slice, workers_of
+from app.workers.discovery.source import DiscoveryError, Endpoints
+
+# The server ends a watch after so long. What died on the way, or was rotated here, is found out by then.
+_WATCH_S = 60
+_JITTER = 0.2
+_TIMEOUT_S = 10.0
+# From a second to half a minute.
+_DOUBLINGS = 5
+_REASON_CHARS = 200
+
+
+class _Gone(DiscoveryError):
+    """The server has forgotten what happened since our version: everything has to be listed anew."""
+
+
+class Kubernetes:
+    """The workers behind a Service, as the API server tells of them.
+
+    Changes arrive within moments. While the API server can't be asked, what it said last is what counts.
+
+    Args:
+        service: The Service, and which of its ports is the workers'.
+        rng: Spreads the calls of several gateways.
+        enter: Gives the access to the cluster, for every call anew.
+    """
+
+    def __init__(self, service: Service, *, rng: Random, enter: Callable[[], Access] = access) -> None:
+        self.name = f"kubernetes://{service.namespace}/{service.name}:{service.port}"
+        self.has_answered = False
+        self._service = service
+        self._rng = rng
+        self._enter = enter
+        self._slices: dict[str, Slice] = {}
+        # Up to where the slices are known; None when they have to be listed.
+        self._version: str | None = None
+        self._failures = 0
+        self._failure: str | None = "its API server has not been asked yet"
+        self._log = structlog.get_logger()
+
+    @property
+    def problem(self) -> str | None:
+        problem = self._failure or self._lack()
+        return f"{self.name}: {problem}" if problem else None
+
+    async def watch(self) -> AsyncIterator[Endpoints]:
+        while True:
+            try:
+                if self._version is None:
+                    await self._list()
+                    yield self._see()
+                async with aclosing(self._events(self._version or "")) as events:
+                    async for event in events:
+                        self._take(event)
+                        yield self._see()
+                self._failures = 0
+            except _Gone:
+                self._version = None
+                self._failures += 1
+            except DiscoveryError as exc:
+                self._failures += 1
+                self._note(str(exc))
+            await asyncio.sleep(self._pause_s())
+
+    async def _list(self) -> None:
+        """Learn all slices."""
+        async with self._asked({}, timeout_s=_TIMEOUT_S) as response:
+            listed = _decoded(await response.aread())
+        with _well_formed():
+            self._slices = {item["metadata"]["name"]: read_slice(item) for item in listed["items"] or ()}
+            self._version = listed["metadata"]["resourceVersion"]
+
+    async def _events(self, version: str) -> AsyncGenerator[Mapping[str, Any], None]:
+        """What happened to the slices after `version`, and happens, until the server ends the watch."""
+        watch_s = round(_WATCH_S * self._rng.uniform(1 - _JITTER, 1 + _JITTER))
+        asked = {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(watch_s)}
+        asked["allowWatchBookmarks"] = "true"
+        async with self._asked(asked, timeout_s=watch_s + _TIMEOUT_S) as response:
+            async for line in _lines(response):
+                yield _decoded(line)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        """Note one event.
+
+        Raises:
+            _Gone: it is an error; whatever it says, a new list is right after it.
+        """
+        with _well_formed():
+            if event["type"] == "ERROR":
+                raise _Gone
+            written = event["object"]
+            if event["type"] == "DELETED":
+                self._slices.pop(written["metadata"]["name"], None)
+            elif event["type"] in {"ADDED", "MODIFIED"}:
+                self._slices[written["metadata"]["name"]] = read_slice(written)
+            self._version = written["metadata"]["resourceVersion"]
+        self._failures = 0
+
+    def _see(self) -> Endpoints:
+        self.has_answered = True
+        return workers_of(self._slices.values(), self._service.port)
+
+    def _lack(self) -> str | None:
+        """What a Service without workers lacks."""
+        if workers_of(self._slices.values(), self._service.port):
+            return None
+        ports = ports_of(self._slices.values())
+        if not ports or not any(one.endpoints for one in self._slices.values()):
+            return "it has no endpoints"
+        return f"it has no port {self._service.port}, but {', '.join(ports)}"[:_REASON_CHARS]
+
+    def _note(self, failure: str) -> None:
+        """Remember why it can't be asked; the log needs to know once only."""
+        if failure != self._failure:
+            self._log.warning("discovery_failed", source=self.name, reason=failure)
+        self._failure = failure
+
+    def _pause_s(self) -> float:
+        """Even after a watch that ended well: a server that ends each at once isn't asked without pause."""
+        return 2.0 ** min(self._failures, _DOUBLINGS) * self._rng.uniform(0.5, 1)
+
+    @asynccontextmanager
+    async def _asked(self, asked: Mapping[str, str], *, timeout_s: float) -> AsyncIterator[httpx.Response]:
+        """The answer to a question about the Service's slices; `timeout_s` is how long the server may be silent.
+
+        Raises:
+            DiscoveryError: there is no answer, or it breaks off.
+            _Gone: the version that was asked for is too old.
+        """
+        way = self._enter()
+        url = f"{way.server}/apis/discovery.k8s.io/v1/namespaces/{self._service.namespace}/endpointslices"
+        selector = {"labelSelector": f"kubernetes.io/service-name={self._service.name}"}
+        timeout = httpx.Timeout(_TIMEOUT_S, read=timeout_s)
+        try:
+            async with (
+                httpx.AsyncClient(verify=way.tls, timeout=timeout, trust_env=False) as client,
+                client.stream("GET", url, params=selector | dict(asked), headers=way.headers) as response,
+            ):
+                await self._check(response)
+                self._failure = None
+                yield response
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            reason = f"{type(exc).__name__} {exc}".strip()[:_REASON_CHARS]
+            raise DiscoveryError(f"its API server gave no answer: {reason}") from exc
+
+    async def _check(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if status == HTTPStatus.OK:
+            return
+        if status == HTTPStatus.GONE:
+            raise _Gone
+        told = f"its API server answered {status}: {_message_of(await response.aread())}"
+        if status == HTTPStatus.UNAUTHORIZED:
+            raise DiscoveryError(f"{told}; the token will be read again")
+        if status == HTTPStatus.FORBIDDEN:
+            namespace = self._service.namespace
+            raise DiscoveryError(
+                f"{told}; let the gateway's service account list and watch endpointslices (discovery.k8s.io) "
+                f"in the namespace {namespace}"
+            )
+        raise DiscoveryError(told)
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The lines of a body as they come in; the last one only if it is whole."""
+    rest = b""
+    async for part in response.aiter_bytes():
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield line
+
+
+def _decoded(text: bytes) -> Mapping[str, Any]:
+    try:
+        decoded: Mapping[str, Any] = orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise DiscoveryError("its API server sent something that is no JSON") from exc
+    return decoded
+
+
+@contextmanager
+def _well_formed() -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError) as exc:
+        raise DiscoveryError("its API server sent something that is no EndpointSlice") from exc
+
+
+def _message_of(body: bytes) -> str:
+    """The message in a Status object, cut to a length that is fit to be shown."""
+    try:
+        return str(orjson.loads(body)["message"])[:_REASON_CHARS]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return "no message"

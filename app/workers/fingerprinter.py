@@ -1,0 +1,77 @@
+"""What a worker serves, as fingerprints, and which weights it does that with: told by the scores of fixed pairs."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from app.policy.model_change import Readings
+from app.types import Chunk, Fingerprint, Pairs, RequestContext
+from app.workers.link import WorkerLink
+
+PROBE_ID = "rerank-gateway-probe"
+# One query, as old workers need it, and texts that share more or less with it: their scores lie apart.
+_PAIRS = Pairs(
+    ["What is the capital of France?"],
+    [
+        "The capital of France is Paris.",
+        "The capital of Brazil is Brasilia.",
+        "France is known for its cheese.",
+        "Horses and cows are both animals.",
+    ],
+)
+# A worker that lists other models each time must not fill memory: those that weren't weighed for longest are forgotten.
+_MOST_FINGERPRINTS = 1000
+
+
+class Fingerprinter:
+    """Makes fingerprints of what workers say and score.
+
+    Args:
+        revisions: The configured revision by model, part of the fingerprint.
+    """
+
+    def __init__(self, revisions: Mapping[str, str]) -> None:
+        self._revisions = revisions
+        self._readings: OrderedDict[Fingerprint, Readings] = OrderedDict()
+
+    async def identify(self, link: WorkerLink) -> dict[str, Fingerprint]:
+        """The worker's models, by name; their weights aren't known yet.
+
+        Raises:
+            WorkerError: it doesn't say.
+        """
+        identity = await link.identify()
+        return {
+            model.name: Fingerprint(
+                model.name, model.root, model.max_model_len, identity.version, self._revisions.get(model.name, "")
+            )
+            for model in identity.models
+        }
+
+    async def add_probe_scores(
+        self, link: WorkerLink, fingerprints: Mapping[str, Fingerprint]
+    ) -> dict[str, Fingerprint]:
+        """The same fingerprints with the scores of the fixed pairs in them, as they were when first seen.
+
+        Raises:
+            WorkerError: it doesn't score them.
+        """
+        return {model: await self._with_probe_scores(link, fingerprint) for model, fingerprint in fingerprints.items()}
+
+    async def _with_probe_scores(self, link: WorkerLink, fingerprint: Fingerprint) -> Fingerprint:
+        context = RequestContext(key="", request_id=PROBE_ID, deadline=0)
+        chunk = Chunk(pairs=_PAIRS, fingerprint=fingerprint, fields={}, pair_tokens=(), context=context, tokens=0)
+        scores = (await link.score(chunk)).scores
+        first = self._readings_of(fingerprint).first_of(scores)
+        return fingerprint._replace(probe_scores=",".join(f"{score:.2f}" for score in first))
+
+    def _readings_of(self, fingerprint: Fingerprint) -> Readings:
+        readings = self._readings.setdefault(fingerprint, Readings())
+        self._readings.move_to_end(fingerprint)
+        if len(self._readings) > _MOST_FINGERPRINTS:
+            self._readings.popitem(last=False)
+        return readings
+
+
+def without_probe_scores(serves: Mapping[str, Fingerprint]) -> dict[str, Fingerprint]:
+    """Fingerprints as they are before a worker was weighed."""
+    return {model: fingerprint._replace(probe_scores="") for model, fingerprint in serves.items()}

@@ -1,0 +1,224 @@
+"""Keeps asking each worker what it is and whether it scores, so that the registry's picture of it stays true."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+
+import structlog
+
+from app.aio import OnLoop, StallDetector
+from app.errors import AttemptTimeout, Busy, OutOfFiles, Unreachable, WorkerError
+from app.telemetry.metrics import Metrics
+from app.telemetry.supervision import supervised
+from app.types import Fingerprint
+from app.workers.fingerprinter import Fingerprinter, without_probe_scores
+from app.workers.worker import Worker
+
+_JITTER = 0.2
+# However often a worker seems to have been restarted.
+_SHORTEST_INTERVAL_S = 1.0
+# Probe intervals after which even a worker that is busy all the time is weighed again.
+_INTERVALS_PER_SCORING = 3
+
+Found = Mapping[str, Fingerprint] | WorkerError
+
+
+@dataclass(slots=True, eq=False)
+class _Watch:
+    """What is known of a worker that is watched; times are on the loop's clock.
+
+    Args:
+        woken: Set when it may be due earlier than it was.
+        scored_at: When it was last weighed.
+        doubted_at: When something last hinted that it was restarted.
+    """
+
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    scored_at: float = float("-inf")
+    doubted_at: float = float("-inf")
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether it may have other weights than when it was weighed."""
+        return self.doubted_at > self.scored_at
+
+
+class Prober(OnLoop):
+    """One endless watch per worker.
+
+    A worker that may not be used, rests, or has done nothing for a while is weighed, which means that it has to score
+    fixed pairs within a time limit: `/health` answers 200 even while the engine hangs. A worker that is busy and
+    answers is asked what it serves, and weighed now and then, since it may have new weights; its queue can't condemn
+    it.
+
+    What a probe finds counts for nothing when a call took the worker out of use meanwhile: the next one will tell. So
+    does its failure while this process itself stood still.
+
+    Args:
+        fingerprinter: Makes fingerprints of what workers say and score.
+        interval_s: How often a usable worker is asked.
+        timeout_s: How long the fixed pairs may take.
+        stalls: Tells when this process stood still.
+        metrics: Count probes.
+        rng: Spreads the questions of several gateways.
+    """
+
+    def __init__(
+        self,
+        *,
+        fingerprinter: Fingerprinter,
+        interval_s: float,
+        timeout_s: float,
+        stalls: StallDetector,
+        metrics: Metrics,
+        rng: Random,
+    ) -> None:
+        self._fingerprinter = fingerprinter
+        self._interval_s = interval_s
+        self._timeout_s = timeout_s
+        self._stalls = stalls
+        self._metrics = metrics
+        self._rng = rng
+        self._watches: dict[Worker, _Watch] = {}
+        self._log = structlog.get_logger()
+
+    def mark_failing(self, worker: Worker, problem: WorkerError) -> None:
+        """Take the worker out of use; its watch asks it as soon as its breaker lets it."""
+        was_well = worker.is_well
+        worker.mark_failing(problem, self._loop.time())
+        # A worker that has left the registry has no watch any more.
+        if was_well and (watch := self._watches.get(worker)):
+            self._log.warning("breaker_opened", worker=worker.name, reason=problem.redacted)
+            watch.woken.set()
+
+    def doubt(self, worker: Worker) -> None:
+        """Weigh the worker soon: it may have been restarted, with other weights."""
+        if watch := self._watches.get(worker):
+            watch.doubted_at = self._loop.time()
+            watch.woken.set()
+
+    async def watch(self, worker: Worker) -> None:
+        """Ask the worker, for ever. If that fails in a way nobody foresaw, it isn't used, and asked again."""
+
+        def failed(failure: BaseException) -> None:
+            reason = f"{worker.name} can't be asked: {type(failure).__name__}; task_failed in the log says more"
+            worker.mark_failing(WorkerError(reason), self._loop.time())
+
+        watch = self._watches[worker] = _Watch()
+        try:
+            await supervised("probe", lambda: self._ask_on(worker, watch), metrics=self._metrics, failed=failed)
+        finally:
+            del self._watches[worker]
+
+    async def _ask_on(self, worker: Worker, watch: _Watch) -> None:
+        while True:
+            await self._ask(worker, watch)
+            await self._until_due(worker, watch)
+
+    async def _until_due(self, worker: Worker, watch: _Watch) -> None:
+        """Return when the worker is to be asked again: after its breaker's pause, the interval, or soon if in doubt."""
+        spread, now = self._rng.uniform(1, 1 + _JITTER), self._loop.time()
+        routine_at = now + self._interval_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+        earliest_at = min(routine_at, now + _SHORTEST_INTERVAL_S)
+        while True:
+            now = self._loop.time()
+            if worker.is_well:
+                left_s = (earliest_at if watch.is_doubted else routine_at) - now
+            else:
+                left_s = (worker.breaker.probe_at - now) * spread
+            if left_s <= 0:
+                return
+            watch.woken.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await watch.woken.wait()
+
+    async def _ask(self, worker: Worker, watch: _Watch) -> None:
+        """Ask once."""
+        worker.breaker.begin_probe()
+        generation, began = worker.breaker.generation, self._loop.time()
+        found: Found
+        try:
+            found = await self._look(worker, watch)
+        except TimeoutError:
+            found = AttemptTimeout(f"{worker.name} didn't score a probe in {self._timeout_s:g} s")
+        except WorkerError as exc:
+            # It said them of texts of ours, and the operator needs them.
+            exc.words = ""
+            found = exc
+        self._count(worker, found)
+        if generation == worker.breaker.generation:
+            self._conclude(worker, found, began)
+
+    async def _look(self, worker: Worker, watch: _Watch) -> Mapping[str, Fingerprint]:
+        """What the worker serves now.
+
+        Raises:
+            TimeoutError, WorkerError: it may not work.
+        """
+        now = self._loop.time()
+        must_score = not worker.is_well or worker.backs_off_until > now or self._is_idle(worker, now)
+        async with asyncio.timeout(self._timeout_s):
+            fingerprints = await self._fingerprinter.identify(worker.link)
+            if must_score or fingerprints != without_probe_scores(worker.serves):
+                return await self._add_probe_scores(worker, watch, fingerprints)
+        if watch.is_doubted or now - watch.scored_at >= _INTERVALS_PER_SCORING * self._interval_s:
+            # It is busy: that the pairs wait in its queue tells nothing.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout_s):
+                    return await self._add_probe_scores(worker, watch, fingerprints)
+        return worker.serves
+
+    async def _add_probe_scores(
+        self, worker: Worker, watch: _Watch, fingerprints: Mapping[str, Fingerprint]
+    ) -> Mapping[str, Fingerprint]:
+        began = self._loop.time()
+        serves = await self._fingerprinter.add_probe_scores(worker.link, fingerprints)
+        watch.scored_at = began
+        return serves
+
+    def _conclude(self, worker: Worker, found: Found, began: float) -> None:
+        """Take what a probe found as true, if it tells anything."""
+        before, now = _seen(worker), self._loop.time()
+        if not isinstance(found, WorkerError):
+            worker.shown(found, since=began)
+        elif worker.is_well and isinstance(found, Busy):
+            worker.back_off(found.retry_after_s, now)
+        elif not (worker.is_well and self._is_excused(worker, found, began)):
+            worker.mark_failing(found, now)
+        elif isinstance(found, Unreachable):
+            # However it is excused, it may be a restart.
+            self.doubt(worker)
+        if _seen(worker) != before:
+            write, reason = self._log.info, {}
+            if worker.problem:
+                write, reason = self._log.warning, {"reason": worker.problem.redacted}
+            write("worker_changed", worker=worker.name, usable=worker.is_usable, models=sorted(worker.serves), **reason)
+
+    def _is_excused(self, worker: Worker, failure: WorkerError, began: float) -> bool:
+        """Whether a failed probe tells nothing: the worker answered others meanwhile, or this process is in trouble."""
+        is_slow = isinstance(failure, AttemptTimeout) and worker.last_success_at >= began
+        return is_slow or isinstance(failure, OutOfFiles) or self._stalls.has_just_stalled
+
+    def _is_idle(self, worker: Worker, now: float) -> bool:
+        return worker.calls == 0 and now - worker.last_success_at >= self._interval_s
+
+    def _count(self, worker: Worker, found: Found) -> None:
+        if isinstance(found, WorkerError):
+            outcome = found.outcome
+        else:
+            outcome = "model_changed" if _has_changed_model(worker.serves, found) else "ok"
+        self._metrics.probe(worker.name, outcome)
+
+
+def _has_changed_model(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]) -> bool:
+    """Whether some model is all it was before, but with other weights."""
+    both = [(before[model], fingerprint) for model, fingerprint in after.items() if model in before]
+    return any(old != new and old._replace(probe_scores=new.probe_scores) == new for old, new in both)
+
+
+def _seen(worker: Worker) -> tuple[object, ...]:
+    """What the log tells of a worker; the kind of its trouble counts, since some don't pass by themselves."""
+    return worker.is_usable, worker.serves, type(worker.problem)

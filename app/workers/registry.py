@@ -1,0 +1,186 @@
+"""All workers of the gateway, and who serves which model."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from app.errors import AllMisconfigured, BadInput, FingerprintGone, Misconfigured, NoWorker, UnknownModel
+from app.settings import Settings
+from app.types import Fingerprint
+from app.workers.discovery.source import Source
+from app.workers.worker import Worker
+
+# Long enough for a probe that is under way.
+_RETRY_AFTER_S = 1.0
+_REASON_CHARS = 300
+_NAMES = 5
+
+
+class Registry:
+    """The workers, by what they serve.
+
+    Workers join and leave as their sources see them come and go; one that left is given nothing any more.
+
+    Args:
+        sources: Where workers are found.
+        settings: Model names, aliases and waiting times.
+    """
+
+    def __init__(self, sources: Sequence[Source], settings: Settings) -> None:
+        self.sources = sources
+        self.workers: Sequence[Worker] = ()
+        self.was_ever_usable = False
+        self._settings = settings
+        self._aliases = {alias: model for model, own in settings.models.items() for alias in own.aliases}
+        self._changed = asyncio.Event()
+        self._watchers: list[Callable[[], None]] = []
+        # Each request asks for both, each chunk for the first several times. They hold until something changes.
+        self._usable: dict[Fingerprint, Sequence[Worker]] = {}
+        self._models: dict[str, Fingerprint] = {}
+
+    def on_change(self, watcher: Callable[[], None]) -> None:
+        """Have `watcher` called after every change of a worker's state, and when one joined or left."""
+        self._watchers.append(watcher)
+
+    def join(self, worker: Worker) -> None:
+        """One worker more, which from now on tells of its changes itself."""
+        self.workers = (*self.workers, worker)
+        worker.on_change(self._change)
+        self._change()
+
+    def leave(self, worker: Worker) -> None:
+        """One worker less."""
+        self.workers = tuple(other for other in self.workers if other is not worker)
+        worker.on_change(None)
+        self._change()
+
+    def drain(self, worker: Worker) -> None:
+        """Give the worker no new chunk, until `undrain`: what waits goes elsewhere, what it has it finishes."""
+        worker.is_drained = True
+
+    def undrain(self, worker: Worker) -> None:
+        """Give the worker work again."""
+        worker.is_drained = False
+
+    def depending_on(self, worker: Worker) -> list[str]:
+        """The models that no usable worker serves but this one."""
+        others = {model for other in self.workers if other is not worker and other.is_usable for model in other.serves}
+        return sorted(worker.serves.keys() - others) if worker.is_usable else []
+
+    def models(self) -> Mapping[str, Fingerprint]:
+        """The models that workers serve or last served, under their own names and their aliases."""
+        if not self._models:
+            served = {model: fingerprint for worker in self.workers for model, fingerprint in worker.serves.items()}
+            aliases = {alias: served[model] for alias, model in self._aliases.items() if model in served}
+            self._models = served | aliases
+        return self._models
+
+    def usable(self, fingerprint: Fingerprint) -> Sequence[Worker]:
+        """The workers that can take a chunk of this fingerprint now."""
+        found = self._usable.get(fingerprint)
+        if found is None:
+            found = self._usable[fingerprint] = [
+                w for w in self.workers if w.is_usable and w.serves.get(fingerprint.model) == fingerprint
+            ]
+        return found
+
+    def serves_now(self, asked: str | None) -> bool:
+        """Whether a usable worker serves the model that was asked for; any model, when none was."""
+        model = self._aliases.get(asked, asked) if asked else None
+        return any(w.is_usable and (model is None or model in w.serves) for w in self.workers)
+
+    def rules_out(self, asked: str | None) -> bool:
+        """Whether it is known which models there are, and that the one that was asked for isn't among them."""
+        known = self.models()
+        name = self._aliases.get(asked, asked) if asked else None
+        return bool(known and name) and name not in known and name not in self._settings.models
+
+    def problems(self) -> str:
+        """Why workers can't be used, or weren't found."""
+        reasons = [source.problem for source in self.sources if source.problem]
+        reasons += [worker.problem.redacted for worker in self.workers if worker.problem]
+        return "; ".join(reasons)[:_REASON_CHARS]
+
+    async def resolve(self, asked: str | None, *, until: float) -> str:
+        """The name under which workers serve the model that was asked for.
+
+        Args:
+            asked: A model's name or alias; None or "" for the only or the default model.
+            until: How long to wait, on the loop's clock, while no worker has said yet what it serves.
+
+        Raises:
+            UnknownModel: no worker serves it.
+            BadInput: none was asked for and there are several.
+            NoWorker: no worker has said what it serves.
+        """
+        name = asked or None
+        while not (known := self.models()):
+            await self._wait_for_change(until)
+        if name is None:
+            names = sorted({fingerprint.model for fingerprint in known.values()})
+            name = names[0] if len(names) == 1 else self._settings.default_model
+        if name is None:
+            message = f"model is missing and there are several ({_listed(known)}): name one in the body or as ?model="
+            raise BadInput(message, param="model")
+        own_name = self._aliases.get(name, name)
+        if self.rules_out(name):
+            raise UnknownModel(
+                f"The model `{name[:100]}` does not exist here; there is {_listed(known)}.", param="model"
+            )
+        return own_name
+
+    async def pin(self, model: str, *, until: float) -> Fingerprint:
+        """The fingerprint a request is bound to: the one most usable workers have.
+
+        Raises:
+            NoWorker: no worker that serves the model became usable in time.
+            AllMisconfigured: none can, since all are misconfigured.
+        """
+        while not (fingerprints := self._usable_fingerprints(model)):
+            await self._wait_for_change(until)
+        return max(fingerprints, key=fingerprints.count)
+
+    async def wait_for_usable(self, fingerprint: Fingerprint, *, until: float) -> None:
+        """Return as soon as a worker of this fingerprint is usable.
+
+        Raises:
+            FingerprintGone: there is none, but the model is served with another fingerprint.
+            NoWorker: the model had no usable worker until then.
+            AllMisconfigured: none can, since all are misconfigured.
+        """
+        while not self.usable(fingerprint):
+            if self._usable_fingerprints(fingerprint.model):
+                raise FingerprintGone
+            await self._wait_for_change(until)
+
+    def _change(self) -> None:
+        """Workers, or the state of one, changed: nothing derived from it holds any more, and who waits is woken."""
+        self._usable.clear()
+        self._models = {}
+        self.was_ever_usable = self.was_ever_usable or any(worker.is_usable for worker in self.workers)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for watcher in self._watchers:
+            watcher()
+
+    def _usable_fingerprints(self, model: str) -> list[Fingerprint]:
+        return [w.serves[model] for w in self.workers if w.is_usable and model in w.serves]
+
+    async def _wait_for_change(self, until: float) -> None:
+        if self.workers and all(isinstance(worker.problem, Misconfigured) for worker in self.workers):
+            raise AllMisconfigured(f"No worker can be used: {self.problems()}.")
+        try:
+            async with asyncio.timeout_at(until):
+                await self._changed.wait()
+        except TimeoutError:
+            message = f"No worker is usable now: {self.problems()}."
+            raise NoWorker(message, retry_after_s=self._next_probe_s()) from None
+
+    def _next_probe_s(self) -> float:
+        """Seconds until a worker may be found usable again."""
+        now = asyncio.get_running_loop().time()
+        return max(_RETRY_AFTER_S, min((worker.breaker.probe_at for worker in self.workers), default=now) - now)
+
+
+def _listed(known: Mapping[str, object]) -> str:
+    names = sorted(known)
+    return ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")

@@ -1,0 +1,211 @@
+"""The link to a vLLM server, over HTTP."""
+
+import asyncio
+import base64
+import errno
+import socket
+import ssl
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import orjson
+
+from app.errors import (
+    AttemptTimeout,
+    BadAnswer,
+    ClosedBeforeResponse,
+    ClosedMidResponse,
+    LacksRoute,
+    Misconfigured,
+    OutOfFiles,
+    Unreachable,
+    WorkerError,
+)
+from app.net.http1 import Broken, Connections, Reply, TooLong
+from app.settings.certificates import default_context
+from app.telemetry.spans import current_span
+from app.types import Answer, Chunk
+from app.workers.link import Identity
+from app.workers.vllm_responses import is_missing_route, read_identity, read_json, read_scores, read_token_count
+
+# vLLM closes idle connections after 5 s; one that we let go first can't die under a call.
+_IDLE_CONNECTION_S = 2.5
+_QUICK_ANSWER_S = 5.0
+# How long an answer may be follows from what was asked: JSON of 64 MB can take 1.5 GB when it is read.
+_SHORTEST_LIMIT_BYTES = 64 * 2**10
+# vLLM's rows take 65 bytes, and in answers of /v1/rerank the document besides.
+_ROW_BYTES = 512
+# Errors of vLLM, and /v1/rerank, quote what they were sent; written in ASCII it may take twice as much.
+_QUOTED = 2
+# A text has a token for each byte at most, which takes 7 bytes in the answer of /tokenize.
+_BYTES_PER_TOKEN = 16
+# An entry of /v1/models takes 500 bytes; one adapter is an entry, and some servers have a thousand.
+_MAX_MODELS_BYTES = 2 * 2**20
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class VllmLink:
+    """A vLLM server.
+
+    Scores are asked for on `/v1/score`, which doesn't echo the documents; a worker without that route is asked on
+    `/v1/rerank`.
+
+    Args:
+        url: Where the server listens; a `/v1`, `/rerank` or `/score` at its end is ignored. Credentials in it are
+            sent as Basic auth.
+        api_key: The server's `--api-key`.
+        connect_timeout_s: Time for a connection to come about.
+        tls: How the certificate of an https server is checked, and which is shown; None for what the system trusts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        connect_timeout_s: float = 2.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.url, self.name, basic = _read_url(url)
+        parts = urlsplit(self.url)
+        is_https = parts.scheme == "https"
+        headers = {"Host": parts.netloc, "Content-Type": "application/json"}
+        if api_key or basic:
+            headers["Authorization"] = f"Bearer {api_key}" if api_key else basic
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
+        self._connect_timeout_s = connect_timeout_s
+        self._connections = Connections(
+            parts.hostname or "",
+            parts.port or (443 if is_https else 80),
+            tls=(tls or default_context()) if is_https else None,
+            connect_timeout_s=connect_timeout_s,
+            idle_s=_IDLE_CONNECTION_S,
+        )
+        self._has_score_route = True
+        self._has_left = False
+
+    async def identify(self) -> Identity:
+        # On new connections: a kept one may end as it is used, and a probe should see whether the worker accepts any.
+        version = await self._ask("GET", "/version", max_answer_bytes=_MAX_MODELS_BYTES, is_alone=True)
+        listed = await self._ask("GET", "/v1/models", max_answer_bytes=_MAX_MODELS_BYTES, is_alone=True)
+        # A worker that was replaced may be a newer one.
+        self._has_score_route = True
+        return read_identity(version, listed, self.name)
+
+    async def score(self, chunk: Chunk) -> Answer:
+        documents = len(chunk.pairs)
+        if self._has_score_route:
+            reply = await self._score("/v1/score", _score_call(chunk), chunk)
+            if not is_missing_route(reply):
+                return read_scores(reply, self.name, documents, rows="data", score="score")
+            self._has_score_route = False
+        if len(chunk.pairs.queries) > 1:
+            raise LacksRoute(f"{self.name} has no /v1/score, which pairs with different queries need: update its vLLM")
+        reply = await self._score("/v1/rerank", _rerank_call(chunk), chunk)
+        return read_scores(reply, self.name, documents, rows="results", score="relevance_score")
+
+    async def count_tokens(self, model: str, text: str) -> int:
+        call = orjson.dumps({"model": model, "prompt": text, "add_special_tokens": False})
+        answer = await self._ask("POST", "/tokenize", call, max_answer_bytes=_BYTES_PER_TOKEN * len(call))
+        return read_token_count(answer, self.name)
+
+    async def close(self) -> None:
+        self._has_left = True
+        self._connections.close()
+
+    async def _score(self, path: str, call: bytes, chunk: Chunk) -> Reply:
+        """The answer to one call that scores."""
+        span = current_span.get()
+        span.posts(self.url, path)
+        reply = await self._call(
+            "POST",
+            path,
+            call,
+            headers={"X-Request-Id": chunk.context.request_id, **span.headers},
+            max_answer_bytes=_ROW_BYTES * len(chunk.pairs) + _QUOTED * len(call),
+        )
+        span.answered(reply.status)
+        return reply
+
+    async def _ask(
+        self, method: str, path: str, call: bytes = b"", *, max_answer_bytes: int, is_alone: bool = False
+    ) -> Any:
+        """The decoded JSON of an answer that no worker needs long for."""
+        try:
+            async with asyncio.timeout(_QUICK_ANSWER_S):
+                reply = await self._call(method, path, call, max_answer_bytes=max_answer_bytes, is_alone=is_alone)
+        except TimeoutError as exc:
+            raise AttemptTimeout(f"{self.name} didn't answer {path} in {_QUICK_ANSWER_S:g} s") from exc
+        return read_json(reply, self.name)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        max_answer_bytes: int,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        is_alone: bool = False,
+    ) -> Reply:
+        """Send one call and read its whole answer; what goes wrong becomes a `WorkerError` here."""
+        if self._has_left:
+            raise Unreachable(f"{self.name} has left")
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"{method} {self._path}{path} HTTP/1.1\r\n{self._lines}{lines}Content-Length: {len(body)}\r\n\r\n"
+        try:
+            limit_bytes = _SHORTEST_LIMIT_BYTES + max_answer_bytes
+            return await self._connections.request(head.encode(), body, max_answer_bytes=limit_bytes, is_alone=is_alone)
+        except Broken as exc:
+            if exc.answered:
+                raise ClosedMidResponse(f"{self.name} broke off in the middle of its answer") from exc
+            raise ClosedBeforeResponse(f"{self.name} closed the connection without an answer") from exc
+        except TooLong as exc:
+            raise BadAnswer(f"{self.name} sent {exc}") from exc
+        except ssl.SSLError as exc:
+            raise Misconfigured(
+                f"{self.name} and the gateway don't trust each other; check the certificates in RERANK_WORKER_CA_FILE "
+                "and RERANK_WORKER_CERT_FILE, and whether its URL has the name in its own"
+            ) from exc
+        except TimeoutError as exc:
+            raise Unreachable(f"{self.name} didn't accept a connection in {self._connect_timeout_s:g} s") from exc
+        except socket.gaierror as exc:
+            raise Unreachable(f"{self.name} can't be looked up: {exc.strerror}") from exc
+        except OSError as exc:
+            raise _no_connection(self.name, exc) from exc
+
+
+def _read_url(url: str) -> tuple[str, str, str]:
+    """A worker's base URL, its name without credentials, and its Basic auth header or ""."""
+    parts = urlsplit(url.strip())
+    path = parts.path.rstrip("/")
+    for suffix in ("/rerank", "/score", "/v1", "/v2"):
+        path = path.removesuffix(suffix)
+    name = parts.netloc.rpartition("@")[2] + path
+    basic = ""
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        basic = "Basic " + base64.b64encode(pair.encode()).decode()
+    return f"{parts.scheme}://{name}", name, basic
+
+
+def _no_connection(name: str, exc: OSError) -> WorkerError:
+    """Why no connection to a worker came about."""
+    if exc.errno in {errno.EMFILE, errno.ENFILE}:
+        return OutOfFiles(f"the gateway may open no more files, so none for {name}: raise its limit (ulimit -n)")
+    return Unreachable(f"{name} refused the connection")
+
+
+def _score_call(chunk: Chunk) -> bytes:
+    queries = chunk.pairs.queries
+    # text_1 and text_2 are the names that every release with a score route knows.
+    texts = {"text_1": queries[0] if len(queries) == 1 else queries, "text_2": chunk.pairs.documents}
+    return orjson.dumps({"model": chunk.fingerprint.model, **texts, **chunk.fields})
+
+
+def _rerank_call(chunk: Chunk) -> bytes:
+    texts = {"query": chunk.pairs.queries[0], "documents": chunk.pairs.documents}
+    return orjson.dumps({"model": chunk.fingerprint.model, **texts, **chunk.fields})

@@ -1,0 +1,210 @@
+"""One worker as the gateway sees it."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from app.errors import NotProbed, Unreachable, WorkerError
+from app.policy.breaker import Breaker, State
+from app.policy.concurrency_limit import ConcurrencyLimit
+from app.types import Fingerprint
+from app.workers.link import WorkerLink
+
+_SHORTEST_BACK_OFF_S = 0.25
+_LONGEST_BACK_OFF_S = 5.0
+# Whatever it asks for: a probe may find it well earlier, but a `Retry-After` of an hour must not cost an hour.
+_LONGEST_ASKED_BACK_OFF_S = 30.0
+# As long as the longest pause before a retry: who rests longer isn't worth waiting for while others work.
+_SHORT_BACK_OFF_S = 2.0
+_MAX_CALL_DOCUMENTS_LIFETIME_S = 60.0
+# What a worker's speed was long ago says nothing: after this long without a call it is tried as if it were new.
+_SPEED_LIFETIME_S = 5.0
+_SPEED_WEIGHT = 0.2
+
+
+class Worker:
+    """A worker's state: what it serves, whether it can be used, and what it is doing for us.
+
+    It is well while its breaker is closed, and a breaker closes when a probe has seen what the worker serves and that
+    it scores. It is usable while it is also ready, since a pod may work and not want more, and not drained, since its
+    operator may want it to get no more. Work in flight is counted in calls, documents and tokens.
+
+    Whatever changes whether it can be used, or what for, is told to whom `on_change` named, before anything else runs:
+    what others derive from it can't be out of date.
+    """
+
+    def __init__(self, link: WorkerLink, *, limit: ConcurrencyLimit, max_calls: int) -> None:
+        self.link = link
+        self.name = link.name
+        self.breaker = Breaker()
+        self.limit = limit
+        self.serves: Mapping[str, Fingerprint] = {}
+        self._is_ready = True
+        self._is_drained = False
+        self._tell: Callable[[], None] = _tell_nobody
+        self._problem: WorkerError | None = NotProbed(f"{link.name} has not answered yet")
+        self.calls = 0
+        self.documents = 0
+        self.tokens = 0
+        self.backs_off_until = float("-inf")
+        self.last_success_at = float("-inf")
+        self.latency_s: float | None = None
+        self._max_calls = max_calls
+        self._back_off_s = 0.0
+        self._backs_off_since = float("-inf")
+        self._max_call_documents: int | None = None
+        self._max_call_documents_until = float("-inf")
+        self._slowness: float | None = None
+        self._measured_at = float("-inf")
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def on_change(self, told: Callable[[], None] | None) -> None:
+        """Have `told` called after every change of whether it is usable, and for what; None for nobody any more."""
+        self._tell = told or _tell_nobody
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its source says that it wants work."""
+        return self._is_ready
+
+    @is_ready.setter
+    def is_ready(self, is_ready: bool) -> None:
+        if is_ready is not self._is_ready:
+            self._is_ready = is_ready
+            self._tell()
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether its operator keeps work from it."""
+        return self._is_drained
+
+    @is_drained.setter
+    def is_drained(self, is_drained: bool) -> None:
+        if is_drained is not self._is_drained:
+            self._is_drained = is_drained
+            self._tell()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it may be given work."""
+        return self.is_well and self.is_ready and not self.is_drained
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it works, as far as we have seen."""
+        return self.breaker.state is State.CLOSED
+
+    @property
+    def problem(self) -> WorkerError | None:
+        """Why it can't be used; None while it can."""
+        if self._problem:
+            return self._problem
+        if self.is_drained:
+            return Unreachable(f"{self.name} is drained")
+        return None if self.is_ready else Unreachable(f"{self.name} is not ready")
+
+    def has_room(self, now: float, *, alone: bool = False) -> bool:
+        """Whether it may be given another chunk right now; `alone` says that it is of the only request there is."""
+        is_ready = self.backs_off_until <= now and self.calls < self._max_calls
+        return is_ready and self.limit.allows(self.documents, alone=alone)
+
+    def backs_off_long(self, now: float) -> bool:
+        """Whether it will be resting for so long that a chunk had better go elsewhere, even where it failed before."""
+        return self.backs_off_until > now + _SHORT_BACK_OFF_S
+
+    def max_call_documents(self, now: float) -> int | None:
+        """The documents it takes in one call at most; None for any number."""
+        return self._max_call_documents if now < self._max_call_documents_until else None
+
+    def slowness(self, now: float) -> float | None:
+        """By which factor its calls take longer than is usual for their size; None when it hasn't shown that lately.
+
+        One call then tries it anew; while that is under way what was last known still holds.
+        """
+        is_known = self.calls > 0 or now - self._measured_at < _SPEED_LIFETIME_S
+        return self._slowness if is_known else None
+
+    def shown(self, serves: Mapping[str, Fingerprint], *, since: float) -> None:
+        """A probe that began at `since` saw what it serves, and that it scores. A rest from before is over, then."""
+        rested = self._backs_off_since < since and self.backs_off_until > since
+        is_news = rested or not self.is_well or serves != self.serves
+        self.serves = serves
+        self._problem = None
+        self.breaker.close()
+        if rested:
+            self.backs_off_until, self._back_off_s = since, 0.0
+        if is_news:
+            self._tell()
+
+    def mark_failing(self, problem: WorkerError, now: float) -> None:
+        """It can't be used until a probe has seen it well. What it served stays known."""
+        self._problem = problem
+        self.breaker.trip(now)
+        self._tell()
+
+    def back_off(self, seconds: float | None, now: float) -> None:
+        """It asked for a rest: of `seconds`, at most 30, or of ever longer ones when it doesn't say how long."""
+        if seconds:
+            self._back_off_s = min(_LONGEST_ASKED_BACK_OFF_S, seconds)
+        else:
+            self._back_off_s = min(_LONGEST_BACK_OFF_S, max(_SHORTEST_BACK_OFF_S, 2 * self._back_off_s))
+        self._backs_off_since = now
+        self.backs_off_until = max(self.backs_off_until, now + self._back_off_s)
+
+    def lower_max_call_documents(self, documents: int, now: float) -> None:
+        """It refused a call of `documents` while it held nothing else of ours: half of that may fit."""
+        self._max_call_documents = max(1, documents // 2)
+        self._max_call_documents_until = now + _MAX_CALL_DOCUMENTS_LIFETIME_S
+
+    def succeeded(self, now: float) -> None:
+        """A call ended well."""
+        self.last_success_at = now
+        self._back_off_s = 0.0
+
+    def record_latency(self, *, seconds: float, usual_s: float | None, now: float) -> None:
+        """It took `seconds`, or more, for what usually takes `usual_s`, if that is known.
+
+        Seconds per token would make whoever got small calls look slow: every call has a part that doesn't grow with it.
+        """
+        self.latency_s = seconds if self.latency_s is None else _nearer(self.latency_s, seconds)
+        if not usual_s:
+            return
+        measured = seconds / usual_s
+        is_recent = now - self._measured_at < _SPEED_LIFETIME_S
+        self._measured_at = now
+        if self._slowness is None or not is_recent:
+            self._slowness = measured
+        else:
+            self._slowness = _nearer(self._slowness, measured)
+
+    def take(self, *, documents: int, tokens: int) -> None:
+        """One call more in flight."""
+        self._idle.clear()
+        self.calls += 1
+        self.documents += documents
+        self.tokens += tokens
+
+    def give_back(self, *, documents: int, tokens: int) -> None:
+        """One call less in flight."""
+        self.calls -= 1
+        self.documents -= documents
+        self.tokens -= tokens
+        if not self.calls:
+            self._idle.set()
+
+    async def finish(self) -> None:
+        """Return when no call is in flight."""
+        await self._idle.wait()
+
+    def __repr__(self) -> str:
+        state = self.breaker.state.value + (f" ({self.problem.reason})" if self.problem else "")
+        return f"<Worker {self.name} {state}, {self.calls} calls, {self.documents} documents in flight>"
+
+
+def _tell_nobody() -> None:
+    """It belongs to no registry."""
+
+
+def _nearer(before: float, measured: float) -> float:
+    """An average that follows what is measured; what was long ago counts ever less."""
+    return before + _SPEED_WEIGHT * (measured - before)

@@ -1,0 +1,175 @@
+"""One chunk: where its attempts go, and what is left behind."""
+
+import asyncio
+import gc
+from collections import deque
+
+import pytest
+
+from app.errors import (
+    BadAnswer,
+    BadGateway,
+    Busy,
+    ClosedMidResponse,
+    NoWorker,
+    OutOfFiles,
+    Overloaded,
+    Unavailable,
+    Unreachable,
+    WorkerError,
+)
+from app.types import RequestStats
+from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores, score
+
+DOCUMENTS = [f"document {number}" for number in range(8)]
+FAILURES = [Unreachable("w"), ClosedMidResponse("w"), Unavailable("w"), BadAnswer("w")]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.outcome)
+@on_virtual_clock
+async def test_a_retry_goes_at_once_to_a_worker_not_yet_tried(failure: WorkerError):
+    links = [ScriptedLink("a", always=failure), ScriptedLink("b", always=failure), ScriptedLink("good")]
+    async with engine(links) as made:
+        began = asyncio.get_running_loop().time()
+        stats = RequestStats()
+        assert (await score(made, DOCUMENTS, stats=stats)).scores == right_scores(DOCUMENTS)
+        assert asyncio.get_running_loop().time() - began < 0.02
+    assert all(len(link.calls) <= 1 for link in links)
+    assert stats.attempts == sum(len(link.calls) for link in links)
+
+
+@on_virtual_clock
+async def test_attempts_that_cost_nothing_are_not_counted_as_tries():
+    links = [ScriptedLink(f"w{number}", problem=None, always=Unreachable("w")) for number in range(9)]
+    async with engine([*links, ScriptedLink("good")], max_attempts=1) as made:
+        assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
+
+
+@on_virtual_clock
+async def test_a_worker_is_not_blamed_when_the_gateway_has_no_file_for_a_connection_to_it():
+    link = ScriptedLink("w", always=OutOfFiles("no file"))
+    async with engine([link], probe_interval_s=1) as made:
+        (worker,) = made.registry.workers
+        for _ in range(5):
+            with pytest.raises(NoWorker, match="no file"):
+                await score(made, DOCUMENTS)
+        assert len(link.calls) == 5 * 4
+        link.problem = OutOfFiles("no file")
+        await asyncio.sleep(60)
+        assert worker.is_usable
+        link.problem = link.always = None
+        assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
+
+
+@on_virtual_clock
+async def test_after_all_workers_were_tried_the_same_one_is_tried_after_a_pause():
+    link = ScriptedLink("w", script=deque([Unavailable("w"), Unavailable("w")]))
+    async with engine([link]) as made:
+        began = asyncio.get_running_loop().time()
+        assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
+        assert 0.01 < asyncio.get_running_loop().time() - began < 1
+    assert len(link.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"), [(Busy("w is busy"), NoWorker), (ClosedMidResponse("w broke off"), BadGateway)]
+)
+@on_virtual_clock
+async def test_when_tries_are_used_up_the_client_is_told_of_the_last(failure: WorkerError, told: type[Exception]):
+    link = ScriptedLink("w", always=failure)
+    async with engine([link], max_attempts=2) as made:
+        with pytest.raises(told, match=failure.reason):
+            await score(made, DOCUMENTS[:1])
+    assert len(link.calls) == 2
+
+
+@on_virtual_clock
+async def test_who_has_waited_for_a_slot_is_not_kept_until_its_deadline():
+    # The tracebacks of other tests hold some.
+    others = {id(waiter): waiter for waiter in _waiters()}
+    async with engine([ScriptedLink("w", takes_s=0.1)], worker_max_calls=1) as made:
+        await asyncio.gather(*(score(made, [f"{number} {text}" for text in DOCUMENTS]) for number in range(3)))
+        assert [waiter for waiter in _waiters() if id(waiter) not in others] == []
+
+
+def _waiters() -> list[object]:
+    return [thing for thing in gc.get_objects() if type(thing).__name__ == "_Waiter"]
+
+
+@on_virtual_clock
+async def test_a_worker_never_has_more_calls_than_its_limit():
+    links = [ScriptedLink("a"), ScriptedLink("b", takes_s=0.02)]
+    async with engine(links, max_batch=1, min_batch=1, worker_max_calls=3) as made:
+        await asyncio.gather(
+            *[score(made, [f"{request} {document}" for document in DOCUMENTS]) for request in range(9)]
+        )
+    assert [link.most_in_flight for link in links] == [3, 3]
+
+
+@on_virtual_clock
+async def test_a_slot_that_never_comes_free_is_told_as_overload():
+    link = ScriptedLink("w", takes_s=10)
+    async with engine([link], worker_max_calls=1) as made:
+        first = asyncio.create_task(score(made, DOCUMENTS))
+        await asyncio.sleep(0.1)
+        with pytest.raises(Overloaded):
+            await score(made, DOCUMENTS, within_s=2)
+        await first
+
+
+@on_virtual_clock
+async def test_slots_are_granted_in_order_of_arrival():
+    link = ScriptedLink("w")
+    async with engine([link], worker_max_calls=1) as made:
+        await asyncio.gather(*[score(made, [f"document {number}"]) for number in range(20)])
+    assert [call.pairs.documents for call in link.calls] == [[f"document {number}"] for number in range(20)]
+
+
+@on_virtual_clock
+async def test_a_waiting_retry_holds_up_nobody_else():
+    busy, good = ScriptedLink("busy", takes_s=5), ScriptedLink("good", takes_s=5)
+    async with engine([busy, good], worker_max_calls=1) as made:
+        busy.script.append(Unavailable("busy"))
+        good.script.append(Unavailable("good"))
+        asked = [asyncio.create_task(score(made, [f"document {number}"])) for number in range(4)]
+        answers = await asyncio.gather(*asked)
+    assert len(answers) == 4
+
+
+@pytest.mark.parametrize("moment_s", [0.0, 0.005, 0.015, 0.025, 0.035])
+@on_virtual_clock
+async def test_cancelling_at_any_moment_leaves_no_slot_and_no_waiter_behind(moment_s: float):
+    link = ScriptedLink("w")
+    async with engine([link], worker_max_calls=1, max_batch=2, min_batch=1) as made:
+        asked = [asyncio.create_task(score(made, [f"{n} {text}" for text in DOCUMENTS])) for n in range(2)]
+        await asyncio.sleep(moment_s)
+        asked[0].cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        assert asked[0].cancelled()
+        assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
+
+
+@on_virtual_clock
+async def test_a_slot_granted_in_the_moment_of_a_cancellation_goes_to_the_next():
+    link = ScriptedLink("w", takes_s=1)
+    async with engine([link], worker_max_calls=1) as made:
+        first, second, third = [asyncio.create_task(score(made, [f"document {n}"])) for n in range(3)]
+        await asyncio.sleep(0.5)
+        # Both happen before the second request's task runs again: it is granted the first one's slot and cancelled.
+        first.add_done_callback(lambda _: second.cancel())
+        await asyncio.gather(first, second, third, return_exceptions=True)
+        assert third.result().scores == right_scores(["document 2"])
+
+
+@on_virtual_clock
+async def test_who_leaves_in_the_moment_of_its_slot_leaves_nothing_behind():
+    link = ScriptedLink("w")
+    async with engine([link], worker_max_calls=1) as made:
+        await score(made, DOCUMENTS)
+        chunk = link.calls[0]
+        with await made.scheduler.slot(chunk, avoid=set()):
+            leaves = asyncio.create_task(made.scheduler.slot(chunk, avoid=set()))
+            await asyncio.sleep(0.1)
+        leaves.cancel()
+        await asyncio.wait([leaves])
+        assert leaves.cancelled()
