@@ -186,7 +186,7 @@ async def test_lookups_that_hang_keep_their_threads_from_others():
 @over_network
 async def test_a_reset_breaks_who_reads_and_who_writes():
     host = talking(silence)
-    reader, _ = await asyncio.open_connection("10.0.0.1", PORT)
+    reader, unused = await asyncio.open_connection("10.0.0.1", PORT)
     _, writer = await asyncio.open_connection("10.0.0.1", PORT)
     asyncio.get_running_loop().call_later(1, host.reset_connections)
     with pytest.raises(ConnectionResetError):
@@ -194,6 +194,8 @@ async def test_a_reset_breaks_who_reads_and_who_writes():
     writer.write(b"hello")
     with pytest.raises(ConnectionResetError):
         await writer.drain()
+    unused.close()
+    writer.close()
     await asyncio.sleep(60)
 
 
