@@ -14,7 +14,7 @@ from time import perf_counter
 from tests.chaos.load import Client, Outcome, half_of, steady, work_s
 from tests.chaos.run import warm_up
 from tests.chaos.stage import PER_DOCUMENT_S, Stage, set_up
-from tests.chaos.worker import AdminBody
+from tests.chaos.worker import Order
 
 _OVERLOAD_S = 60
 # A burst may wait for its turn; that it is none shows after this time.
@@ -36,9 +36,9 @@ async def bad_worker() -> None:
         await warm_up(stage)
         await _p99_ms(stage, workers=3, seconds=5)
         healthy, _ = await _p99_ms(stage, workers=3)
-        await stage.workers[0].obey(AdminBody(slowness=10))
+        await stage.workers[0].obey(Order(slowness=10))
         slow, slow_failed = await _p99_ms(stage, workers=3, seed=2)
-        await stage.workers[0].obey(AdminBody())
+        await stage.workers[0].obey(Order())
         await asyncio.sleep(10)
         stage.workers[0].process.send_signal(signal.SIGSTOP)
         _, first_failed = await _p99_ms(stage, workers=3, seconds=5, seed=3)

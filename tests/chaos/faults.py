@@ -11,7 +11,7 @@ from typing import Any
 from tests.chaos.load import Client
 from tests.chaos.stage import Stage, WorkerProcess
 from tests.chaos.worker import FAULTS as ANSWERS
-from tests.chaos.worker import AdminBody
+from tests.chaos.worker import Order
 
 NOTHING: frozenset[int] = frozenset()
 
@@ -46,7 +46,7 @@ class Fault:
     may_see: frozenset[int] = NOTHING
 
 
-def ordered(order: AdminBody) -> Strike:
+def ordered(order: Order) -> Strike:
     """One worker does as it is told."""
 
     @asynccontextmanager
@@ -56,7 +56,7 @@ def ordered(order: AdminBody) -> Strike:
         try:
             yield
         finally:
-            await worker.obey(AdminBody())
+            await worker.obey(Order())
 
     return strike
 
@@ -91,9 +91,9 @@ async def death(play: Play) -> AsyncIterator[None]:
 async def all_down(play: Play) -> AsyncIterator[None]:
     """Every worker refuses connections."""
     workers = play.stage.workers
-    await _tell(workers, AdminBody("refuse"))
+    await _tell(workers, Order("refuse"))
     yield
-    await _tell(workers, AdminBody())
+    await _tell(workers, Order())
 
 
 def meanwhile(work: Callable[[Play], Coroutine[Any, Any, None]]) -> Strike:
@@ -118,12 +118,12 @@ async def flap(play: Play) -> None:
     worker = await play.stage.victim()
     try:
         while True:
-            await worker.obey(AdminBody("refuse"))
+            await worker.obey(Order("refuse"))
             await asyncio.sleep(0.3)
-            await worker.obey(AdminBody())
+            await worker.obey(Order())
             await asyncio.sleep(0.7)
     finally:
-        await worker.obey(AdminBody())
+        await worker.obey(Order())
 
 
 async def leave(play: Play) -> None:
@@ -142,11 +142,11 @@ async def burst(play: Play) -> None:
 
 HEALTHY = Fault("healthy", nothing, short_s=2.5)
 FAULTS = (
-    Fault("refuse", ordered(AdminBody("refuse"))),
-    *(Fault(name, ordered(AdminBody(name)), short_s=1.2) for name in ANSWERS if name != "none"),
+    Fault("refuse", ordered(Order("refuse"))),
+    *(Fault(name, ordered(Order(name)), short_s=1.2) for name in ANSWERS if name != "none"),
     Fault("hang (SIGSTOP)", hang, short_s=1.5),
     Fault("SIGKILL and restart", death),
-    Fault("one ten times slower", ordered(AdminBody(slowness=10)), short_s=1.5),
+    Fault("one ten times slower", ordered(Order(slowness=10)), short_s=1.5),
     Fault("flapping", meanwhile(flap), short_s=2.5, long_s=20.0),
     Fault("clients that leave", meanwhile(leave), short_s=1.5),
     Fault("1024 requests at once", meanwhile(burst), short_s=3.0),
@@ -154,5 +154,5 @@ FAULTS = (
 )
 
 
-async def _tell(workers: list[WorkerProcess], order: AdminBody) -> None:
+async def _tell(workers: list[WorkerProcess], order: Order) -> None:
     await asyncio.gather(*[worker.obey(order) for worker in workers])

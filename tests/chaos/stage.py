@@ -16,7 +16,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.chaos.worker import AdminBody
+from tests.chaos.worker import Order
 
 FIXED_S = 0.004
 PER_DOCUMENT_S = 0.001
@@ -90,9 +90,9 @@ class WorkerProcess(_Child):
     async def begin(self) -> None:
         """Start it, and return when it serves."""
         await self.start(str(self.port), str(FIXED_S), str(PER_DOCUMENT_S))
-        await self.obey(AdminBody())
+        await self.obey(Order())
 
-    async def obey(self, order: AdminBody) -> None:
+    async def obey(self, order: Order) -> None:
         """Return when the order holds."""
         assert self.process.stdin
         assert self.process.stdout

@@ -60,7 +60,7 @@ FAULTS: dict[str, Fault | None] = {
 
 
 @dataclass(frozen=True)
-class AdminBody:
+class Order:
     fault: str = "none"
     slowness: float = 1.0
 
@@ -77,15 +77,15 @@ async def _obey(worker: FakeVllm, port: int, orders: asyncio.StreamReader) -> No
                 order = await _done(orders)
 
 
-async def _done(orders: asyncio.StreamReader) -> AdminBody | None:
+async def _done(orders: asyncio.StreamReader) -> Order | None:
     sys.stdout.write("done\n")
     sys.stdout.flush()
     return await _next(orders)
 
 
-async def _next(orders: asyncio.StreamReader) -> AdminBody | None:
+async def _next(orders: asyncio.StreamReader) -> Order | None:
     line = await orders.readline()
-    return AdminBody(**json.loads(line)) if line else None
+    return Order(**json.loads(line)) if line else None
 
 
 async def _run(port: int, fixed_s: float, per_document_s: float) -> None:

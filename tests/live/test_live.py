@@ -88,15 +88,15 @@ async def rerank(client: httpx.AsyncClient, query: str, texts: list[str], path: 
 # --- the same ranking as one direct call ---
 
 
-@pytest.mark.parametrize("registry", [1, 2])
+@pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("max_batch", [7, 64, 125, 1000])
 async def test_a_thousand_documents_are_scored_as_by_one_direct_call(
-    workers: tuple[str, str], max_batch: int, registry: int
+    workers: tuple[str, str], max_batch: int, count: int
 ):
     texts = documents(1000)
     probabilities: dict[str, Any] = {}
     logits: dict[str, Any] = {"use_activation": False}
-    async with gateway(workers=workers[:registry], max_batch=max_batch, min_batch=1) as client:
+    async with gateway(workers=workers[:count], max_batch=max_batch, min_batch=1) as client:
         for fields in (probabilities, logits):
             answer = await rerank(client, QUERY, texts, **fields)
             right = await direct(workers[0], QUERY, texts, **fields)

@@ -77,7 +77,7 @@ async def test_the_times_and_the_request_id_are_the_gateways(browser: Browser):
         shown = dict(zip(await texts(page, "#timings dt"), await texts(page, "#timings dd"), strict=True))
         assert shown["Request id"] == await answer.header_value("x-request-id")
         assert re.fullmatch(r"\d+ ms", shown["Workers"])
-        assert {"From the cache", "Cache", "Gateway in all", "Endpoints from here", "Tokens"} <= shown.keys()
+        assert {"From the cache", "Cache", "Gateway in all", "Seen from here", "Tokens"} <= shown.keys()
 
 
 async def test_the_key_is_asked_for_only_where_one_is_needed_and_sent_to_nobody_else(browser: Browser):

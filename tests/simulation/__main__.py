@@ -6,7 +6,7 @@ import sys
 import time
 
 from tests.simulation import faults
-from tests.simulation.campaign import Finding, RequestStats, how_it_breaks, kind_of, look_at, search, short, story_of
+from tests.simulation.campaign import Finding, Tally, how_it_breaks, kind_of, look_at, search, short, story_of
 from tests.simulation.chance import draw
 from tests.simulation.plan import written
 
@@ -17,7 +17,7 @@ def main() -> int:
     if asked.replay is not None:
         with faults.planted(asked.fault):
             return _replay(asked.replay, is_whole=asked.whole)
-    began, stats = time.monotonic(), RequestStats()
+    began, stats = time.monotonic(), Tally()
     found: dict[str, Finding] = {}
     first = int(time.time()) if asked.first is None else asked.first
     print(f"seeds from {first}", flush=True)
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _replay(seed: int, *, is_whole: bool) -> int:
-    finding = look_at(draw(seed), RequestStats())
+    finding = look_at(draw(seed), Tally())
     if finding is None:
         print(f"seed {seed} keeps every promise")
         return 0

@@ -32,21 +32,21 @@ class Finding(NamedTuple):
 
 
 @dataclass(slots=True)
-class RequestStats:
+class Tally:
     """What was run so far."""
 
     seeds: int = 0
     requests: int = 0
     virtual_s: float = 0.0
 
-    def add(self, other: "RequestStats") -> None:
+    def add(self, other: "Tally") -> None:
         """Count what another process ran."""
         self.seeds += other.seeds
         self.requests += other.requests
         self.virtual_s += other.virtual_s
 
 
-def look_at(plan: Plan, stats: RequestStats) -> Finding | None:
+def look_at(plan: Plan, stats: Tally) -> Finding | None:
     """Run one plan; the first promise that it breaks."""
     outcome = run(plan)
     stats.seeds += 1
@@ -58,7 +58,7 @@ def look_at(plan: Plan, stats: RequestStats) -> Finding | None:
 
 def search(
     first: int, *, seeds: int | None, for_s: float | None, jobs: int, fault: str | None
-) -> Iterator[tuple[RequestStats, list[Finding]]]:
+) -> Iterator[tuple[Tally, list[Finding]]]:
     """Run seed after seed, until there are no more or the time is over; what was found in each batch.
 
     Args:
@@ -99,9 +99,9 @@ def _freeze() -> None:
     gc.freeze()
 
 
-def _batch(batch: tuple[int, int, str | None]) -> tuple[RequestStats, list[Finding]]:
+def _batch(batch: tuple[int, int, str | None]) -> tuple[Tally, list[Finding]]:
     first, end, fault = batch
-    stats, findings = RequestStats(), list[Finding]()
+    stats, findings = Tally(), list[Finding]()
     with faults.planted(fault):
         for seed in range(first, end):
             finding = look_at(draw(seed), stats)

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from tests.simulation.plan import (
     Ask,
     Discover,
-    Endpoints,
     Event,
     Fault,
     FaultKind,
@@ -18,6 +17,7 @@ from tests.simulation.plan import (
     Plan,
     Replace,
     Route,
+    Seen,
     Shared,
     Standstill,
     WorkerSpec,
@@ -335,7 +335,7 @@ class _Draw:
         worker, at = rng.choice(self._workers).name, self._moment()
         events: list[Event] = []
         for _ in range(rng.randint(1, 3)):
-            seen: Endpoints = rng.choice(["gone", "waiting"])
+            seen: Seen = rng.choice(["gone", "waiting"])
             later = round(at + self._spread(0.01, 5), 4)
             events += [Discover(at=at, worker=worker, seen=seen), Discover(at=later, worker=worker, seen="ready")]
             at = round(later + self._spread(0.01, 5), 4)

@@ -9,8 +9,8 @@ FaultKind = Literal[
     "down", "refuse", "reset", "break", "hang", "drip", "lie", "error", "busy", "refuse_content", "misconfigured",
     "freeze", "slow",
 ]  # fmt: skip
-Endpoints = Literal["ready", "waiting", "gone"]
-AdminBody = Literal["drain", "undrain", "flush", "reload", "stop"]
+Seen = Literal["ready", "waiting", "gone"]
+Order = Literal["drain", "undrain", "flush", "reload", "stop"]
 SharedTrouble = Literal["gone", "silent", "slow", "flushed", "evicted", "full"]
 
 
@@ -144,14 +144,14 @@ class Discover(Event):
     """What discovery sees of a worker from now on."""
 
     worker: str
-    seen: Endpoints
+    seen: Seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operate(Event):
     """What an operator does; `subject` is a worker or a model."""
 
-    order: AdminBody
+    order: Order
     subject: str = ""
     replica: int = 0
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.simulation import faults
-from tests.simulation.campaign import Finding, RequestStats, how_it_breaks, look_at, short
+from tests.simulation.campaign import Finding, Tally, how_it_breaks, look_at, short
 from tests.simulation.chance import draw
 from tests.simulation.found import FOUND
 from tests.simulation.plan import Ask, Fault, Plan, WorkerSpec, written
@@ -19,19 +19,19 @@ _SOON = 60
 
 @pytest.mark.parametrize("first", range(0, _SEEDS, _AT_ONCE))
 def test_no_seed_breaks_a_promise(first: int):
-    found = [finding for seed in range(first, first + _AT_ONCE) if (finding := look_at(draw(seed), RequestStats()))]
+    found = [finding for seed in range(first, first + _AT_ONCE) if (finding := look_at(draw(seed), Tally()))]
     assert not found, f"python -m tests.simulation --replay {found[0].seed}"
 
 
 @pytest.mark.parametrize("what", FOUND)
 def test_what_was_found_once_is_not_found_again(what: str):
-    assert look_at(FOUND[what], RequestStats()) is None
+    assert look_at(FOUND[what], Tally()) is None
 
 
 @pytest.mark.parametrize("name", _SOON_FOUND)
 def test_a_planted_fault_is_found(name: str):
     with faults.planted(name):
-        assert any(look_at(draw(seed), RequestStats()) for seed in range(_SOON))
+        assert any(look_at(draw(seed), Tally()) for seed in range(_SOON))
 
 
 @pytest.mark.parametrize("seed", [2, 4, 46])
@@ -56,7 +56,7 @@ def test_a_failure_is_shrunk_to_what_it_needs():
         ),
     )
     with faults.planted("never-ends"):
-        finding = look_at(plan, RequestStats())
+        finding = look_at(plan, Tally())
         assert isinstance(finding, Finding)
         smallest = short(plan, finding)
         assert how_it_breaks(smallest, finding)
