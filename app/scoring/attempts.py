@@ -216,7 +216,9 @@ class Attempts(OnLoop):
         outcome = "cancelled"
         try:
             async with self._outcomes.stall_timeout(slot, chunk, began, longer_than_s=progress.longest_s):
-                answer = await worker.link.score(chunk)
+                answer = await worker.link.score(
+                    chunk.fingerprint.model, chunk.pairs, chunk.fields, request_id=chunk.context.request_id
+                )
             outcome = "ok"
             self._outcomes.succeeded(slot, chunk, self._loop.time() - began)
         except TimeoutError:

@@ -18,9 +18,9 @@ from app.errors import (
     UnknownModel,
     Unreachable,
 )
-from app.types import Answer, Chunk, Pairs, RequestContext, RequestStats, RerankRequest
+from app.types import Answer, Pairs, RequestContext, RequestStats, RerankRequest
 from tests.fake_vllm import score_of
-from tests.virtual import Script, ScriptedLink, engine, on_virtual_clock, right_scores, score
+from tests.virtual import ScoreCall, Script, ScriptedLink, engine, on_virtual_clock, right_scores, score
 
 DOWN = Unreachable("w refused the connection")
 DOCUMENTS = [f"document {number}" for number in range(100)]
@@ -177,10 +177,10 @@ def _documents_by_source(made: Assembly) -> dict[str, float | None]:
 
 
 def _refuses_bad(link: ScriptedLink) -> Script:
-    async def step(chunk: Chunk) -> Answer:
-        if any("bad" in text for text in chunk.pairs.documents):
+    async def step(call: ScoreCall) -> Answer:
+        if any("bad" in text for text in call.pairs.documents):
             raise ContentRejected("it is bad")
-        return await link.answer(chunk)
+        return await link.answer(call)
 
     return step
 
