@@ -37,16 +37,16 @@ _COUNT_PAUSE_S = 30.0
 
 
 class Attempts(OnLoop):
-    """Gets chunks scored.
+    """Scores chunks on workers: first attempts, hedges and retries.
 
     Args:
-        scheduler: Where slots come from.
+        scheduler: Gives slots on workers.
         registry: Tells whether a retry can go to a worker not yet tried.
-        outcomes: Says how long a call may take, and learns from how it went.
-        cache: Keeps what workers answer, whatever becomes of the request.
+        outcomes: Limits how long a call may take, and records how it went.
+        cache: Stores what workers answer, whatever becomes of the request.
         metrics: Count attempts.
         settings: Tries per chunk, the retry budget, hedging.
-        rng: Jitter.
+        rng: Jitter of the pauses before retries.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Attempts(OnLoop):
 
     @property
     def retries_left(self) -> int:
-        """Retries that the budget of the key with the least left would pay for now."""
+        """Retries left now in the budget of the key that has fewest."""
         now = self._loop.time()
         return int(min((budget.left(now) for budget in self._retries.values()), default=self._most_retries))
 
@@ -141,9 +141,9 @@ class Attempts(OnLoop):
         """The chunk's scores from one worker: attempts until one succeeds, or no further one can help."""
         progress = _Progress(chunk)
         try:
-            answer = await self._attempt(progress, stats)
+            answer = await self._try(progress, stats)
         except WorkerError as error:
-            if not self._is_worth_another(progress, error):
+            if not progress.may_retry:
                 raise
             answer = await self._retry(progress, stats, error)
         self._cache.store(chunk, answer.scores)
@@ -153,7 +153,7 @@ class Attempts(OnLoop):
     async def _retry(self, progress: "_Progress", stats: RequestStats, first: WorkerError) -> Answer:
         """The scores after a first failure. Were the first attempt in here too, each chunk would pay 0.09 ms for it."""
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: self._is_worth_another(progress, error)),
+            retry=retry_if_exception(lambda _: progress.may_retry),
             wait=lambda _: self._pause_s(progress),
             stop=lambda state: self._is_too_late(progress, state.upcoming_sleep),
             reraise=True,
@@ -162,8 +162,19 @@ class Attempts(OnLoop):
         if self._is_too_late(progress, pause_s):
             raise first
         await asyncio.sleep(pause_s)
-        answer: Answer = await retrying(self._attempt, progress, stats)
+        answer: Answer = await retrying(self._try, progress, stats)
         return answer
+
+    async def _try(self, progress: "_Progress", stats: RequestStats) -> Answer:
+        """The scores of one attempt. When it fails, `progress.may_retry` says whether a further one has been paid."""
+        progress.may_retry = False
+        try:
+            return await self._attempt(progress, stats)
+        except WorkerError as error:
+            progress.tries += retry.is_try(error)
+            if self._allows_another(progress, error):
+                progress.may_retry = retry.is_free(error) or self._pays_for_retry(progress.chunk.context)
+            raise
 
     async def _score_halves(self, chunk: Chunk, stats: RequestStats) -> Answer:
         middle = len(chunk.pairs) // 2
@@ -209,7 +220,7 @@ class Attempts(OnLoop):
             return await self._call(slot, progress, "hedge", stats)
 
     async def _call(self, slot: Slot, progress: "_Progress", kind: Kind, stats: RequestStats) -> Answer:
-        """One call on one worker, and what it teaches about that worker."""
+        """The scores of one call to one worker; its outcome is recorded."""
         chunk, worker, began = progress.chunk, slot.worker, self._loop.time()
         stats.attempts += 1
         span = current_span.get().attempt(kind)
@@ -244,32 +255,28 @@ class Attempts(OnLoop):
         return answer
 
     def _report(self, slot: Slot, progress: "_Progress", error: WorkerError) -> None:
-        """What a failure says; of one about the content it is known only later what that is."""
+        """Record a failure against its worker; one about the content is kept until it is known whose fault it was."""
         if not retry.objects_to_content(error):
             self._outcomes.failed(slot, progress.chunk, error)
         elif not slot.is_outdated:
             progress.objections.append((slot, error))
 
     def _settle_blame(self, progress: "_Progress") -> None:
-        """Another worker scored what these objected to: the content wasn't at fault, they were."""
+        """Record the objections as failures of their workers, now that another worker has scored the content."""
         for slot, error in progress.objections:
             self._outcomes.failed(slot, progress.chunk, error)
 
-    def _is_worth_another(self, progress: "_Progress", error: BaseException) -> bool:
-        if not isinstance(error, WorkerError):
-            return False
-        progress.tries += retry.is_try(error)
-        allowed = retry.allows(
+    def _allows_another(self, progress: "_Progress", error: WorkerError) -> bool:
+        return retry.allows(
             error,
             tries=progress.tries,
             objections=len(progress.objections),
             another_worker=self._has_another_worker(progress),
             max_attempts=self._max_attempts,
         )
-        return allowed and (retry.is_free(error) or self._pays_for_retry(progress.chunk.context))
 
     def _pays_for_retry(self, context: RequestContext) -> bool:
-        """Whether the key's budget has paid for one more try."""
+        """Withdraw one retry from the key's budget. Returns False when none is left there."""
         is_paid = self._retries[context.key].withdraw(self._loop.time())
         if not is_paid:
             self._metrics.retry_denied()
@@ -279,7 +286,7 @@ class Attempts(OnLoop):
         return retry.pause_s(tries=progress.tries, another_worker=self._has_another_worker(progress), rng=self._rng)
 
     def _is_too_late(self, progress: "_Progress", pause_s: float) -> bool:
-        """Whether no time would be left after a pause: the last failure is told at once, then."""
+        """No time would be left after a pause, so that the last failure is raised at once."""
         return self._loop.time() + pause_s >= progress.chunk.context.deadline
 
     def _has_another_worker(self, progress: "_Progress") -> bool:
@@ -288,14 +295,16 @@ class Attempts(OnLoop):
 
 
 class _Progress:
-    """The attempts of one chunk: where it has been, what that has cost, and who objected to its content.
+    """The attempts of one chunk: the workers tried, the tries counted, and the objections to its content.
 
-    `longest_s` is how long a call was waited for in vain.
+    `longest_s` is the longest time a call was waited for in vain. `may_retry`: the last attempt failed, and a further
+    one is allowed and paid for.
     """
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
         self.tried: set[Worker] = set()
         self.tries = 0
+        self.may_retry = False
         self.longest_s = 0.0
         self.objections: list[tuple[Slot, WorkerError]] = []
