@@ -241,8 +241,8 @@ async def score(
             priority=priority,
             takes_degraded=takes_degraded,
             cache=cache,
+            stats=stats or RequestStats(),
         ),
-        stats or RequestStats(),
     )
 
 

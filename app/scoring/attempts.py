@@ -22,7 +22,7 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog.workers import Kind
 from app.telemetry.spans import current_span
-from app.types import Answer, Chunk, Fingerprint, RequestContext, RequestStats
+from app.types import Answer, Chunk, Fingerprint, RequestContext
 from app.workers.registry import Registry
 from app.workers.worker import Worker
 
@@ -82,7 +82,7 @@ class Attempts(OnLoop):
         now = self._loop.time()
         return int(min((budget.left(now) for budget in self._retries.values()), default=self._most_retries))
 
-    async def score(self, chunk: Chunk, stats: RequestStats) -> Answer:
+    async def score(self, chunk: Chunk) -> Answer:
         """The chunk's scores, from whichever worker gives them.
 
         A chunk whose content workers object to is halved until the documents at fault stand alone: they come back as
@@ -94,7 +94,7 @@ class Attempts(OnLoop):
             Overloaded, FingerprintGone, NoWorker, BadGateway: see `Scheduler.slot`.
         """
         with current_span.get().chunk(chunk):
-            return await self._score(chunk, stats)
+            return await self._score(chunk)
 
     async def count_tokens(self, text: str, fingerprint: Fingerprint, deadline: float) -> int:
         """The tokens `text` has for a model, as a worker counts them; an estimate when two workers don't do so in time.
@@ -122,12 +122,12 @@ class Attempts(OnLoop):
             self._counts_again_at[worker] = self._loop.time() + _COUNT_PAUSE_S
         return likely_tokens([text])[0]
 
-    async def _score(self, chunk: Chunk, stats: RequestStats) -> Answer:
+    async def _score(self, chunk: Chunk) -> Answer:
         """The chunk's scores, from one call or from its halves."""
         try:
-            return await self._score_whole(chunk, stats)
+            return await self._score_whole(chunk)
         except ChunkTooBig:
-            return await self._score_halves(chunk, stats)
+            return await self._score_halves(chunk)
         except WorkerError as error:
             if not retry.objects_to_content(error):
                 raise
@@ -135,22 +135,22 @@ class Attempts(OnLoop):
                 return Answer([math.nan], 0, {0: error})
             if not self._pays_for_retry(chunk.context):
                 raise
-            return await self._score_halves(chunk, stats)
+            return await self._score_halves(chunk)
 
-    async def _score_whole(self, chunk: Chunk, stats: RequestStats) -> Answer:
+    async def _score_whole(self, chunk: Chunk) -> Answer:
         """The chunk's scores from one worker: attempts until one succeeds, or no further one can help."""
         progress = _Progress(chunk)
         try:
-            answer = await self._try(progress, stats)
+            answer = await self._try(progress)
         except WorkerError as error:
             if not progress.may_retry:
                 raise
-            answer = await self._retry(progress, stats, error)
+            answer = await self._retry(progress, error)
         self._cache.store(chunk, answer.scores)
         self._settle_blame(progress)
         return answer
 
-    async def _retry(self, progress: "_Progress", stats: RequestStats, first: WorkerError) -> Answer:
+    async def _retry(self, progress: "_Progress", first: WorkerError) -> Answer:
         """The scores after a first failure. Were the first attempt in here too, each chunk would pay 0.09 ms for it."""
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda _: progress.may_retry),
@@ -162,53 +162,54 @@ class Attempts(OnLoop):
         if self._is_too_late(progress, pause_s):
             raise first
         await asyncio.sleep(pause_s)
-        answer: Answer = await retrying(self._try, progress, stats)
+        answer: Answer = await retrying(self._try, progress)
         return answer
 
-    async def _try(self, progress: "_Progress", stats: RequestStats) -> Answer:
+    async def _try(self, progress: "_Progress") -> Answer:
         """The scores of one attempt. When it fails, `progress.may_retry` says whether a further one has been paid."""
         progress.may_retry = False
         try:
-            return await self._attempt(progress, stats)
+            return await self._attempt(progress)
         except WorkerError as error:
             progress.tries += retry.is_try(error)
             if self._allows_another(progress, error):
                 progress.may_retry = retry.is_free(error) or self._pays_for_retry(progress.chunk.context)
             raise
 
-    async def _score_halves(self, chunk: Chunk, stats: RequestStats) -> Answer:
+    async def _score_halves(self, chunk: Chunk) -> Answer:
         middle = len(chunk.pairs) // 2
         parts = [chunk.part(range(middle)), chunk.part(range(middle, len(chunk.pairs)))]
-        first, second = await in_parallel([self.score(part, stats) for part in parts])
+        first, second = await in_parallel([self.score(part) for part in parts])
         refused = dict(first.refused) | {middle + place: error for place, error in second.refused.items()}
         return Answer(first.scores + second.scores, first.tokens + second.tokens, refused)
 
-    async def _attempt(self, progress: "_Progress", stats: RequestStats) -> Answer:
+    async def _attempt(self, progress: "_Progress") -> Answer:
         """One try, with a hedge when hedging is on and the first worker takes unusually long."""
         queued_at = self._loop.time()
         with await self._scheduler.slot(progress.chunk, avoid=progress.tried) as slot:
             waited_s = self._loop.time() - queued_at
             self._metrics.queued(waited_s)
+            stats = progress.chunk.context.stats
             stats.queue_s = max(stats.queue_s, waited_s)
             kind: Kind = "retry" if progress.tried else "first"
             if not progress.tried:
                 self._retries[progress.chunk.context.key].deposit()
                 self._hedging.deposit()
             progress.tried.add(slot.worker)
-            call, began = self._call(slot, progress, kind, stats), self._loop.time()
+            call, began = self._call(slot, progress, kind), self._loop.time()
             wait_s = hedge_after_s(self._outcomes.usual_s(slot, HEDGE_AT_SHARE)) if self._hedges else None
             if wait_s is None:
                 return await call
             async with cancel_on_exit(call) as calls:
                 await asyncio.wait(calls, timeout=wait_s)
                 if not calls[0].done():
-                    calls.append(asyncio.create_task(self._hedge(progress, stats)))
+                    calls.append(asyncio.create_task(self._hedge(progress)))
                 answer = await first_answer(calls)
                 if not calls[0].done():
                     self._outcomes.record_latency(slot, self._loop.time() - began)
                 return answer
 
-    async def _hedge(self, progress: "_Progress", stats: RequestStats) -> Answer | None:
+    async def _hedge(self, progress: "_Progress") -> Answer | None:
         """A second attempt on another worker; None when none is free, or the budget is used up."""
         spare = self._scheduler.spare_slot(progress.chunk, avoid=progress.tried)
         if spare is None:
@@ -217,12 +218,12 @@ class Attempts(OnLoop):
             if not self._hedging.withdraw(self._loop.time()):
                 return None
             progress.tried.add(slot.worker)
-            return await self._call(slot, progress, "hedge", stats)
+            return await self._call(slot, progress, "hedge")
 
-    async def _call(self, slot: Slot, progress: "_Progress", kind: Kind, stats: RequestStats) -> Answer:
+    async def _call(self, slot: Slot, progress: "_Progress", kind: Kind) -> Answer:
         """The scores of one call to one worker; its outcome is recorded."""
         chunk, worker, began = progress.chunk, slot.worker, self._loop.time()
-        stats.attempts += 1
+        chunk.context.stats.attempts += 1
         span = current_span.get().attempt(kind)
         outcome = "cancelled"
         try:

@@ -7,7 +7,7 @@ import structlog
 from app.errors import DeadlineExceeded, RerankError
 from app.queueing.admission import Admission
 from app.telemetry.metrics import Metrics
-from app.types import RequestContext, RequestStats, RerankRequest, Scored
+from app.types import RequestContext, RerankRequest, Scored
 from app.workers.lexical import LexicalLink
 from app.workers.registry import Registry
 
@@ -57,7 +57,7 @@ class Fallback:
         self._until[model] = asyncio.get_running_loop().time() + self._hold_s
         self._log.warning("degraded", model=model, fallback=LEXICAL, hold_s=self._hold_s, reason=reason.redacted)
 
-    async def score(self, request: RerankRequest, context: RequestContext, stats: RequestStats) -> Scored:
+    async def score(self, request: RerankRequest, context: RequestContext) -> Scored:
         """Lexical scores for the whole list.
 
         Raises:
@@ -65,7 +65,7 @@ class Fallback:
             DeadlineExceeded: the deadline passed.
         """
         documents = len(request.pairs)
-        stats.model = LEXICAL
+        context.stats.model = LEXICAL
         self._admission.check_limits(context.key, documents)
         self._admission.begin(context.key, documents)
         try:

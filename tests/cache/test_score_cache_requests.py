@@ -53,7 +53,7 @@ async def test_pairs_with_queries_of_their_own_are_known_to_requests_with_one_qu
     async with engine([link]) as made:
         pairs = Pairs(["q", "other", "q"], ["a", "b", "c"])
         context = RequestContext(key="anonymous", request_id="r", deadline=2000)
-        await made.gateway.score(RerankRequest(pairs=pairs), context, RequestStats())
+        await made.gateway.score(RerankRequest(pairs=pairs), context)
         link.calls.clear()
         assert await score(made, ["a", "b", "c"]) == right_scores(["a", "b", "c"])
         assert _asked(link) == ["b"]

@@ -74,7 +74,6 @@ async def test_pairs_with_queries_of_their_own_keep_them_through_split_and_fold(
         scored = await made.gateway.score(
             RerankRequest(pairs=Pairs(queries, documents)),
             RequestContext(key="k", request_id="r", deadline=2000),
-            RequestStats(),
         )
     assert scored.scores == [score_of(query, document) for query, document in zip(queries, documents, strict=True)]
 
@@ -232,7 +231,7 @@ async def test_the_longest_of_several_queries_is_counted_and_cut_as_the_models_s
     request = RerankRequest(pairs=Pairs(queries, ["a", "b"]))
     async with engine([link], models={"m": {"truncation": "document", "template_tokens": 10}}) as made:
         context = RequestContext(key="k", request_id="r", deadline=asyncio.get_running_loop().time() + 25)
-        await made.gateway.score(request, context, RequestStats())
+        await made.gateway.score(request, context)
     assert link.calls[0].fields == {"max_tokens_per_doc": 64 - 10 - 12}
 
 
