@@ -4,17 +4,15 @@ import asyncio
 import math
 from collections import defaultdict
 from random import Random
-from weakref import WeakKeyDictionary
 
 from tenacity import AsyncRetrying, retry_if_exception
 
 from app.aio import OnLoop, cancel_on_exit, first_answer, in_parallel
 from app.cache.score_cache import ScoreCache
-from app.errors import AttemptTimeout, ChunkTooBig, ClosedBeforeResponse, DeadlineExceeded, WorkerError
+from app.errors import AttemptTimeout, ChunkTooBig, DeadlineExceeded, WorkerError
 from app.policy import retry
 from app.policy.hedge import HEDGE_AT_SHARE, HEDGE_RATIO, HEDGE_RESERVE, hedge_after_s
 from app.policy.retry_budget import RetryBudget
-from app.policy.token_estimate import likely_tokens
 from app.queueing.scheduler import Scheduler
 from app.queueing.slot import Slot
 from app.scoring.call_outcomes import CallOutcomes
@@ -22,18 +20,9 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog.workers import Kind
 from app.telemetry.spans import current_span
-from app.types import Answer, Chunk, Fingerprint, RequestContext
+from app.types import Answer, Chunk, RequestContext
 from app.workers.registry import Registry
 from app.workers.worker import Worker
-
-# A tokenizer of Hugging Face takes 13 ms for 10,000 characters and 0.7 s for a million.
-_COUNT_LIMIT_S = 0.5
-_COUNT_LIMIT_S_PER_CHARACTER = 1e-6
-# Of the time left, for each worker that is asked.
-_COUNT_SHARE = 0.1
-_COUNTERS = 2
-# How long a worker isn't asked to count after it failed to.
-_COUNT_PAUSE_S = 30.0
 
 
 class Attempts(OnLoop):
@@ -69,7 +58,6 @@ class Attempts(OnLoop):
         self._most_retries = settings.retry_reserve
         self._hedges = settings.hedge
         self._rng = rng
-        self._counts_again_at: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()
         # One key's failures, such as documents that no worker takes, leave the others what is theirs.
         self._retries: defaultdict[str, RetryBudget] = defaultdict(
             lambda: RetryBudget(ratio=settings.retry_ratio, reserve=settings.retry_reserve)
@@ -95,32 +83,6 @@ class Attempts(OnLoop):
         """
         with current_span.get().chunk(chunk):
             return await self._score(chunk)
-
-    async def count_tokens(self, text: str, fingerprint: Fingerprint, deadline: float) -> int:
-        """The tokens `text` has for a model, as a worker counts them; an estimate when two workers don't do so in time.
-
-        Old releases have no /tokenize. Who failed to count isn't asked to for a while: it may score as well as ever.
-        """
-        now = self._loop.time()
-        enough_s = _COUNT_LIMIT_S + _COUNT_LIMIT_S_PER_CHARACTER * len(text)
-        limit_s = min(enough_s, _COUNT_SHARE * (deadline - now))
-        able = [w for w in self._registry.usable(fingerprint) if self._counts_again_at.get(w, now) <= now]
-        for worker in able[:_COUNTERS]:
-            generation = worker.breaker.generation
-            try:
-                async with asyncio.timeout(limit_s):
-                    return await worker.link.count_tokens(fingerprint.model, text)
-            except TimeoutError:
-                if limit_s < enough_s:
-                    # A client in a hurry says nothing about the worker.
-                    continue
-            except ClosedBeforeResponse:
-                # As a connection may do that was idle.
-                continue
-            except WorkerError as error:
-                self._outcomes.failed_to_count(worker, error, generation)
-            self._counts_again_at[worker] = self._loop.time() + _COUNT_PAUSE_S
-        return likely_tokens([text])[0]
 
     async def _score(self, chunk: Chunk) -> Answer:
         """The chunk's scores, from one call or from its halves."""

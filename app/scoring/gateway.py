@@ -1,4 +1,4 @@
-"""One request -> scores: fold, look up what is known, have the rest computed, merge."""
+"""One request -> scores: dedup, look up what is known, have the rest computed, expand."""
 
 from collections.abc import Mapping, Sequence
 from time import perf_counter
@@ -21,13 +21,13 @@ from app.policy import truncate
 from app.policy.dedup import dedup
 from app.policy.merge import expand, merge
 from app.policy.token_estimate import SPECIAL_TOKENS, likely_tokens, most_tokens
-from app.scoring.attempts import Attempts
 from app.scoring.fallback import Fallback
 from app.scoring.singleflight import Singleflight
 from app.settings import ModelSettings, Settings
 from app.telemetry.metrics import Metrics
 from app.types import Answer, Chunk, Fingerprint, Pairs, RequestContext, RerankRequest, Scored
 from app.workers.registry import Registry
+from app.workers.token_counter import TokenCounter
 
 _NAMED_DOCUMENTS = 5
 
@@ -41,7 +41,7 @@ class Gateway(OnLoop):
         registry: Registry,
         cache: ScoreCache,
         singleflight: Singleflight,
-        attempts: Attempts,
+        token_counter: TokenCounter,
         fallback: Fallback | None,
         settings: Settings,
         metrics: Metrics,
@@ -49,7 +49,7 @@ class Gateway(OnLoop):
         self._registry = registry
         self._cache = cache
         self._singleflight = singleflight
-        self._attempts = attempts
+        self._token_counter = token_counter
         self._fallback = fallback
         self._settings = settings
         self._metrics = metrics
@@ -141,7 +141,7 @@ class Gateway(OnLoop):
         query = max(request.pairs.queries, key=most_tokens)
         query_tokens = most_tokens(query)
         if truncate.needs_count(query, fingerprint.max_model_len):
-            query_tokens = await self._attempts.count_tokens(query, fingerprint, deadline)
+            query_tokens = await self._token_counter.count(query, fingerprint, deadline)
         return truncate.worker_fields(
             request.fields,
             mode=own.truncation,
