@@ -33,6 +33,7 @@ from app.workers.link import WorkerLink
 from app.workers.membership import Membership
 from app.workers.prober import Prober
 from app.workers.registry import Registry
+from app.workers.token_counter import TokenCounter
 from app.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def assemble(
         registry=registry,
         cache=cache,
         singleflight=singleflight,
-        attempts=attempts,
+        token_counter=TokenCounter(registry=registry, prober=prober, stalls=stalls),
         fallback=_fallback(registry, admission, settings, metrics),
         settings=settings,
         metrics=metrics,

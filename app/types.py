@@ -80,9 +80,27 @@ class RerankRequest:
     timeout_ms: int | None = None
 
 
+@dataclass(slots=True)
+class RequestStats:
+    """What one request has cost so far, for its log line; it counts on when the request fails.
+
+    Its chunks wait side by side: `queue_s` is the longest wait for a slot, not the sum of all.
+    """
+
+    model: str = ""
+    documents: int = 0
+    cache_hits: int = 0
+    cache_s: float = 0.0
+    coalesced: int = 0
+    workers_s: float = 0.0
+    queue_s: float = 0.0
+    chunks: int = 0
+    attempts: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RequestContext:
-    """Who asks, and until when: what of a request concerns its treatment, not its content.
+    """The facts of a request that concern its treatment, not its content: who asks, until when, and what it has cost.
 
     Two requests are never equal, however alike they are: each has a share of its own.
 
@@ -94,6 +112,7 @@ class RequestContext:
         takes_degraded: Whether scores of the fallback are better than none.
         cache: `no-cache` stores scores but reads none; `no-store` has nothing to do with the cache, nor with
             computations.
+        stats: Count on as the work goes on.
     """
 
     key: str
@@ -102,6 +121,7 @@ class RequestContext:
     priority: int = 0
     takes_degraded: bool = True
     cache: CacheUse = "default"
+    stats: RequestStats = field(default_factory=RequestStats)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -163,24 +183,6 @@ class Answer(NamedTuple):
     scores: list[float]
     tokens: int
     refused: Mapping[int, WorkerError] = MappingProxyType({})
-
-
-@dataclass(slots=True)
-class RequestStats:
-    """What one request has cost so far, for its log line; it counts on when the request fails.
-
-    Its chunks wait side by side: `queue_s` is the longest wait for a slot, not the sum of all.
-    """
-
-    model: str = ""
-    documents: int = 0
-    cache_hits: int = 0
-    cache_s: float = 0.0
-    coalesced: int = 0
-    workers_s: float = 0.0
-    queue_s: float = 0.0
-    chunks: int = 0
-    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,24 +4,34 @@ import asyncio
 import functools
 import selectors
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.assembly import Assembly, Search, assemble
 from app.errors import WorkerError
 from app.main import create_app
 from app.settings import Settings
-from app.types import Answer, CacheUse, Chunk, Pairs, RequestContext, RequestStats, RerankRequest, Scored
+from app.types import Answer, CacheUse, Pairs, RequestContext, RequestStats, RerankRequest, Scored
 from app.workers.discovery import sources
 from app.workers.discovery.source import Endpoints
 from app.workers.fingerprinter import PROBE_ID
 from app.workers.link import Identity, ServedModel
 from tests.fake_vllm import score_of
 
-Script = Callable[[Chunk], Awaitable[Answer]]
+
+class ScoreCall(NamedTuple):
+    """What a link was asked to score."""
+
+    model: str
+    pairs: Pairs
+    fields: Mapping[str, Any]
+    request_id: str
+
+
+Script = Callable[[ScoreCall], Awaitable[Answer]]
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -85,7 +95,7 @@ class ScriptedLink:
     hangs_probes: bool = False
     probes_take_s: float = 0.0
     drift: float = 0.0
-    calls: list[Chunk] = field(default_factory=list)
+    calls: list[ScoreCall] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
     cancelled: int = 0
@@ -102,10 +112,11 @@ class ScriptedLink:
     async def count_tokens(self, model: str, text: str) -> int:
         return len(text.split())
 
-    async def score(self, chunk: Chunk) -> Answer:
-        if chunk.context.request_id == PROBE_ID:
-            return await self._answer_probe(chunk)
-        self.calls.append(chunk)
+    async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
+        call = ScoreCall(model, pairs, fields, request_id)
+        if request_id == PROBE_ID:
+            return await self._answer_probe(call)
+        self.calls.append(call)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -117,25 +128,26 @@ class ScriptedLink:
             if isinstance(step, WorkerError):
                 raise step
             if step:
-                return await step(chunk)
-            return await self.answer(chunk)
+                return await step(call)
+            return await self.answer(call)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
         finally:
             self.in_flight -= 1
 
-    async def _answer_probe(self, chunk: Chunk) -> Answer:
+    async def _answer_probe(self, call: ScoreCall) -> Answer:
         if self.problem:
             raise self.problem
         if self.hangs or self.hangs_probes:
             await asyncio.sleep(3600)
-        return Answer([score + self.drift for score in right_scores(chunk.pairs.documents)], 1)
+        return Answer([score + self.drift for score in right_scores(call.pairs.documents)], 1)
 
-    async def answer(self, chunk: Chunk) -> Answer:
-        await asyncio.sleep(self.takes_s + self.per_document_s * len(chunk.pairs))
-        queries = list(chunk.pairs.queries) * (len(chunk.pairs) if len(chunk.pairs.queries) == 1 else 1)
-        scores = [score_of(query, document) for query, document in zip(queries, chunk.pairs.documents, strict=True)]
+    async def answer(self, call: ScoreCall) -> Answer:
+        pairs = call.pairs
+        await asyncio.sleep(self.takes_s + self.per_document_s * len(pairs))
+        queries = list(pairs.queries) * (len(pairs) if len(pairs.queries) == 1 else 1)
+        scores = [score_of(query, document) for query, document in zip(queries, pairs.documents, strict=True)]
         return Answer(scores, len(scores))
 
     async def close(self) -> None:
@@ -167,7 +179,7 @@ class ScriptedSource:
 def after(seconds: float, error: WorkerError | None = None) -> Script:
     """A step that takes `seconds` and then fails, or never ends without an error."""
 
-    async def step(_: Chunk) -> Answer:
+    async def step(_: ScoreCall) -> Answer:
         await asyncio.sleep(seconds)
         if error:
             raise error
@@ -229,8 +241,8 @@ async def score(
             priority=priority,
             takes_degraded=takes_degraded,
             cache=cache,
+            stats=stats or RequestStats(),
         ),
-        stats or RequestStats(),
     )
 
 

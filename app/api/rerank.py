@@ -94,7 +94,7 @@ class RerankApi(OnLoop):
             context = self._context(request, record, deadline, body)
             # Fields that nobody knows may take 20 times the bytes they came in; scoring may take long.
             del body
-            scored = await cancelled_on_disconnect(request, self._gateway.score(parsed, context, record.stats))
+            scored = await cancelled_on_disconnect(request, self._gateway.score(parsed, context))
             response = answer(record.dialect.render(parsed, scored, record.request_id))
             response.raw_headers.extend(_spent(record))
             if scored.degraded:
@@ -112,6 +112,7 @@ class RerankApi(OnLoop):
             priority=priority if type(priority) is int else 0,
             takes_degraded=request.headers.get("x-rerank-degraded", "").lower() != "deny",
             cache=_cache_use(request, is_on=self._settings.cache),
+            stats=record.stats,
         )
 
     def _parse(self, request: HttpRequest, body: dict[str, Any], record: AccessRecord) -> RerankRequest:

@@ -82,11 +82,11 @@ class ScoreCache:
             fields=fields,
         )
 
-    async def lookup(self, chunk: Chunk, stats: RequestStats) -> Sequence[float | None]:
+    async def lookup(self, chunk: Chunk) -> Sequence[float | None]:
         """The scores of a chunk's pairs, None for those that aren't known."""
         if not chunk.digests or chunk.context.cache == "no-cache":
             return [None] * len(chunk.pairs)
-        began = perf_counter()
+        stats, began = chunk.context.stats, perf_counter()
         scores = self.memory.lookup(chunk.digests, self._clock())
         unknown = scores.count(None)
         self._count("memory", len(scores) - unknown, stats)

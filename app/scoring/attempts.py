@@ -4,17 +4,15 @@ import asyncio
 import math
 from collections import defaultdict
 from random import Random
-from weakref import WeakKeyDictionary
 
 from tenacity import AsyncRetrying, retry_if_exception
 
 from app.aio import OnLoop, cancel_on_exit, first_answer, in_parallel
 from app.cache.score_cache import ScoreCache
-from app.errors import AttemptTimeout, ChunkTooBig, ClosedBeforeResponse, DeadlineExceeded, WorkerError
+from app.errors import AttemptTimeout, ChunkTooBig, DeadlineExceeded, WorkerError
 from app.policy import retry
 from app.policy.hedge import HEDGE_AT_SHARE, HEDGE_RATIO, HEDGE_RESERVE, hedge_after_s
 from app.policy.retry_budget import RetryBudget
-from app.policy.token_estimate import likely_tokens
 from app.queueing.scheduler import Scheduler
 from app.queueing.slot import Slot
 from app.scoring.call_outcomes import CallOutcomes
@@ -22,31 +20,22 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog.workers import Kind
 from app.telemetry.spans import current_span
-from app.types import Answer, Chunk, Fingerprint, RequestContext, RequestStats
+from app.types import Answer, Chunk, RequestContext
 from app.workers.registry import Registry
 from app.workers.worker import Worker
 
-# A tokenizer of Hugging Face takes 13 ms for 10,000 characters and 0.7 s for a million.
-_COUNT_LIMIT_S = 0.5
-_COUNT_LIMIT_S_PER_CHARACTER = 1e-6
-# Of the time left, for each worker that is asked.
-_COUNT_SHARE = 0.1
-_COUNTERS = 2
-# How long a worker isn't asked to count after it failed to.
-_COUNT_PAUSE_S = 30.0
-
 
 class Attempts(OnLoop):
-    """Gets chunks scored.
+    """Scores chunks on workers: first attempts, hedges and retries.
 
     Args:
-        scheduler: Where slots come from.
+        scheduler: Gives slots on workers.
         registry: Tells whether a retry can go to a worker not yet tried.
-        outcomes: Says how long a call may take, and learns from how it went.
-        cache: Keeps what workers answer, whatever becomes of the request.
+        outcomes: Limits how long a call may take, and records how it went.
+        cache: Stores what workers answer, whatever becomes of the request.
         metrics: Count attempts.
         settings: Tries per chunk, the retry budget, hedging.
-        rng: Jitter.
+        rng: Jitter of the pauses before retries.
     """
 
     def __init__(
@@ -69,7 +58,6 @@ class Attempts(OnLoop):
         self._most_retries = settings.retry_reserve
         self._hedges = settings.hedge
         self._rng = rng
-        self._counts_again_at: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()
         # One key's failures, such as documents that no worker takes, leave the others what is theirs.
         self._retries: defaultdict[str, RetryBudget] = defaultdict(
             lambda: RetryBudget(ratio=settings.retry_ratio, reserve=settings.retry_reserve)
@@ -78,11 +66,11 @@ class Attempts(OnLoop):
 
     @property
     def retries_left(self) -> int:
-        """Retries that the budget of the key with the least left would pay for now."""
+        """Retries left now in the budget of the key that has fewest."""
         now = self._loop.time()
         return int(min((budget.left(now) for budget in self._retries.values()), default=self._most_retries))
 
-    async def score(self, chunk: Chunk, stats: RequestStats) -> Answer:
+    async def score(self, chunk: Chunk) -> Answer:
         """The chunk's scores, from whichever worker gives them.
 
         A chunk whose content workers object to is halved until the documents at fault stand alone: they come back as
@@ -94,40 +82,14 @@ class Attempts(OnLoop):
             Overloaded, FingerprintGone, NoWorker, BadGateway: see `Scheduler.slot`.
         """
         with current_span.get().chunk(chunk):
-            return await self._score(chunk, stats)
+            return await self._score(chunk)
 
-    async def count_tokens(self, text: str, fingerprint: Fingerprint, deadline: float) -> int:
-        """The tokens `text` has for a model, as a worker counts them; an estimate when two workers don't do so in time.
-
-        Old releases have no /tokenize. Who failed to count isn't asked to for a while: it may score as well as ever.
-        """
-        now = self._loop.time()
-        enough_s = _COUNT_LIMIT_S + _COUNT_LIMIT_S_PER_CHARACTER * len(text)
-        limit_s = min(enough_s, _COUNT_SHARE * (deadline - now))
-        able = [w for w in self._registry.usable(fingerprint) if self._counts_again_at.get(w, now) <= now]
-        for worker in able[:_COUNTERS]:
-            generation = worker.breaker.generation
-            try:
-                async with asyncio.timeout(limit_s):
-                    return await worker.link.count_tokens(fingerprint.model, text)
-            except TimeoutError:
-                if limit_s < enough_s:
-                    # A client in a hurry says nothing about the worker.
-                    continue
-            except ClosedBeforeResponse:
-                # As a connection may do that was idle.
-                continue
-            except WorkerError as error:
-                self._outcomes.failed_to_count(worker, error, generation)
-            self._counts_again_at[worker] = self._loop.time() + _COUNT_PAUSE_S
-        return likely_tokens([text])[0]
-
-    async def _score(self, chunk: Chunk, stats: RequestStats) -> Answer:
+    async def _score(self, chunk: Chunk) -> Answer:
         """The chunk's scores, from one call or from its halves."""
         try:
-            return await self._score_whole(chunk, stats)
+            return await self._score_whole(chunk)
         except ChunkTooBig:
-            return await self._score_halves(chunk, stats)
+            return await self._score_halves(chunk)
         except WorkerError as error:
             if not retry.objects_to_content(error):
                 raise
@@ -135,25 +97,25 @@ class Attempts(OnLoop):
                 return Answer([math.nan], 0, {0: error})
             if not self._pays_for_retry(chunk.context):
                 raise
-            return await self._score_halves(chunk, stats)
+            return await self._score_halves(chunk)
 
-    async def _score_whole(self, chunk: Chunk, stats: RequestStats) -> Answer:
+    async def _score_whole(self, chunk: Chunk) -> Answer:
         """The chunk's scores from one worker: attempts until one succeeds, or no further one can help."""
         progress = _Progress(chunk)
         try:
-            answer = await self._attempt(progress, stats)
+            answer = await self._try(progress)
         except WorkerError as error:
-            if not self._is_worth_another(progress, error):
+            if not progress.may_retry:
                 raise
-            answer = await self._retry(progress, stats, error)
+            answer = await self._retry(progress, error)
         self._cache.store(chunk, answer.scores)
         self._settle_blame(progress)
         return answer
 
-    async def _retry(self, progress: "_Progress", stats: RequestStats, first: WorkerError) -> Answer:
+    async def _retry(self, progress: "_Progress", first: WorkerError) -> Answer:
         """The scores after a first failure. Were the first attempt in here too, each chunk would pay 0.09 ms for it."""
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: self._is_worth_another(progress, error)),
+            retry=retry_if_exception(lambda _: progress.may_retry),
             wait=lambda _: self._pause_s(progress),
             stop=lambda state: self._is_too_late(progress, state.upcoming_sleep),
             reraise=True,
@@ -162,42 +124,54 @@ class Attempts(OnLoop):
         if self._is_too_late(progress, pause_s):
             raise first
         await asyncio.sleep(pause_s)
-        answer: Answer = await retrying(self._attempt, progress, stats)
+        answer: Answer = await retrying(self._try, progress)
         return answer
 
-    async def _score_halves(self, chunk: Chunk, stats: RequestStats) -> Answer:
+    async def _try(self, progress: "_Progress") -> Answer:
+        """The scores of one attempt. When it fails, `progress.may_retry` says whether a further one has been paid."""
+        progress.may_retry = False
+        try:
+            return await self._attempt(progress)
+        except WorkerError as error:
+            progress.tries += retry.is_try(error)
+            if self._allows_another(progress, error):
+                progress.may_retry = retry.is_free(error) or self._pays_for_retry(progress.chunk.context)
+            raise
+
+    async def _score_halves(self, chunk: Chunk) -> Answer:
         middle = len(chunk.pairs) // 2
         parts = [chunk.part(range(middle)), chunk.part(range(middle, len(chunk.pairs)))]
-        first, second = await in_parallel([self.score(part, stats) for part in parts])
+        first, second = await in_parallel([self.score(part) for part in parts])
         refused = dict(first.refused) | {middle + place: error for place, error in second.refused.items()}
         return Answer(first.scores + second.scores, first.tokens + second.tokens, refused)
 
-    async def _attempt(self, progress: "_Progress", stats: RequestStats) -> Answer:
+    async def _attempt(self, progress: "_Progress") -> Answer:
         """One try, with a hedge when hedging is on and the first worker takes unusually long."""
         queued_at = self._loop.time()
         with await self._scheduler.slot(progress.chunk, avoid=progress.tried) as slot:
             waited_s = self._loop.time() - queued_at
             self._metrics.queued(waited_s)
+            stats = progress.chunk.context.stats
             stats.queue_s = max(stats.queue_s, waited_s)
             kind: Kind = "retry" if progress.tried else "first"
             if not progress.tried:
                 self._retries[progress.chunk.context.key].deposit()
                 self._hedging.deposit()
             progress.tried.add(slot.worker)
-            call, began = self._call(slot, progress, kind, stats), self._loop.time()
+            call, began = self._call(slot, progress, kind), self._loop.time()
             wait_s = hedge_after_s(self._outcomes.usual_s(slot, HEDGE_AT_SHARE)) if self._hedges else None
             if wait_s is None:
                 return await call
             async with cancel_on_exit(call) as calls:
                 await asyncio.wait(calls, timeout=wait_s)
                 if not calls[0].done():
-                    calls.append(asyncio.create_task(self._hedge(progress, stats)))
+                    calls.append(asyncio.create_task(self._hedge(progress)))
                 answer = await first_answer(calls)
                 if not calls[0].done():
                     self._outcomes.record_latency(slot, self._loop.time() - began)
                 return answer
 
-    async def _hedge(self, progress: "_Progress", stats: RequestStats) -> Answer | None:
+    async def _hedge(self, progress: "_Progress") -> Answer | None:
         """A second attempt on another worker; None when none is free, or the budget is used up."""
         spare = self._scheduler.spare_slot(progress.chunk, avoid=progress.tried)
         if spare is None:
@@ -206,17 +180,19 @@ class Attempts(OnLoop):
             if not self._hedging.withdraw(self._loop.time()):
                 return None
             progress.tried.add(slot.worker)
-            return await self._call(slot, progress, "hedge", stats)
+            return await self._call(slot, progress, "hedge")
 
-    async def _call(self, slot: Slot, progress: "_Progress", kind: Kind, stats: RequestStats) -> Answer:
-        """One call on one worker, and what it teaches about that worker."""
+    async def _call(self, slot: Slot, progress: "_Progress", kind: Kind) -> Answer:
+        """The scores of one call to one worker; its outcome is recorded."""
         chunk, worker, began = progress.chunk, slot.worker, self._loop.time()
-        stats.attempts += 1
+        chunk.context.stats.attempts += 1
         span = current_span.get().attempt(kind)
         outcome = "cancelled"
         try:
             async with self._outcomes.stall_timeout(slot, chunk, began, longer_than_s=progress.longest_s):
-                answer = await worker.link.score(chunk)
+                answer = await worker.link.score(
+                    chunk.fingerprint.model, chunk.pairs, chunk.fields, request_id=chunk.context.request_id
+                )
             outcome = "ok"
             self._outcomes.succeeded(slot, chunk, self._loop.time() - began)
         except TimeoutError:
@@ -242,32 +218,28 @@ class Attempts(OnLoop):
         return answer
 
     def _report(self, slot: Slot, progress: "_Progress", error: WorkerError) -> None:
-        """What a failure says; of one about the content it is known only later what that is."""
+        """Record a failure against its worker; one about the content is kept until it is known whose fault it was."""
         if not retry.objects_to_content(error):
             self._outcomes.failed(slot, progress.chunk, error)
         elif not slot.is_outdated:
             progress.objections.append((slot, error))
 
     def _settle_blame(self, progress: "_Progress") -> None:
-        """Another worker scored what these objected to: the content wasn't at fault, they were."""
+        """Record the objections as failures of their workers, now that another worker has scored the content."""
         for slot, error in progress.objections:
             self._outcomes.failed(slot, progress.chunk, error)
 
-    def _is_worth_another(self, progress: "_Progress", error: BaseException) -> bool:
-        if not isinstance(error, WorkerError):
-            return False
-        progress.tries += retry.is_try(error)
-        allowed = retry.allows(
+    def _allows_another(self, progress: "_Progress", error: WorkerError) -> bool:
+        return retry.allows(
             error,
             tries=progress.tries,
             objections=len(progress.objections),
             another_worker=self._has_another_worker(progress),
             max_attempts=self._max_attempts,
         )
-        return allowed and (retry.is_free(error) or self._pays_for_retry(progress.chunk.context))
 
     def _pays_for_retry(self, context: RequestContext) -> bool:
-        """Whether the key's budget has paid for one more try."""
+        """Withdraw one retry from the key's budget. Returns False when none is left there."""
         is_paid = self._retries[context.key].withdraw(self._loop.time())
         if not is_paid:
             self._metrics.retry_denied()
@@ -277,7 +249,7 @@ class Attempts(OnLoop):
         return retry.pause_s(tries=progress.tries, another_worker=self._has_another_worker(progress), rng=self._rng)
 
     def _is_too_late(self, progress: "_Progress", pause_s: float) -> bool:
-        """Whether no time would be left after a pause: the last failure is told at once, then."""
+        """No time would be left after a pause, so that the last failure is raised at once."""
         return self._loop.time() + pause_s >= progress.chunk.context.deadline
 
     def _has_another_worker(self, progress: "_Progress") -> bool:
@@ -286,14 +258,16 @@ class Attempts(OnLoop):
 
 
 class _Progress:
-    """The attempts of one chunk: where it has been, what that has cost, and who objected to its content.
+    """The attempts of one chunk: the workers tried, the tries counted, and the objections to its content.
 
-    `longest_s` is how long a call was waited for in vain.
+    `longest_s` is the longest time a call was waited for in vain. `may_retry`: the last attempt failed, and a further
+    one is allowed and paid for.
     """
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
         self.tried: set[Worker] = set()
         self.tries = 0
+        self.may_retry = False
         self.longest_s = 0.0
         self.objections: list[tuple[Slot, WorkerError]] = []

@@ -1,4 +1,4 @@
-"""What calls teach about workers, and what follows for the next: how long it may take, and whether there is one."""
+"""Outcomes of calls: what they say about their workers, and how long the next call may take."""
 
 import asyncio
 from collections import defaultdict
@@ -21,14 +21,13 @@ from app.scoring.stall_timeout import StallTimeout
 from app.types import Chunk, Fingerprint
 from app.workers.prober import Prober
 from app.workers.registry import Registry
-from app.workers.worker import Worker
 
 # Times the limit of a silent worker: how long one that answers others meanwhile may take.
 _BUSY_STALL_TIMEOUTS = 5
 
 
 class CallOutcomes(OnLoop):
-    """Learns from how calls went.
+    """Records how calls went, and limits how long the next ones may take.
 
     Args:
         registry: Tells whether another worker could do better.
@@ -54,7 +53,7 @@ class CallOutcomes(OnLoop):
     def stall_timeout(
         self, slot: Slot, chunk: Chunk, now: float, *, longer_than_s: float
     ) -> StallTimeout | asyncio.Timeout:
-        """How long a call may take: all the time there is, unless another worker could do better.
+        """The time limit of a call: the request's deadline, unless another worker could do better.
 
         Args:
             slot: Where the call goes.
@@ -78,11 +77,11 @@ class CallOutcomes(OnLoop):
         )
 
     def counts_as_hung(self, slot: Slot, took_s: float) -> bool:
-        """Whether a call that had no answer for so long is the worker's fault, not a client's in a hurry."""
+        """A call that had no answer for `took_s` is the worker's fault, not that of a short deadline."""
         return took_s >= stall_timeout_s(self.usual_s(slot, 0.99))
 
     def succeeded(self, slot: Slot, chunk: Chunk, seconds: float) -> None:
-        """What a success says about its worker."""
+        """Record a success of a worker."""
         self.record_latency(slot, seconds)
         self._latencies[chunk.fingerprint].record(slot.held_tokens, seconds)
         slot.worker.breaker.report(failed=False, generation=slot.generation)
@@ -97,7 +96,7 @@ class CallOutcomes(OnLoop):
         slot.worker.record_latency(seconds=seconds, usual_s=self.usual_s(slot, 0.5), now=self._loop.time())
 
     def failed(self, slot: Slot, chunk: Chunk, error: WorkerError) -> None:
-        """What a failure says about its worker: nothing if it set out before the worker's last change, or is ours."""
+        """Record a failure of a worker; not one that began before the worker's last change, or that is our own."""
         worker, documents = slot.worker, len(chunk.pairs)
         if slot.is_outdated or isinstance(error, LacksRoute | OutOfFiles):
             return
@@ -114,19 +113,7 @@ class CallOutcomes(OnLoop):
         if _leaves_no_doubt(error) or worker.breaker.report(failed=True, generation=slot.generation):
             self._prober.mark_failing(worker, error)
 
-    def failed_to_count(self, worker: Worker, error: WorkerError, generation: int) -> None:
-        """What a failure to count tokens says about its worker as a whole: nothing, unless it can't be reached at all.
-
-        Args:
-            worker: Who was asked.
-            error: How that ended.
-            generation: Of the worker's breaker when it was asked.
-        """
-        is_of_now = generation == worker.breaker.generation and not self._stalls.has_just_stalled
-        if isinstance(error, Unreachable) and is_of_now:
-            self._prober.mark_failing(worker, error)
-
 
 def _leaves_no_doubt(error: WorkerError) -> bool:
-    """Whether one such failure is enough to stop calling a worker."""
+    """One such failure is enough to stop calling a worker."""
     return isinstance(error, Unreachable | Misconfigured) and not isinstance(error, ClosedBeforeResponse)

@@ -7,7 +7,7 @@ import structlog
 from app.errors import DeadlineExceeded, RerankError
 from app.queueing.admission import Admission
 from app.telemetry.metrics import Metrics
-from app.types import Chunk, Fingerprint, Pairs, RequestContext, RequestStats, RerankRequest, Scored
+from app.types import RequestContext, RerankRequest, Scored
 from app.workers.lexical import LexicalLink
 from app.workers.registry import Registry
 
@@ -16,10 +16,10 @@ _MOST_DEGRADED = 1000
 
 
 class Fallback:
-    """The degraded state of models: entered when no worker is usable, and kept for a while.
+    """Scores lists of models that no worker serves; a model stays degraded for `hold_s` at least.
 
-    A Milvus search is several calls; a model that went to and fro between them would mix two scales in one result. That
-    can't be ruled out, but it becomes rare.
+    A Milvus search is several calls: a model that changed to and fro between them would mix two scales in one result.
+    The hold makes that rare; nothing can rule it out.
 
     Args:
         registry: Tells when workers are back.
@@ -38,7 +38,7 @@ class Fallback:
         self._log = structlog.get_logger()
 
     def holds(self, model: str | None) -> bool:
-        """Whether the model that was asked for is degraded now."""
+        """A model that was asked for is degraded now."""
         until = self._until.get(model)
         if until is None:
             return False
@@ -50,14 +50,14 @@ class Fallback:
         return False
 
     def enter(self, model: str | None, reason: RerankError) -> None:
-        """No worker of the model is usable: from now on its lists are scored here."""
+        """Score the model's lists here from now on: no worker of it is usable."""
         # As long as no worker has said which models there are, clients may have asked for any name.
         for earlier in list(self._until)[:-_MOST_DEGRADED]:
             del self._until[earlier]
         self._until[model] = asyncio.get_running_loop().time() + self._hold_s
         self._log.warning("degraded", model=model, fallback=LEXICAL, hold_s=self._hold_s, reason=reason.redacted)
 
-    async def score(self, request: RerankRequest, context: RequestContext, stats: RequestStats) -> Scored:
+    async def score(self, request: RerankRequest, context: RequestContext) -> Scored:
         """Lexical scores for the whole list.
 
         Raises:
@@ -65,20 +65,15 @@ class Fallback:
             DeadlineExceeded: the deadline passed.
         """
         documents = len(request.pairs)
-        stats.model = LEXICAL
+        context.stats.model = LEXICAL
         self._admission.check_limits(context.key, documents)
         self._admission.begin(context.key, documents)
         try:
             async with asyncio.timeout_at(context.deadline):
-                answer = await self._link.score(_whole(request.pairs, context))
+                answer = await self._link.score(LEXICAL, request.pairs, {}, request_id=context.request_id)
         except TimeoutError:
             raise DeadlineExceeded(f"Time ran out while {documents} documents were scored lexically.") from None
         finally:
             self._admission.end(context.key, documents)
         self._metrics.degraded(documents)
         return Scored(model=request.model or LEXICAL, scores=answer.scores, tokens=0, degraded=LEXICAL)
-
-
-def _whole(pairs: Pairs, context: RequestContext) -> Chunk:
-    fingerprint = Fingerprint(LEXICAL, "", 0, "", "")
-    return Chunk(pairs=pairs, fingerprint=fingerprint, fields={}, pair_tokens=(), context=context, tokens=0)

@@ -1,4 +1,4 @@
-"""One request -> scores: fold, look up what is known, have the rest computed, merge."""
+"""One request -> scores: dedup, look up what is known, have the rest computed, expand."""
 
 from collections.abc import Mapping, Sequence
 from time import perf_counter
@@ -21,13 +21,13 @@ from app.policy import truncate
 from app.policy.dedup import dedup
 from app.policy.merge import expand, merge
 from app.policy.token_estimate import SPECIAL_TOKENS, likely_tokens, most_tokens
-from app.scoring.attempts import Attempts
 from app.scoring.fallback import Fallback
 from app.scoring.singleflight import Singleflight
 from app.settings import ModelSettings, Settings
 from app.telemetry.metrics import Metrics
-from app.types import Answer, Chunk, Fingerprint, Pairs, RequestContext, RequestStats, RerankRequest, Scored
+from app.types import Answer, Chunk, Fingerprint, Pairs, RequestContext, RerankRequest, Scored
 from app.workers.registry import Registry
+from app.workers.token_counter import TokenCounter
 
 _NAMED_DOCUMENTS = 5
 
@@ -41,7 +41,7 @@ class Gateway(OnLoop):
         registry: Registry,
         cache: ScoreCache,
         singleflight: Singleflight,
-        attempts: Attempts,
+        token_counter: TokenCounter,
         fallback: Fallback | None,
         settings: Settings,
         metrics: Metrics,
@@ -49,43 +49,42 @@ class Gateway(OnLoop):
         self._registry = registry
         self._cache = cache
         self._singleflight = singleflight
-        self._attempts = attempts
+        self._token_counter = token_counter
         self._fallback = fallback
         self._settings = settings
         self._metrics = metrics
 
-    async def score(self, request: RerankRequest, context: RequestContext, stats: RequestStats) -> Scored:
+    async def score(self, request: RerankRequest, context: RequestContext) -> Scored:
         """One finite score per document of the request.
 
         Args:
             request: Freed from its dialect.
-            context: Who asks, and until when.
-            stats: Counts on as the work goes on.
+            context: Who asks, and until when; its stats count on as the work goes on.
 
         Raises:
             RerankError: what the client is to be told.
         """
         fallback = self._fallback if context.takes_degraded else None
         if fallback and fallback.holds(request.model):
-            return await fallback.score(request, context, stats)
+            return await fallback.score(request, context)
         try:
-            return await self._score_by_workers(request, context, stats)
+            return await self._score_by_workers(request, context)
         except (NoWorker, AllMisconfigured) as error:
             if fallback is None:
                 raise
             fallback.enter(request.model, error)
-            return await fallback.score(request, context, stats)
+            return await fallback.score(request, context)
 
-    async def _score_by_workers(self, request: RerankRequest, context: RequestContext, stats: RequestStats) -> Scored:
+    async def _score_by_workers(self, request: RerankRequest, context: RequestContext) -> Scored:
         now = self._loop.time()
         if now >= context.deadline:
             raise DeadlineExceeded("Time ran out before the request had come whole: allow it more, or send it faster.")
         until = min(context.deadline, now + self._settings.no_worker_wait_s)
-        stats.model = model = await self._registry.resolve(request.model, until=until)
+        context.stats.model = model = await self._registry.resolve(request.model, until=until)
         while True:
             fingerprint = await self._registry.pin(model, until=until)
             try:
-                answer = await self._score_on(fingerprint, request, context, stats)
+                answer = await self._score_on(fingerprint, request, context)
             except FingerprintGone:
                 # Scores of two fingerprints don't mix: the request starts again, whole, on another.
                 until = context.deadline
@@ -96,9 +95,7 @@ class Gateway(OnLoop):
             else:
                 return self._complete(answer, request.model or model)
 
-    async def _score_on(
-        self, fingerprint: Fingerprint, request: RerankRequest, context: RequestContext, stats: RequestStats
-    ) -> Answer:
+    async def _score_on(self, fingerprint: Fingerprint, request: RerankRequest, context: RequestContext) -> Answer:
         """The request's scores, all from workers of one fingerprint."""
         own, pairs = self._settings.for_model(fingerprint.model), request.pairs
         fields = await self._worker_fields(request, fingerprint, own, context.deadline)
@@ -117,13 +114,13 @@ class Gateway(OnLoop):
             digests=digests,
         ).part(distinct)
         # What was found on a fingerprint that went away meanwhile is of no use on another.
-        stats.cache_hits = stats.coalesced = 0
-        scores = await self._cache.lookup(whole, stats)
-        answer = await self._fill(whole, scores, stats)
+        context.stats.cache_hits = context.stats.coalesced = 0
+        scores = await self._cache.lookup(whole)
+        answer = await self._fill(whole, scores)
         self._metrics.documents("duplicate", len(pairs) - len(distinct))
         return expand(answer, positions)
 
-    async def _fill(self, whole: Chunk, scores: Sequence[float | None], stats: RequestStats) -> Answer:
+    async def _fill(self, whole: Chunk, scores: Sequence[float | None]) -> Answer:
         """The answer for all pairs: `scores` has those that are known, the others are computed."""
         found = Answer([score for score in scores if score is not None], 0)
         if len(found.scores) == len(scores):
@@ -131,8 +128,8 @@ class Gateway(OnLoop):
         missing = [place for place, score in enumerate(scores) if score is None] if found.scores else range(len(scores))
         began = perf_counter()
         tokens = pair_tokens(whole.pairs, whole.fingerprint.max_model_len)
-        fresh = await self._singleflight.score(whole.with_pair_tokens(tokens).part(missing), stats)
-        stats.workers_s = perf_counter() - began
+        fresh = await self._singleflight.score(whole.with_pair_tokens(tokens).part(missing))
+        whole.context.stats.workers_s = perf_counter() - began
         if not found.scores:
             return fresh
         known = [place for place, score in enumerate(scores) if score is not None]
@@ -144,7 +141,7 @@ class Gateway(OnLoop):
         query = max(request.pairs.queries, key=most_tokens)
         query_tokens = most_tokens(query)
         if truncate.needs_count(query, fingerprint.max_model_len):
-            query_tokens = await self._attempts.count_tokens(query, fingerprint, deadline)
+            query_tokens = await self._token_counter.count(query, fingerprint, deadline)
         return truncate.worker_fields(
             request.fields,
             mode=own.truncation,

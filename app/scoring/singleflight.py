@@ -21,7 +21,7 @@ from app.scoring.attempts import Attempts
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import Span, current_span
-from app.types import Answer, Chunk, RequestStats
+from app.types import Answer, Chunk
 
 # Computations that a request joins for the same pair; after that it has one of its own.
 _MOST_CHANCES = 2
@@ -80,12 +80,11 @@ class Singleflight(OnLoop):
         """Pairs under way that other requests may join."""
         return len(self._under_way)
 
-    async def score(self, chunk: Chunk, stats: RequestStats, *, chances: int = _MOST_CHANCES) -> Answer:
+    async def score(self, chunk: Chunk, *, chances: int = _MOST_CHANCES) -> Answer:
         """The scores of a chunk of any size.
 
         Args:
             chunk: Pairs of one request.
-            stats: Counts on as the work goes on.
             chances: How many computations may be joined for a pair, one after the other.
 
         Raises:
@@ -97,14 +96,12 @@ class Singleflight(OnLoop):
             current_span.get().coalesces_with(span)
         if own:
             self._admission.admit(chunk.context, len(own), chunk.fingerprint, now=self._loop.time())
-        started = {self._start(chunk.part(piece), stats): piece for piece in self._split(chunk, own)}
-        stats.chunks += len(started)
+        started = {self._start(chunk.part(piece)): piece for piece in self._split(chunk, own)}
+        chunk.context.stats.chunks += len(started)
         computations = [*started, *coalesced]
         for computation in computations:
             computation.waiting += 1
-        works = [
-            self._coalesce(computation, chunk, places, stats, chances - 1) for computation, places in coalesced.items()
-        ]
+        works = [self._coalesce(computation, chunk, places, chances - 1) for computation, places in coalesced.items()]
         if started:
             works.append(self._own(started))
         try:
@@ -145,11 +142,11 @@ class Singleflight(OnLoop):
         )
         return pieces if is_all else [[own[index] for index in piece] for piece in pieces]
 
-    def _start(self, chunk: Chunk, stats: RequestStats) -> _Computation:
+    def _start(self, chunk: Chunk) -> _Computation:
         pairs: Collection[bytes] = chunk.digests
         if not self._under_way.keys().isdisjoint(pairs):
             pairs = [*set(pairs).difference(self._under_way)]
-        task = asyncio.create_task(self._attempts.score(chunk, stats))
+        task = asyncio.create_task(self._attempts.score(chunk))
         computation = _Computation(chunk, task, current_span.get(), pairs)
         self._under_way.update(dict.fromkeys(pairs, computation))
         # What is pending belongs to the computation: who started it may leave while others wait for it.
@@ -164,7 +161,7 @@ class Singleflight(OnLoop):
         return list(zip(started.values(), answers, strict=True))
 
     async def _coalesce(
-        self, computation: _Computation, chunk: Chunk, places: Sequence[int], stats: RequestStats, chances: int
+        self, computation: _Computation, chunk: Chunk, places: Sequence[int], chances: int
     ) -> Sequence[_Part]:
         """The scores of the pairs at `places`, all of them part of the computation; `chances` are left if it fails."""
         part = chunk.part(places)
@@ -176,13 +173,13 @@ class Singleflight(OnLoop):
             raise DeadlineExceeded(message)
         scores = _scores(computation)
         known = [place for place, digest in enumerate(part.digests) if digest in scores]
-        stats.coalesced += len(known)
+        chunk.context.stats.coalesced += len(known)
         self._metrics.documents("coalesced", len(known))
         given = Answer([scores[part.digests[place]] for place in known], 0)
         if len(known) == len(part.pairs):
             return [(places, given)]
         missing = [place for place, digest in enumerate(part.digests) if digest not in scores]
-        anew = await self.score(part.part(missing), stats, chances=chances)
+        anew = await self.score(part.part(missing), chances=chances)
         return [([places[place] for place in known], given), ([places[place] for place in missing], anew)]
 
     async def _leave(self, computations: Sequence[_Computation]) -> None:

@@ -1,10 +1,10 @@
-"""What a worker serves, as fingerprints, and which weights it does that with: told by the scores of fixed pairs."""
+"""Fingerprints of the models a worker serves; the scores of fixed pairs tell with which weights it serves them."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
 
 from app.policy.model_change import Readings
-from app.types import Chunk, Fingerprint, Pairs, RequestContext
+from app.types import Fingerprint, Pairs
 from app.workers.link import WorkerLink
 
 PROBE_ID = "rerank-gateway-probe"
@@ -18,12 +18,12 @@ _PAIRS = Pairs(
         "Horses and cows are both animals.",
     ],
 )
-# A worker that lists other models each time must not fill memory: those that weren't weighed for longest are forgotten.
+# A worker that lists other models each time must not fill memory: those not probed for longest are forgotten.
 _MOST_FINGERPRINTS = 1000
 
 
 class Fingerprinter:
-    """Makes fingerprints of what workers say and score.
+    """Makes fingerprints from what workers say and score.
 
     Args:
         revisions: The configured revision by model, part of the fingerprint.
@@ -34,10 +34,10 @@ class Fingerprinter:
         self._readings: OrderedDict[Fingerprint, Readings] = OrderedDict()
 
     async def identify(self, link: WorkerLink) -> dict[str, Fingerprint]:
-        """The worker's models, by name; their weights aren't known yet.
+        """The fingerprints of the worker's models, by name, without the scores of the fixed pairs.
 
         Raises:
-            WorkerError: it doesn't say.
+            WorkerError: the worker doesn't say what it serves.
         """
         identity = await link.identify()
         return {
@@ -53,15 +53,13 @@ class Fingerprinter:
         """The same fingerprints with the scores of the fixed pairs in them, as they were when first seen.
 
         Raises:
-            WorkerError: it doesn't score them.
+            WorkerError: the worker doesn't score them.
         """
         return {model: await self._with_probe_scores(link, fingerprint) for model, fingerprint in fingerprints.items()}
 
     async def _with_probe_scores(self, link: WorkerLink, fingerprint: Fingerprint) -> Fingerprint:
-        context = RequestContext(key="", request_id=PROBE_ID, deadline=0)
-        chunk = Chunk(pairs=_PAIRS, fingerprint=fingerprint, fields={}, pair_tokens=(), context=context, tokens=0)
-        scores = (await link.score(chunk)).scores
-        first = self._readings_of(fingerprint).first_of(scores)
+        answer = await link.score(fingerprint.model, _PAIRS, {}, request_id=PROBE_ID)
+        first = self._readings_of(fingerprint).first_of(answer.scores)
         return fingerprint._replace(probe_scores=",".join(f"{score:.2f}" for score in first))
 
     def _readings_of(self, fingerprint: Fingerprint) -> Readings:
@@ -73,5 +71,5 @@ class Fingerprinter:
 
 
 def without_probe_scores(serves: Mapping[str, Fingerprint]) -> dict[str, Fingerprint]:
-    """Fingerprints as they are before a worker was weighed."""
+    """The same fingerprints without the scores of the fixed pairs."""
     return {model: fingerprint._replace(probe_scores="") for model, fingerprint in serves.items()}

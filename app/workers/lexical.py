@@ -7,12 +7,12 @@ depends on nothing but the pair: splitting a list can't change it.
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from app.types import Answer, Chunk
+from app.types import Answer, Pairs
 from app.workers.link import Identity, ServedModel
 
 LEXICAL_MODEL = "lexical"
@@ -46,10 +46,10 @@ class LexicalLink:
     async def count_tokens(self, model: str, text: str) -> int:
         return len(text)
 
-    async def score(self, chunk: Chunk) -> Answer:
+    async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
         self._calls += 1
         try:
-            return await self._score(chunk, _Turn(self))
+            return await self._score(pairs, _Turn(self))
         finally:
             self._calls -= 1
 
@@ -61,8 +61,8 @@ class LexicalLink:
         """How long one call may use the event loop: all calls in progress share one slice."""
         return _SLICE_S / self._calls
 
-    async def _score(self, chunk: Chunk, turn: "_Turn") -> Answer:
-        queries, documents = chunk.pairs.queries, chunk.pairs.documents
+    async def _score(self, pairs: Pairs, turn: "_Turn") -> Answer:
+        queries, documents = pairs.queries, pairs.documents
         scores: list[float] = []
         tokens = 0
         query = await _weigh(queries[0], turn)

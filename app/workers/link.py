@@ -1,9 +1,9 @@
 """The port through which a worker is reached."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from app.types import Answer, Chunk
+from app.types import Answer, Pairs
 
 
 class ServedModel(NamedTuple):
@@ -22,18 +22,25 @@ class Identity(NamedTuple):
 
 
 class WorkerLink(Protocol):
-    """How a worker is reached. Every method raises `WorkerError` and nothing else."""
+    """The way to one worker. Every method raises `WorkerError` and nothing else."""
 
     name: str
 
     async def identify(self) -> Identity:
-        """What the worker serves."""
+        """The worker's version, and the models it serves."""
 
-    async def score(self, chunk: Chunk) -> Answer:
-        """One finite score per document of the chunk, in the chunk's order. Cancelling it cancels the work."""
+    async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
+        """One finite score per pair, in their order. Cancelling the call cancels the worker's work.
+
+        Args:
+            model: A name of one of the models the worker serves.
+            pairs: Sent in one call.
+            fields: What goes to the worker beside the model and the texts.
+            request_id: Sent along, for the worker's log.
+        """
 
     async def count_tokens(self, model: str, text: str) -> int:
         """The tokens `text` has for `model`, special tokens left out."""
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""

@@ -26,7 +26,7 @@ from app.errors import (
 from app.net.http1 import Broken, Connections, Reply, TooLong
 from app.settings.certificates import default_context
 from app.telemetry.spans import current_span
-from app.types import Answer, Chunk
+from app.types import Answer, Pairs
 from app.workers.link import Identity
 from app.workers.vllm_responses import is_missing_route, read_identity, read_json, read_scores, read_token_count
 
@@ -95,16 +95,16 @@ class VllmLink:
         self._has_score_route = True
         return read_identity(version, listed, self.name)
 
-    async def score(self, chunk: Chunk) -> Answer:
-        documents = len(chunk.pairs)
+    async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
+        documents = len(pairs)
         if self._has_score_route:
-            reply = await self._score("/v1/score", _score_call(chunk), chunk)
+            reply = await self._score("/v1/score", _score_call(model, pairs, fields), documents, request_id)
             if not is_missing_route(reply):
                 return read_scores(reply, self.name, documents, rows="data", score="score")
             self._has_score_route = False
-        if len(chunk.pairs.queries) > 1:
+        if len(pairs.queries) > 1:
             raise LacksRoute(f"{self.name} has no /v1/score, which pairs with different queries need: update its vLLM")
-        reply = await self._score("/v1/rerank", _rerank_call(chunk), chunk)
+        reply = await self._score("/v1/rerank", _rerank_call(model, pairs, fields), documents, request_id)
         return read_scores(reply, self.name, documents, rows="results", score="relevance_score")
 
     async def count_tokens(self, model: str, text: str) -> int:
@@ -116,16 +116,16 @@ class VllmLink:
         self._has_left = True
         self._connections.close()
 
-    async def _score(self, path: str, call: bytes, chunk: Chunk) -> Reply:
-        """The answer to one call that scores."""
+    async def _score(self, path: str, call: bytes, documents: int, request_id: str) -> Reply:
+        """The answer to one call that scores so many documents."""
         span = current_span.get()
         span.posts(self.url, path)
         reply = await self._call(
             "POST",
             path,
             call,
-            headers={"X-Request-Id": chunk.context.request_id, **span.headers},
-            max_answer_bytes=_ROW_BYTES * len(chunk.pairs) + _QUOTED * len(call),
+            headers={"X-Request-Id": request_id, **span.headers},
+            max_answer_bytes=_ROW_BYTES * documents + _QUOTED * len(call),
         )
         span.answered(reply.status)
         return reply
@@ -199,13 +199,13 @@ def _no_connection(name: str, exc: OSError) -> WorkerError:
     return Unreachable(f"{name} refused the connection")
 
 
-def _score_call(chunk: Chunk) -> bytes:
-    queries = chunk.pairs.queries
+def _score_call(model: str, pairs: Pairs, fields: Mapping[str, Any]) -> bytes:
+    queries = pairs.queries
     # text_1 and text_2 are the names that every release with a score route knows.
-    texts = {"text_1": queries[0] if len(queries) == 1 else queries, "text_2": chunk.pairs.documents}
-    return orjson.dumps({"model": chunk.fingerprint.model, **texts, **chunk.fields})
+    texts = {"text_1": queries[0] if len(queries) == 1 else queries, "text_2": pairs.documents}
+    return orjson.dumps({"model": model, **texts, **fields})
 
 
-def _rerank_call(chunk: Chunk) -> bytes:
-    texts = {"query": chunk.pairs.queries[0], "documents": chunk.pairs.documents}
-    return orjson.dumps({"model": chunk.fingerprint.model, **texts, **chunk.fields})
+def _rerank_call(model: str, pairs: Pairs, fields: Mapping[str, Any]) -> bytes:
+    texts = {"query": pairs.queries[0], "documents": pairs.documents}
+    return orjson.dumps({"model": model, **texts, **fields})

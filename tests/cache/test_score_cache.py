@@ -10,7 +10,7 @@ from app.cache.memory_tier import BYTES_PER_PAIR, MemoryTier
 from app.cache.replica_sync import Generations, WeightNames
 from app.cache.score_cache import ScoreCache
 from app.telemetry.metrics import Metrics
-from app.types import CacheUse, Chunk, Fingerprint, Pairs, RequestContext, RequestStats
+from app.types import CacheUse, Chunk, Fingerprint, Pairs, RequestContext
 
 MARK = Fingerprint("m", "/models/m", 512, "1", "")
 TTL_S = 60
@@ -61,16 +61,16 @@ async def test_scores_are_known_for_the_time_to_live_and_not_longer():
     cache = _cache(clock)
     cache.store(_chunk(cache, ["a"]), [0.5])
     clock.now += TTL_S - 1
-    assert await cache.lookup(_chunk(cache, ["a", "b"]), RequestStats()) == [0.5, None]
+    assert await cache.lookup(_chunk(cache, ["a", "b"])) == [0.5, None]
     clock.now += 1
-    assert await cache.lookup(_chunk(cache, ["a", "b"]), RequestStats()) == [None, None]
+    assert await cache.lookup(_chunk(cache, ["a", "b"])) == [None, None]
 
 
 @pytest.mark.parametrize(("use", "found"), [("default", 0.5), ("no-cache", None), ("no-store", None)])
 async def test_only_who_wants_it_reads(use: CacheUse, found: float | None):
     cache = _cache(Clock())
     cache.store(_chunk(cache, ["a"]), [0.5])
-    assert await cache.lookup(_chunk(cache, ["a"], use), RequestStats()) == [found]
+    assert await cache.lookup(_chunk(cache, ["a"], use)) == [found]
 
 
 @pytest.mark.parametrize(("use", "kept"), [("default", 1), ("no-cache", 1), ("no-store", 0)])
@@ -84,11 +84,11 @@ async def test_hits_and_evictions_are_counted():
     metrics = Metrics()
     cache = _cache(Clock(), metrics=metrics, room=2)
     cache.store(_chunk(cache, ["a", "b"]), [0.5, 0.25])
-    stats = RequestStats()
-    await cache.lookup(_chunk(cache, ["a", "b", "c"]), stats)
+    chunk = _chunk(cache, ["a", "b", "c"])
+    await cache.lookup(chunk)
     cache.store(_chunk(cache, ["c"]), [0.125])
-    assert stats.cache_hits == 2
-    assert stats.cache_s > 0
+    assert chunk.context.stats.cache_hits == 2
+    assert chunk.context.stats.cache_s > 0
     assert _count(metrics, "rerank_documents_total", source="memory") == 2
     assert _count(metrics, "rerank_cache_evictions_total") == 1
 

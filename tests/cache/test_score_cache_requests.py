@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from app.errors import BadInput, ClosedMidResponse, ContentRejected, Unreachable
-from app.types import Answer, Chunk, Pairs, RequestContext, RequestStats, RerankRequest
+from app.types import Answer, Pairs, RequestContext, RequestStats, RerankRequest
 from tests.fake_vllm import score_of
-from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores
+from tests.virtual import ScoreCall, ScriptedLink, engine, on_virtual_clock, right_scores
 from tests.virtual import score as ask
 
 DOCUMENTS = [f"document {number}" for number in range(40)]
@@ -53,7 +53,7 @@ async def test_pairs_with_queries_of_their_own_are_known_to_requests_with_one_qu
     async with engine([link]) as made:
         pairs = Pairs(["q", "other", "q"], ["a", "b", "c"])
         context = RequestContext(key="anonymous", request_id="r", deadline=2000)
-        await made.gateway.score(RerankRequest(pairs=pairs), context, RequestStats())
+        await made.gateway.score(RerankRequest(pairs=pairs), context)
         link.calls.clear()
         assert await score(made, ["a", "b", "c"]) == right_scores(["a", "b", "c"])
         assert _asked(link) == ["b"]
@@ -82,10 +82,10 @@ async def test_scores_of_a_request_that_failed_are_kept_so_that_the_next_needs_o
 
 @on_virtual_clock
 async def test_halves_of_a_chunk_are_kept_and_a_refused_document_is_not():
-    async def refusing(chunk: Chunk) -> Answer:
-        if "document 3" in chunk.pairs.documents:
+    async def refusing(call: ScoreCall) -> Answer:
+        if "document 3" in call.pairs.documents:
             raise ContentRejected("w refused it")
-        return await link.answer(chunk)
+        return await link.answer(call)
 
     link = ScriptedLink("w", always=refusing)
     async with engine([link]) as made:
@@ -99,10 +99,10 @@ async def test_halves_of_a_chunk_are_kept_and_a_refused_document_is_not():
 
 @on_virtual_clock
 async def test_the_lowest_score_that_stands_in_for_a_refused_document_never_enters():
-    async def refusing(chunk: Chunk) -> Answer:
-        if "a" in chunk.pairs.documents:
+    async def refusing(call: ScoreCall) -> Answer:
+        if "a" in call.pairs.documents:
             raise ContentRejected("w refused it")
-        return await link.answer(chunk)
+        return await link.answer(call)
 
     link = ScriptedLink("w", always=refusing)
     async with engine([link], document_errors="lowest") as made:
@@ -130,7 +130,7 @@ async def test_what_no_cache_writes_replaces_what_was_there():
     link = ScriptedLink("w")
     async with engine([link]) as made:
 
-        async def otherwise(_: Chunk) -> Answer:
+        async def otherwise(_: ScoreCall) -> Answer:
             return Answer([0.125], 1)
 
         await score(made, ["a"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import BadAnswer, Busy, ContentRejected, Misconfigured, WorkerError
-from app.types import Chunk, Fingerprint, Pairs, RequestContext
+from app.types import Answer, Pairs
 from app.workers.link import Identity, ServedModel
 from app.workers.vllm import VllmLink
 from tests.contract.recordings import RECORDINGS, Recording, each
@@ -53,11 +53,8 @@ async def link_to(recording: Recording) -> AsyncIterator[tuple[VllmLink, FakeVll
             await link.close()
 
 
-def chunk_of(queries: list[str], documents: list[str], **fields: Any) -> Chunk:
-    fingerprint = Fingerprint(TINY, "/models/tiny-reranker", 512, "0.32.0", "")
-    pairs = Pairs(queries, documents)
-    context = RequestContext(key="", request_id="id-1", deadline=0)
-    return Chunk(pairs=pairs, fingerprint=fingerprint, fields=fields, pair_tokens=(), context=context, tokens=1)
+async def ask(link: VllmLink, queries: list[str], documents: list[str], **fields: Any) -> Answer:
+    return await link.score(TINY, Pairs(queries, documents), fields, request_id="id-1")
 
 
 def rows_of(recording: Recording) -> list[dict[str, Any]]:
@@ -78,7 +75,7 @@ def is_complete(recording: Recording) -> bool:
 @pytest.mark.parametrize("recording", each(filter(is_complete, SCORED)))
 async def test_every_recorded_score_is_read_and_put_in_the_order_of_the_documents(recording: Recording):
     async with link_to(recording) as (link, _):
-        answer = await link.score(chunk_of(recording.queries, recording.documents))
+        answer = await ask(link, recording.queries, recording.documents)
     assert answer.scores == scores_of(recording)
     assert answer.tokens == recording.answer["usage"]["total_tokens"] > 0
 
@@ -87,16 +84,16 @@ async def test_every_recorded_score_is_read_and_put_in_the_order_of_the_document
 async def test_an_answer_with_fewer_scores_than_documents_is_never_taken(recording: Recording):
     async with link_to(recording) as (link, _):
         with pytest.raises(BadAnswer, match=rf"returned \d scores for {len(recording.documents)} documents"):
-            await link.score(chunk_of(recording.queries, recording.documents))
+            await ask(link, recording.queries, recording.documents)
 
 
 async def test_both_routes_give_the_same_scores_for_the_same_pairs():
     by_score, by_rerank = RECORDINGS["score_1_N"], RECORDINGS["rerank_v1"]
     assert by_score.documents == by_rerank.documents
     async with link_to(by_score) as (link, _):
-        scores = (await link.score(chunk_of(by_score.queries, by_score.documents))).scores
+        scores = (await ask(link, by_score.queries, by_score.documents)).scores
     async with link_to(by_rerank) as (link, _):
-        reranked = (await link.score(chunk_of(by_rerank.queries, by_rerank.documents))).scores
+        reranked = (await ask(link, by_rerank.queries, by_rerank.documents)).scores
     # Repeats of one call differ by up to 1.2e-7.
     assert reranked == pytest.approx(scores, abs=2e-7)
 
@@ -106,7 +103,7 @@ async def test_the_link_sends_what_vllm_is_known_to_take(name: str):
     recording = RECORDINGS[name]
     fields = {key: value for key, value in recording.body.items() if key == "max_tokens_per_doc"}
     async with link_to(recording) as (link, worker):
-        await link.score(chunk_of(recording.queries, recording.documents, **fields))
+        await ask(link, recording.queries, recording.documents, **fields)
         assert worker.calls[-1].path == recording.path
         assert worker.calls[-1].body == recording.body
         assert worker.calls[-1].headers["content-type"] == "application/json"
@@ -117,7 +114,7 @@ async def test_the_link_sends_what_vllm_is_known_to_take(name: str):
 async def test_every_recorded_error_is_told_apart_by_what_can_be_done_about_it(recording: Recording):
     async with link_to(recording) as (link, _):
         with pytest.raises(WorkerError) as caught:
-            await link.score(chunk_of(["q"], ["a", "b"]))
+            await ask(link, ["q"], ["a", "b"])
     assert type(caught.value) is MEANINGS[recording.status]
     if recording.status == 400:
         assert caught.value.reason == message_of(recording)[:300]
@@ -143,7 +140,7 @@ async def test_a_400_about_a_score_that_is_no_number_is_the_workers_fault(messag
     async with worker.running():
         link = VllmLink(worker.url)
         with pytest.raises(BadAnswer):
-            await link.score(chunk_of(["q"], ["a"]))
+            await ask(link, ["q"], ["a"])
         await link.close()
 
 
@@ -153,7 +150,7 @@ async def test_a_400_with_nan_inside_a_word_stays_the_clients(message: str):
     async with worker.running():
         link = VllmLink(worker.url)
         with pytest.raises(ContentRejected, match=message):
-            await link.score(chunk_of(["q"], ["a"]))
+            await ask(link, ["q"], ["a"])
         await link.close()
 
 

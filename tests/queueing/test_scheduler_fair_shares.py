@@ -10,8 +10,8 @@ import pytest
 
 from app.assembly import Assembly
 from app.errors import Overloaded
-from app.types import Answer, Chunk
-from tests.virtual import ScriptedLink, engine, on_virtual_clock, score
+from app.types import Answer
+from tests.virtual import ScoreCall, ScriptedLink, engine, on_virtual_clock, score
 
 PER_DOCUMENT_S = 0.001
 SMALL = 32
@@ -26,9 +26,9 @@ class SerialLink(ScriptedLink):
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def answer(self, chunk: Chunk) -> Answer:
+    async def answer(self, call: ScoreCall) -> Answer:
         async with self.turn:
-            return await super().answer(chunk)
+            return await super().answer(call)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from app.errors import (
     Unreachable,
     WorkerError,
 )
-from app.types import RequestStats
+from app.types import Chunk, Pairs, RequestContext, RequestStats
 from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(8)]
@@ -166,7 +166,9 @@ async def test_who_leaves_in_the_moment_of_its_slot_leaves_nothing_behind():
     link = ScriptedLink("w")
     async with engine([link], worker_max_calls=1) as made:
         await score(made, DOCUMENTS)
-        chunk = link.calls[0]
+        pairs, context = Pairs(["q"], ["d"]), RequestContext(key="k", request_id="r", deadline=1e9)
+        (fingerprint,) = made.registry.workers[0].serves.values()
+        chunk = Chunk(pairs=pairs, fingerprint=fingerprint, fields={}, pair_tokens=(1,), context=context, tokens=1)
         with await made.scheduler.slot(chunk, avoid=set()):
             leaves = asyncio.create_task(made.scheduler.slot(chunk, avoid=set()))
             await asyncio.sleep(0.1)

@@ -18,9 +18,9 @@ from app.errors import (
     UnknownModel,
     Unreachable,
 )
-from app.types import Answer, Chunk, Pairs, RequestContext, RequestStats, RerankRequest
+from app.types import Answer, Pairs, RequestContext, RequestStats, RerankRequest
 from tests.fake_vllm import score_of
-from tests.virtual import Script, ScriptedLink, engine, on_virtual_clock, right_scores, score
+from tests.virtual import ScoreCall, Script, ScriptedLink, engine, on_virtual_clock, right_scores, score
 
 DOWN = Unreachable("w refused the connection")
 DOCUMENTS = [f"document {number}" for number in range(100)]
@@ -74,7 +74,6 @@ async def test_pairs_with_queries_of_their_own_keep_them_through_split_and_fold(
         scored = await made.gateway.score(
             RerankRequest(pairs=Pairs(queries, documents)),
             RequestContext(key="k", request_id="r", deadline=2000),
-            RequestStats(),
         )
     assert scored.scores == [score_of(query, document) for query, document in zip(queries, documents, strict=True)]
 
@@ -177,10 +176,10 @@ def _documents_by_source(made: Assembly) -> dict[str, float | None]:
 
 
 def _refuses_bad(link: ScriptedLink) -> Script:
-    async def step(chunk: Chunk) -> Answer:
-        if any("bad" in text for text in chunk.pairs.documents):
+    async def step(call: ScoreCall) -> Answer:
+        if any("bad" in text for text in call.pairs.documents):
             raise ContentRejected("it is bad")
-        return await link.answer(chunk)
+        return await link.answer(call)
 
     return step
 
@@ -232,7 +231,7 @@ async def test_the_longest_of_several_queries_is_counted_and_cut_as_the_models_s
     request = RerankRequest(pairs=Pairs(queries, ["a", "b"]))
     async with engine([link], models={"m": {"truncation": "document", "template_tokens": 10}}) as made:
         context = RequestContext(key="k", request_id="r", deadline=asyncio.get_running_loop().time() + 25)
-        await made.gateway.score(request, context, RequestStats())
+        await made.gateway.score(request, context)
     assert link.calls[0].fields == {"max_tokens_per_doc": 64 - 10 - 12}
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from app.assembly import Assembly
 from app.errors import BadInput, ContentRejected, DeadlineExceeded, NoWorker, Overloaded, Unavailable, Unreachable
-from app.types import Answer, Chunk, Scored
-from tests.virtual import ScriptedLink, after, engine, on_virtual_clock, right_scores
+from app.types import Answer, Scored
+from tests.virtual import ScoreCall, ScriptedLink, after, engine, on_virtual_clock, right_scores
 from tests.virtual import score as ask
 
 DOCUMENTS = [f"document {number}" for number in range(12)]
@@ -78,7 +78,7 @@ async def test_a_starter_that_leaves_alone_takes_its_calls_with_it():
 
 @on_virtual_clock
 async def test_who_comes_while_an_abandoned_call_comes_to_its_end_does_not_wait_for_it():
-    async def slow_to_end(_: Chunk) -> Answer:
+    async def slow_to_end(_: ScoreCall) -> Answer:
         try:
             await asyncio.sleep(60)
         finally:
@@ -134,10 +134,10 @@ async def test_when_a_flight_fails_ten_who_joined_it_have_each_pair_scored_once_
 
 @on_virtual_clock
 async def test_of_a_flight_with_a_refused_document_who_joined_takes_the_other_scores():
-    async def refusing(chunk: Chunk) -> Answer:
-        if "document 3" in chunk.pairs.documents and not is_well:
+    async def refusing(call: ScoreCall) -> Answer:
+        if "document 3" in call.pairs.documents and not is_well:
             raise ContentRejected("w refused it")
-        return await link.answer(chunk)
+        return await link.answer(call)
 
     is_well, link = False, ScriptedLink("w", always=refusing)
     async with engine([link], document_errors="lowest") as made:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.errors import BadAnswer, Busy, ClosedBeforeResponse, Misconfigured, Unreachable, WorkerError
-from app.types import Answer, Chunk, Fingerprint, Pairs, RequestContext
+from app.types import Answer, Pairs
 from app.workers.vllm import VllmLink
 from tests.fake_vllm import Call, FakeVllm, reply, status
 from tests.listening import listening
@@ -20,14 +20,10 @@ from tests.telemetry.test_log import logged
 
 MIB = 2**20
 Say = Callable[[asyncio.StreamWriter], Awaitable[None]]
-CHUNK = Chunk(
-    pairs=Pairs(["q"], ["a"]),
-    fingerprint=Fingerprint("m", "r", 512, "1", ""),
-    fields={},
-    pair_tokens=(1,),
-    context=RequestContext(key="", request_id="id-1", deadline=0),
-    tokens=1,
-)
+
+
+async def scoring(link: VllmLink) -> Answer:
+    return await link.score("m", Pairs(["q"], ["a"]), {}, request_id="id-1")
 
 
 @asynccontextmanager
@@ -109,7 +105,7 @@ async def test_an_answer_without_end_is_cut_off_in_bounded_memory(what: str, say
         tracemalloc.start()
         try:
             with pytest.raises(WorkerError):
-                await (link.score(CHUNK) if what == "score" else link.identify())
+                await (scoring(link) if what == "score" else link.identify())
             _, most_bytes = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -122,7 +118,7 @@ async def test_another_protocol_is_no_answer():
         b"101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\n"
     )
     async with link_to(switching) as link:
-        for call in (link.score(CHUNK), link.identify()):
+        for call in (scoring(link), link.identify()):
             with pytest.raises(ClosedBeforeResponse):
                 await call
 
@@ -131,7 +127,7 @@ async def test_a_trailer_is_no_header():
     body = b"5\r\nbusy!\r\n0\r\nRetry-After: 20\r\n\r\n"
     async with link_to(says(b"503 No\r\nTransfer-Encoding: chunked\r\n\r\n", body)) as link:
         with pytest.raises(Busy) as caught:
-            await link.score(CHUNK)
+            await scoring(link)
     assert caught.value.retry_after_s is None
 
 
@@ -201,7 +197,7 @@ async def test_what_is_no_count_of_tokens_is_not_taken_for_one(odd: object):
 )
 async def test_scores_are_an_answer_whatever_is_said_of_tokens(usage: object):
     async with link_to(json_of({"data": [{"index": 0, "score": 0.5}], "usage": usage})) as link:
-        assert await link.score(CHUNK) == Answer([0.5], 0)
+        assert await scoring(link) == Answer([0.5], 0)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +216,7 @@ async def test_scores_are_an_answer_whatever_is_said_of_tokens(usage: object):
 async def test_a_worker_rests_for_half_a_minute_at_most_however_long_it_wants_to(told: bytes, rest_s: float | None):
     async with link_to(json_of({}, b"503 No", b"Retry-After: " + told + b"\r\n")) as link:
         with pytest.raises(Busy) as caught:
-            await link.score(CHUNK)
+            await scoring(link)
     assert caught.value.retry_after_s == rest_s
 
 
@@ -235,7 +231,11 @@ async def test_a_redirect_is_never_followed(code: bytes):
     async with listening(inside) as port:
         head = code + b" Found\r\nLocation: http://127.0.0.1:%d/latest/meta-data\r\nContent-Length: 0\r\n\r\n" % port
         async with link_to(says(head)) as link:
-            for call in (link.score(CHUNK), link.identify(), link.count_tokens("m", "text")):
+            for call in (
+                scoring(link),
+                link.identify(),
+                link.count_tokens("m", "text"),
+            ):
                 with pytest.raises(Misconfigured):
                     await call
     assert visits == []
@@ -269,7 +269,7 @@ async def test_headers_of_a_worker_never_reach_a_client():
 @pytest.mark.parametrize("ending", [b"\r", b"\n", b"\x00", b"\r\n folded"])
 async def test_an_answer_with_malformed_headers_is_no_answer(ending: bytes):
     async with link_to(says(b"200 OK\r\nX: a" + ending + b"b\r\nContent-Length: 2\r\n\r\n{}")) as link:
-        for call in (link.score(CHUNK), link.identify()):
+        for call in (scoring(link), link.identify()):
             with pytest.raises((BadAnswer, Misconfigured, Unreachable)):
                 await call
 

@@ -224,10 +224,10 @@ def _sheds_the_first(right: Any) -> Any:
 
 
 def _halves_change_places(_: Any) -> Any:
-    async def score_halves(attempts: Any, chunk: Any, stats: Any) -> Answer:
+    async def score_halves(attempts: Any, chunk: Any) -> Answer:
         middle = len(chunk.pairs) // 2
-        first = await attempts.score(chunk.part(range(middle)), stats)
-        second = await attempts.score(chunk.part(range(middle, len(chunk.pairs))), stats)
+        first = await attempts.score(chunk.part(range(middle)))
+        second = await attempts.score(chunk.part(range(middle, len(chunk.pairs))))
         refused = dict(first.refused) | dict(second.refused)
         return Answer(first.scores + second.scores, first.tokens + second.tokens, refused)
 

@@ -23,7 +23,7 @@ from app.errors import (
     WorkerError,
 )
 from app.telemetry.metrics import Metrics
-from app.types import Answer, Chunk, Fingerprint, Pairs, RequestContext
+from app.types import Answer, Pairs
 from app.workers.link import Identity
 from app.workers.vllm import VllmLink
 from tests.simulation import manners, redis_manners
@@ -34,16 +34,9 @@ from tests.simulation.seams import network, now, over_network
 from tests.simulation.worker_server import WorkerServer, one_gpu
 from tests.virtual import right_scores
 
-CHUNK = Chunk(
-    pairs=Pairs(["q"], ["a", "b", "c"]),
-    fingerprint=Fingerprint("m", "/models/m", 512, "0.32.0", ""),
-    fields={},
-    pair_tokens=(2, 2, 2),
-    context=RequestContext(key="", request_id="id-1", deadline=0),
-    tokens=6,
-)
+PAIRS = Pairs(["q"], ["a", "b", "c"])
 CALLS: Mapping[str, Callable[[VllmLink], Awaitable[Any]]] = {
-    "/v1/score": lambda link: link.score(CHUNK),
+    "/v1/score": lambda link: link.score("m", PAIRS, {}, request_id="id-1"),
     "/v1/models": lambda link: link.identify(),
     "/version": lambda link: link.identify(),
     "/tokenize": lambda link: link.count_tokens("m", "a b c"),
@@ -92,7 +85,7 @@ async def link_to_a_worker(*, cuts: float = 0.5) -> Any:
     worker, link = WorkerServer(host), VllmLink("http://gpu-1:8000")
     try:
         await link.identify()
-        await link.score(CHUNK)
+        await link.score("m", PAIRS, {}, request_id="id-1")
         # The connections are kept, and nothing is on its way any more.
         await asyncio.sleep(0.1)
         yield worker, link
@@ -114,11 +107,11 @@ async def outcome_of(call: Awaitable[Any], *, within_s: float) -> Any:
 async def test_what_a_call_that_scores_meets_is_told_apart(name: str):
     async with link_to_a_worker() as (worker, link):
         worker.manners["/v1/score"] = MANNERS[name]
-        met = await outcome_of(link.score(CHUNK), within_s=5)
+        met = await outcome_of(link.score("m", PAIRS, {}, request_id="id-1"), within_s=5)
         assert type(met) is MEANS[name] if name in MEANS else met == ANSWERS["/v1/score"]
         worker.manners.clear()
         await asyncio.sleep(6)
-        assert await link.score(CHUNK) == ANSWERS["/v1/score"]
+        assert await link.score("m", PAIRS, {}, request_id="id-1") == ANSWERS["/v1/score"]
 
 
 @pytest.mark.parametrize("name", MANNERS)
@@ -144,7 +137,7 @@ async def test_scores_that_are_none_are_a_bad_answer(path: str, name: str):
         worker.has_score_route = path == "/v1/score"
         worker.manners[path] = Manner(lie=manners.SCORE_LIES[name])
         with pytest.raises(BadAnswer):
-            await link.score(CHUNK)
+            await link.score("m", PAIRS, {}, request_id="id-1")
 
 
 LIES: Mapping[tuple[str, str], manners.Lie] = {
@@ -184,9 +177,9 @@ async def test_a_connection_is_let_go_before_the_worker_may_close_it():
     async with link_to_a_worker() as (worker, link):
         # Around the moment at which the worker would close it, a call on it would cross the FIN on the way.
         for early_s in (0.002, 0.001, 0.0005, 0.0002, 0.0):
-            assert await link.score(CHUNK) == ANSWERS["/v1/score"]
+            assert await link.score("m", PAIRS, {}, request_id="id-1") == ANSWERS["/v1/score"]
             await asyncio.sleep(worker.idle_s - early_s)
-            assert await link.score(CHUNK) == ANSWERS["/v1/score"]
+            assert await link.score("m", PAIRS, {}, request_id="id-1") == ANSWERS["/v1/score"]
 
 
 @pytest.mark.parametrize("name", ["keeps no connection", "sends rubbish behind it", "says more than it announced"])
@@ -195,7 +188,7 @@ async def test_a_connection_that_the_worker_does_not_keep_well_is_used_once(name
     async with link_to_a_worker() as (worker, link):
         worker.manners["/v1/score"] = MANNERS[name]
         for _ in range(3):
-            assert await link.score(CHUNK) == ANSWERS["/v1/score"]
+            assert await link.score("m", PAIRS, {}, request_id="id-1") == ANSWERS["/v1/score"]
             if MANNERS[name].keeps:
                 # What comes behind an answer comes a moment later.
                 await asyncio.sleep(0.01)
@@ -209,7 +202,7 @@ async def test_a_call_that_is_given_up_is_noticed_by_the_worker():
         worker.scorer = one_gpu(fixed_s=10, per_document_s=0)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
-                await link.score(CHUNK)
+                await link.score("m", PAIRS, {}, request_id="id-1")
         await asyncio.sleep(0.1)
         assert (worker.in_flight, worker.abandoned) == (0, 1)
 

@@ -24,8 +24,8 @@ from app.errors import (
     Unreachable,
 )
 from app.policy.breaker import State
-from app.types import Answer, Chunk
-from tests.virtual import Script, ScriptedLink, after, engine, on_virtual_clock, right_scores, score
+from app.types import Answer
+from tests.virtual import ScoreCall, Script, ScriptedLink, after, engine, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 
@@ -38,9 +38,9 @@ def _one_after_the_other(link: ScriptedLink) -> Script:
     """How a worker goes on that scores one call at a time."""
     turn = asyncio.Lock()
 
-    async def step(chunk: Chunk) -> Answer:
+    async def step(call: ScoreCall) -> Answer:
         async with turn:
-            return await link.answer(chunk)
+            return await link.answer(call)
 
     return step
 
@@ -88,11 +88,11 @@ async def test_who_was_waited_for_in_vain_leaves_the_next_all_the_time_there_is(
     async with engine(links) as made:
         hung = asyncio.Event()
 
-        async def hang_once(chunk: Chunk) -> Answer:
+        async def hang_once(call: ScoreCall) -> Answer:
             if not hung.is_set():
                 hung.set()
                 await asyncio.sleep(3600)
-            return await links[0].answer(chunk)
+            return await links[0].answer(call)
 
         for link in links:
             link.always = hang_once
@@ -312,10 +312,10 @@ async def test_a_worker_in_doubt_that_says_it_is_busy_is_still_in_doubt():
 async def test_a_chunk_too_big_for_a_workers_queue_is_halved_until_it_fits():
     link = ScriptedLink("w")
 
-    async def up_to_16(chunk: Chunk) -> Answer:
-        if len(chunk.pairs) > 16:
+    async def up_to_16(call: ScoreCall) -> Answer:
+        if len(call.pairs) > 16:
             raise Busy("the engine is currently busy")
-        return await link.answer(chunk)
+        return await link.answer(call)
 
     link.always = up_to_16
     async with engine([link]) as made:
@@ -499,10 +499,10 @@ async def test_a_greedy_key_does_not_starve_a_modest_one():
 def _poisoned_by(
     link: ScriptedLink, bad: set[str], error: type[ContentRejected] | type[BadAnswer] = ContentRejected
 ) -> None:
-    async def step(chunk: Chunk) -> Answer:
-        if bad & set(chunk.pairs.documents):
+    async def step(call: ScoreCall) -> Answer:
+        if bad & set(call.pairs.documents):
             raise error("the prompt is too long")
-        return await link.answer(chunk)
+        return await link.answer(call)
 
     link.always = step
 
@@ -723,10 +723,10 @@ async def test_a_pause_of_the_gateway_itself_is_not_taken_for_a_hung_worker():
 def _one_after_another(link: ScriptedLink, *, takes_s: float) -> Script:
     engine = asyncio.Lock()
 
-    async def step(chunk: Chunk) -> Answer:
+    async def step(call: ScoreCall) -> Answer:
         async with engine:
             await asyncio.sleep(takes_s)
-        return await link.answer(chunk)
+        return await link.answer(call)
 
     return step
 

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from random import Random
+from typing import Any
 
 from app.errors import (
     BadAnswer,
@@ -15,7 +17,7 @@ from app.errors import (
     Unreachable,
     WorkerError,
 )
-from app.types import Answer, Chunk
+from app.types import Answer, Pairs
 from app.workers.link import Identity, ServedModel
 from tests.simulation import texts
 from tests.simulation.clock import VirtualLoop
@@ -272,11 +274,10 @@ class SimulatedLink:
         self._check_open()
         return await self._worker.count_tokens(text)
 
-    async def score(self, chunk: Chunk) -> Answer:
+    async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
         self._check_open()
-        request_id, queries = chunk.context.request_id, chunk.pairs.queries
-        is_probe = request_id == _PROBE_ID
-        call = Call(self.name, self._gateway, request_id, queries[0], chunk.pairs.documents, is_probe, self._loop.now)
+        query, is_probe = pairs.queries[0], request_id == _PROBE_ID
+        call = Call(self.name, self._gateway, request_id, query, pairs.documents, is_probe, self._loop.now)
         scores = await self._worker.score(call)
         return Answer(scores, len(scores))
 

@@ -17,9 +17,9 @@ from starlette.types import ASGIApp
 
 from app.errors import Unreachable
 from app.telemetry import log
-from app.types import Answer, Chunk
+from app.types import Answer
 from tests.odd import MARK, Odd, odd_request, received
-from tests.virtual import ScriptedLink, application, on_virtual_clock
+from tests.virtual import ScoreCall, ScriptedLink, application, on_virtual_clock
 
 DOCUMENTS = [f"document {number}" for number in range(8)]
 # Everything takes longer.
@@ -83,7 +83,7 @@ async def post(app: ASGIApp, **more: Any) -> int:
         return (await client.post("/v1/rerank", json=body, headers={"X-Request-Id": "abc-1"})).status_code
 
 
-async def _fails(_: Chunk) -> Answer:
+async def _fails(_: ScoreCall) -> Answer:
     raise RuntimeError("this is not one of the ways a link may fail")
 
 

@@ -13,10 +13,10 @@ from starlette.types import ASGIApp
 from app.assembly import Assembly, assemble
 from app.errors import ClosedMidResponse, ContentRejected, Misconfigured, Unavailable, Unreachable, WorkerError
 from app.settings import Settings
-from app.types import Answer, Chunk
+from app.types import Answer
 from tests.cache.valkey import valkey
 from tests.integration.commands import until
-from tests.virtual import ScriptedLink, after, application, engine, on_virtual_clock, score
+from tests.virtual import ScoreCall, ScriptedLink, after, application, engine, on_virtual_clock, score
 
 DOCUMENTS = [f"document {number}" for number in range(8)]
 Samples = dict[str, float]
@@ -108,9 +108,9 @@ async def test_hedges_are_won_or_lost():
         slow.always = after(9)
         assert _hedges(await _moved_by_a_request_to("slow", made)) == {"hedges_total{won}": 1}
 
-        async def a_little_late(chunk: Chunk) -> Answer:
+        async def a_little_late(call: ScoreCall) -> Answer:
             await asyncio.sleep(0.007)
-            return await slow.answer(chunk)
+            return await slow.answer(call)
 
         slow.always = a_little_late
         await asyncio.sleep(10)
@@ -181,10 +181,10 @@ async def test_documents_no_worker_would_score_are_counted_whether_or_not_they_g
     for document_errors, given in (("lowest", 1), ("error", 0)):
         link = ScriptedLink("w")
 
-        async def refuse_poison(chunk: Chunk, link: ScriptedLink = link) -> Answer:
-            if "poison" in chunk.pairs.documents:
+        async def refuse_poison(call: ScoreCall, link: ScriptedLink = link) -> Answer:
+            if "poison" in call.pairs.documents:
                 raise ContentRejected("too long")
-            return await link.answer(chunk)
+            return await link.answer(call)
 
         link.always = refuse_poison
         async with engine([link], document_errors=document_errors) as made:

@@ -17,12 +17,12 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog import METRICS, requests, workers
 from app.telemetry.metrics.exposition import exposition
-from app.types import Answer, Chunk
+from app.types import Answer
 from app.workers.connect import connect
 from app.workers.worker import Worker
 from app.workers.worker_gauges import watch_worker
 from tests.odd import MARK, Odd, odd_request, received
-from tests.virtual import ScriptedLink, application, on_virtual_clock
+from tests.virtual import ScoreCall, ScriptedLink, application, on_virtual_clock
 
 ERRORS = [
     Unreachable("w"),
@@ -98,10 +98,10 @@ async def after_odd_requests(number: int) -> bytes:
 
 
 def make_moody(link: ScriptedLink, rng: Random) -> None:
-    async def step(chunk: Chunk) -> Answer:
+    async def step(call: ScoreCall) -> Answer:
         if rng.random() < 0.2:
             raise rng.choice(ERRORS)
-        return await link.answer(chunk)
+        return await link.answer(call)
 
     link.always = step
 

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.types import Answer, Chunk, Fingerprint, Pairs, RequestContext
+from app.types import Answer, Pairs
 from app.workers.lexical import LEXICAL_MODEL, LexicalLink
 
-NOBODY = RequestContext(key="", request_id="", deadline=0)
 QUERY = "What is the capital of France?"
 # The aim is 5 ms; the rest is what a step of a million characters costs on a slow machine.
 LONGEST_SLICE_S = 0.025
@@ -20,11 +19,7 @@ TEXTS = st.text(st.sampled_from("ab cd,.éÉß首都法国カナ한국_0\u0301\U
 
 
 async def ask(link: LexicalLink, queries: list[str], documents: list[str]) -> Answer:
-    fingerprint = Fingerprint(LEXICAL_MODEL, "", 1, "", "")
-    chunk = Chunk(
-        pairs=Pairs(queries, documents), fingerprint=fingerprint, fields={}, pair_tokens=(), context=NOBODY, tokens=1
-    )
-    return await link.score(chunk)
+    return await link.score(LEXICAL_MODEL, Pairs(queries, documents), {}, request_id="")
 
 
 def scores(query: str, *documents: str) -> list[float]:

@@ -10,16 +10,17 @@ from app.policy.split import split
 from app.policy.token_estimate import most_tokens
 from app.scoring.gateway import pair_tokens
 from app.settings import Settings
-from app.types import Answer, Chunk, Fingerprint, Pairs, RequestContext
+from app.types import Answer, Fingerprint, Pairs
 from app.workers.link import WorkerLink
 
 # Long enough for a whole list on a slow machine; what takes longer hangs.
 _CALL_LIMIT_S = 300.0
+_REQUEST_ID = "rerank-gateway-verify"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scorer:
-    """A worker and the model on it that is looked at.
+    """Scores lists on one model of one worker.
 
     Args:
         link: The gateway's own way to the worker.
@@ -40,14 +41,10 @@ class Scorer:
             WorkerError: the worker gave none.
             BadInput: the query is too long for the model.
         """
-        context = RequestContext(key="", request_id="rerank-gateway-verify", deadline=0)
         fields = await self._fields(pairs.queries[0])
-        chunk = Chunk(
-            pairs=pairs, fingerprint=self.fingerprint, fields=fields, pair_tokens=(), context=context, tokens=0
-        )
         try:
             async with asyncio.timeout(_CALL_LIMIT_S):
-                answer = await self.link.score(chunk)
+                answer = await self.link.score(self.fingerprint.model, pairs, fields, request_id=_REQUEST_ID)
         except TimeoutError:
             count = len(pairs)
             raise AttemptTimeout(f"{self.link.name} didn't score {count} documents in {_CALL_LIMIT_S:g} s") from None
