@@ -24,7 +24,8 @@ def look_up(host: str, port: int | None = None) -> asyncio.Future[Sequence[AddrI
     servers are silent would keep all others from being looked up.
 
     Returns:
-        A future; it ends with OSError when nobody could say, and with one that is `is_no_such_name` when nobody has to.
+        A future; it fails with OSError when no name server could say, and with one for which `is_no_such_name` holds
+        when there is no such name.
     """
     loop = asyncio.get_running_loop()
     found: asyncio.Future[Sequence[AddrInfoType]] = loop.create_future()
@@ -60,14 +61,14 @@ def is_no_such_name(error: OSError) -> bool:
 
 
 class Dialer:
-    """Connects to one host, whose name is looked up for each connection, but only once at a time.
+    """The dialer of one host, whose name is looked up for each connection, but only once at a time.
 
     While its name servers are silent or fail, the addresses stay in use that were found last. So there are never more
     threads for lookups than hosts, and a failing name server takes away no host that was ever found.
 
     Args:
         host: Name or address.
-        port: Where it listens.
+        port: The port it listens on.
     """
 
     def __init__(self, host: str, port: int) -> None:

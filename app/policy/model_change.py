@@ -1,4 +1,4 @@
-"""Whether a worker still has the weights it had.
+"""Model changes: a worker's scores of fixed pairs show whether it still has the weights it had.
 
 A worker that is replaced under the same name and version answers with other scores. The same weights never answer quite
 alike either: another batch shape moved scores of a 12-layer model by up to 0.05 in bfloat16, but hardly those of all
@@ -30,7 +30,7 @@ def same_weights(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def distance(one: Sequence[float], other: Sequence[float]) -> float:
-    """How far the pair that moved most has moved."""
+    """The difference of the pair whose score moved most."""
     return max(abs(a - b) for a, b in zip(one, other, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Whether a failed attempt is worth another, and when."""
+"""Retries: which failed attempts are worth another, and after which pause."""
 
 from random import Random
 
@@ -13,7 +13,7 @@ from app.errors import (
 )
 
 # One worker may be wrong about a document; two that agree are believed.
-_OBJECTIONS = 2
+_MOST_OBJECTIONS = 2
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
@@ -24,7 +24,7 @@ def is_free(error: WorkerError) -> bool:
 
 
 def is_try(error: WorkerError) -> bool:
-    """Whether the attempt counts as a try: a document that kills the worker it reaches may not reach all of them."""
+    """Whether the attempt counts as a try: a document that kills the worker it is sent to must not be sent to all."""
     return not is_free(error) or isinstance(error, ClosedBeforeResponse | OutOfFiles)
 
 
@@ -48,8 +48,8 @@ def allows(error: WorkerError, *, tries: int, objections: int, another_worker: b
     if isinstance(error, LacksRoute):
         return another_worker
     if isinstance(error, ContentRejected):
-        return another_worker and objections < _OBJECTIONS
-    return another_worker or objections < _OBJECTIONS
+        return another_worker and objections < _MOST_OBJECTIONS
+    return another_worker or objections < _MOST_OBJECTIONS
 
 
 def pause_s(*, tries: int, another_worker: bool, rng: Random) -> float:

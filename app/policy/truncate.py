@@ -1,4 +1,4 @@
-"""How a worker is told to cut texts that are too long for its model.
+"""Truncation: the fields that tell a worker to cut texts too long for its model.
 
 Checked against vLLM 0.32.0, `vllm/entrypoints/pooling/scoring/io_processor.py` (`get_score_prompt`):
 
