@@ -51,7 +51,7 @@ class StallDetector(OnLoop):
 
     @property
     def has_just_stalled(self) -> bool:
-        """Whether a standstill of half a second or more ended less than a second ago."""
+        """True when a standstill of half a second or more ended less than a second ago."""
         now = self._loop.time()
         return now - self._due_at > _STALL_S or now - self._ended_at < _AFTERMATH_S
 

@@ -24,7 +24,7 @@ GENERATIONS = _PREFIX + b"generations"
 _VALUE = struct.Struct("<dI4s")
 _TAG = slice(4)
 _LARGEST_GENERATION = 2**63
-# More models than one gateway serves, and a longer name than any has. What is beyond was written by nobody of us, and
+# More models than one gateway serves, and a longer name than any has. What is beyond was written by no replica, and
 # reading it every few seconds would hold up requests.
 MOST_GENERATIONS = 1000
 _LONGEST_MODEL_BYTES = 1000

@@ -63,7 +63,7 @@ class _DialedTls(_Dialed, SSLConnection):
 class RedisConnection:
     """Sends commands, and hands out answers in the same order.
 
-    An answer that comes too late is thrown away when its turn comes, so it never gets to whoever asks next.
+    An answer that comes too late is thrown away when its turn comes, and never taken for the next command's.
 
     Args:
         connection: An open one; once lost, it isn't opened again.
@@ -89,7 +89,7 @@ class RedisConnection:
             RedisError: the connection is lost.
         """
         if not self._connection.is_connected:
-            # The library would open it again, and nobody read from it.
+            # The library would open it again, and no task would read from it.
             raise ConnectionLost("the connection was lost")
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
@@ -143,5 +143,5 @@ class RedisConnection:
 def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
     if not answer.done():
         answer.set_exception(error)
-        # When nobody waits any more, asyncio would complain that nobody asked.
+        # Without a waiter, asyncio would report an exception that was never retrieved.
         answer.exception()

@@ -80,7 +80,7 @@ class RedisTier:
 
     @property
     def is_usable(self) -> bool:
-        """Whether lookups are sent to it: not before one has been answered in time."""
+        """True while lookups are sent to it: not before one has been answered in time."""
         return self._redis is not None
 
     @asynccontextmanager
@@ -198,7 +198,7 @@ class RedisTier:
                 await asyncio.sleep(self._exchange_interval_s)
 
     async def _is_taken(self, writing: Awaitable[None]) -> bool:
-        """Whether the server takes a write; one that is full or read-only refuses, and can still be read."""
+        """True when the server takes a write; one that is full or read-only refuses, and can still be read."""
         try:
             await writing
         except ResponseError as exc:

@@ -48,7 +48,7 @@ def look_up(host: str, port: int | None = None) -> asyncio.Future[Sequence[AddrI
             loop.call_soon_threadsafe(_settle, found, outcome)
 
     try:
-        # Nobody waits for a daemon at the end of the process, and a lookup can't be broken off.
+        # A daemon thread doesn't hold up the end of the process; a lookup can't be cancelled.
         Thread(target=run, name=f"look up {host}", daemon=True).start()
     except RuntimeError as exc:
         _settle(found, OSError(errno.EAGAIN, f"no thread could be started: {exc}"))
@@ -56,7 +56,7 @@ def look_up(host: str, port: int | None = None) -> asyncio.Future[Sequence[AddrI
 
 
 def is_no_such_name(error: OSError) -> bool:
-    """Whether a lookup ended with the certainty that there is no such name, or no address behind it."""
+    """True when a failed lookup found that there is no such name, or no address behind it."""
     return isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME
 
 
@@ -80,7 +80,7 @@ class Dialer:
 
     @property
     def awaits_name_server(self) -> bool:
-        """Whether there is no address to try as long as no name server answers."""
+        """True while there is no address to try until a name server answers."""
         return self._lookup is not None and not self._lookup.done() and not self._known
 
     async def connect(self) -> socket.socket:
@@ -116,7 +116,7 @@ def _settle(found: asyncio.Future[Sequence[AddrInfoType]], outcome: Sequence[Add
         return
     if isinstance(outcome, OSError):
         found.set_exception(outcome)
-        # When nobody waits any more, asyncio would complain that nobody asked.
+        # Without a waiter, asyncio would report an exception that was never retrieved.
         found.exception()
     else:
         found.set_result(outcome)

@@ -2,7 +2,7 @@
 
     CLOSED     it works; results are counted
       -> OPEN        3 failures in a row, or 10 among the last 20 results, or one that leaves no doubt (`trip`)
-    OPEN       nobody calls it
+    OPEN       no call is sent
       -> HALF_OPEN   the pause is over: a probe is under way
     HALF_OPEN  only the probe calls it
       -> CLOSED      the probe succeeded

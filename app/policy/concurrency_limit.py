@@ -55,7 +55,7 @@ class ConcurrencyLimit:
         return int(self._limit) if self._measured is None else self._least
 
     def allows(self, held: int, *, alone: bool = False) -> bool:
-        """Whether a worker that holds `held` documents may get another chunk, whatever its size.
+        """True when a worker that holds `held` documents may get another chunk, whatever its size.
 
         Were the size of the next chunk to count, small ones would slip past a big one for ever. So the last chunk may
         pass the limit by up to a half of a full one; a worker that holds nothing gets any. While a request is alone it

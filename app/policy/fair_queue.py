@@ -1,12 +1,12 @@
 """A fair queue: equal shares of documents, first among API keys, then among a key's requests.
 
-Weighted fair queueing (Demers, Keshav and Shenker 1989) on two levels. Whoever waits has a virtual time of its own: how
-many documents it has been granted since it came, counted from the common time at which it came. The item that would be
-done first goes next, so nobody gets ahead of another by more than an item of each.
+Weighted fair queueing (Demers, Keshav and Shenker 1989) on two levels. Each that waits has a virtual time of its own:
+how many documents it has been granted since it came, counted from the common time at which it came. The item that would
+be done first goes next, so nobody gets ahead of another by more than an item of each.
 
 The common time is how far everybody would be, had all been granted evenly. It passes with every document that is
-granted, divided by how many wait. That matters: when it was the time of whoever was next, newcomers who all began there
-kept it still, and eight clients of 32 documents let no request of 1000 have its second chunk.
+granted, divided by how many wait. That matters: when it was the time of the next in order, newcomers that all began
+there kept it still, and eight clients of 32 documents let no request of 1000 have its second chunk.
 """
 
 from collections import deque
@@ -101,8 +101,8 @@ class _Level(Generic[W]):
         """Count one waiting item less, of so many documents; when it was granted, time passes."""
         if is_granted:
             began, flow.time = flow.time, flow.time + documents
-            # Not further behind than who is served now, nor further ahead than an item: after a burst of requests
-            # that all left, who comes would else stand far behind those who stayed.
+            # Not behind the flow that is served now, nor further ahead than an item: after a burst of requests
+            # that all left, newcomers would else stand far behind those that stayed.
             passed = self._time + documents / self.waiting
             self._time = min(max(began, passed), flow.time + self._largest)
         flow.documents -= documents

@@ -30,7 +30,7 @@ class LoneRequest:
             del self._pieces[request]
 
     def is_alone(self, now: float) -> bool:
-        """Whether there is one request, and has been no other for a second."""
+        """True when there is one request, and has been no other for a second."""
         return len(self._pieces) == 1 and now - self._had_others_at > _ALONE_AFTER_S
 
     def _look(self, now: float) -> None:

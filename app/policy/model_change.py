@@ -17,7 +17,7 @@ _MOST_READINGS = 32
 
 
 def same_weights(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two answers to the same fixed pairs can come from the same weights.
+    """True when two answers to the same fixed pairs can come from the same weights.
 
     They can't when some pair moved by more than 0.1, or all pairs that tell something, at least half of them, by more
     than 0.05. Beyond [0, 1], where models without an activation score, these are shares of the largest score.
@@ -54,7 +54,7 @@ class Readings:
 
 
 def _are_saturated(one: float, other: float, scale: float) -> bool:
-    """Whether a pair scores 0 or 1 with both."""
+    """True when a pair scores 0 or 1 with both."""
     if scale > 1:
         return False
     return max(one, other) <= _PRECISION or min(one, other) >= 1 - _PRECISION

@@ -19,22 +19,22 @@ _LONGEST_PAUSE_S = 2.0
 
 
 def is_free(error: WorkerError) -> bool:
-    """Whether the attempt cost no worker any work, so that it doesn't count against the budget."""
+    """True when the attempt cost no worker any work, so that it doesn't count against the budget."""
     return isinstance(error, Unreachable | LacksRoute | OutOfFiles)
 
 
 def is_try(error: WorkerError) -> bool:
-    """Whether the attempt counts as a try: a document that kills the worker it is sent to must not be sent to all."""
+    """True when the attempt counts as a try: a document that kills the worker it is sent to must not be sent to all."""
     return not is_free(error) or isinstance(error, ClosedBeforeResponse | OutOfFiles)
 
 
 def objects_to_content(error: WorkerError) -> bool:
-    """Whether the documents themselves may be the reason, so that the same chunk will hardly fare better."""
+    """True when the documents themselves may be the reason, so that the same chunk will hardly fare better."""
     return isinstance(error, ContentRejected | BadAnswer)
 
 
 def allows(error: WorkerError, *, tries: int, objections: int, another_worker: bool, max_attempts: int) -> bool:
-    """Whether another attempt can succeed elsewhere or later.
+    """True when another attempt can succeed elsewhere or later.
 
     Args:
         error: How the last attempt ended.

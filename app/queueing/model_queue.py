@@ -93,7 +93,7 @@ class ModelQueue:
                 waiter.granted.set_result(None)
 
     def would_come_earlier(self, waiter: Waiter, context: RequestContext) -> bool:
-        """Whether the last chunk that waits in its request's turn comes earlier as the last of `context`'s."""
+        """True when the last chunk that waits in its request's turn comes earlier as the last of `context`'s."""
         queue, owner, documents = self.queue, waiter.turn, len(waiter.chunk.pairs)
         if context.key != owner.key:
             # Which of the key's requests go before this one doesn't matter here: ahead of them all is earlier.

@@ -54,8 +54,8 @@ class Scheduler(OnLoop):
 
     def effective_workers(self, fingerprint: Fingerprint) -> int:
         """The number of full-speed workers that the usable ones add up to; at least 1."""
-        found = load_factors(self._registry.usable(fingerprint), self._loop.time())
-        return max(1, round(sum(1 / weight for weight in found.values())))
+        factors = load_factors(self._registry.usable(fingerprint), self._loop.time())
+        return max(1, round(sum(1 / factor for factor in factors.values())))
 
     async def slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Slot:
         """A slot for one call with this chunk, once it is the chunk's turn.
@@ -93,7 +93,7 @@ class Scheduler(OnLoop):
         return slot
 
     def spare_slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Slot | None:
-        """A slot on a worker not in `avoid` that is free now and that nobody waits for; None when there is none."""
+        """A free slot on a worker not in `avoid`, while no chunk waits; None when there is none."""
         now = self._loop.time()
         free = [w for w in self._registry.usable(chunk.fingerprint) if w not in avoid and w.has_room(now)]
         model_queue = self._queues[chunk.fingerprint]

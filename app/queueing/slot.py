@@ -36,5 +36,5 @@ class Slot:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the worker's state has changed since: how the call ends says nothing about it as it is now."""
+        """True when the worker's state has changed since: the call's end says nothing about it as it is now."""
         return self.generation != self.worker.breaker.generation

@@ -41,7 +41,7 @@ class _Watch:
 
     @property
     def is_doubted(self) -> bool:
-        """Whether it may have other weights than when it last scored the fixed pairs."""
+        """True when the worker may have other weights than when it last scored the fixed pairs."""
         return self.doubted_at > self.scored_at
 
 
@@ -197,7 +197,7 @@ class Prober(OnLoop):
             write("worker_changed", worker=worker.name, usable=worker.is_usable, models=sorted(worker.serves), **reason)
 
     def _is_excused(self, worker: Worker, failure: WorkerError, began: float) -> bool:
-        """Whether a failed probe says nothing: the worker answered calls meanwhile, or this process was the cause."""
+        """True when a failed probe says nothing: the worker answered calls meanwhile, or this process was the cause."""
         is_slow = isinstance(failure, AttemptTimeout) and worker.last_success_at >= began
         return is_slow or isinstance(failure, OutOfFiles) or self._stalls.has_just_stalled
 
@@ -213,7 +213,7 @@ class Prober(OnLoop):
 
 
 def _has_changed_model(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]) -> bool:
-    """Whether some model differs from before in nothing but its weights."""
+    """True when some model differs from before in nothing but its weights."""
     both = [(before[model], fingerprint) for model, fingerprint in after.items() if model in before]
     return any(old != new and old._replace(probe_scores=new.probe_scores) == new for old, new in both)
 

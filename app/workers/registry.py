@@ -84,12 +84,12 @@ class Registry:
         return found
 
     def serves_now(self, asked: str | None) -> bool:
-        """Whether a usable worker serves the model that was asked for; any model, when none was."""
+        """True when a usable worker serves the model that was asked for; any model, when none was."""
         model = self._aliases.get(asked, asked) if asked else None
         return any(w.is_usable and (model is None or model in w.serves) for w in self.workers)
 
     def rules_out(self, asked: str | None) -> bool:
-        """Whether it is known which models there are, and that the one that was asked for isn't among them."""
+        """True when it is known which models there are, and that the one asked for isn't among them."""
         known = self.models()
         name = self._aliases.get(asked, asked) if asked else None
         return bool(known and name) and name not in known and name not in self._settings.models

@@ -70,7 +70,7 @@ def _tokens_of(answer: Mapping[str, Any]) -> int:
 
 
 def is_missing_route(reply: Reply) -> bool:
-    """Whether the server has no such route.
+    """True when the server has no such route.
 
     An unknown route is `{"detail"}` with 404 or 405; an unknown model is 404 with `{"error"}`.
     """

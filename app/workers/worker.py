@@ -69,7 +69,7 @@ class Worker:
 
     @property
     def is_ready(self) -> bool:
-        """Whether its source says that it may have work."""
+        """True while its source says that it may have work."""
         return self._is_ready
 
     @is_ready.setter
@@ -80,7 +80,7 @@ class Worker:
 
     @property
     def is_drained(self) -> bool:
-        """Whether its operator keeps work from it."""
+        """True while its operator keeps work from it."""
         return self._is_drained
 
     @is_drained.setter
@@ -91,12 +91,12 @@ class Worker:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it may be given work."""
+        """True while it may be given work."""
         return self.is_well and self.is_ready and not self.is_drained
 
     @property
     def is_well(self) -> bool:
-        """Whether it works, as far as calls and probes have shown."""
+        """True while it works, as far as calls and probes have shown."""
         return self.breaker.state is State.CLOSED
 
     @property
@@ -109,12 +109,12 @@ class Worker:
         return None if self.is_ready else Unreachable(f"{self.name} is not ready")
 
     def has_room(self, now: float, *, alone: bool = False) -> bool:
-        """Whether it may be given another chunk right now; `alone` says that it is of the only request there is."""
+        """True when it may get another chunk right now; `alone` says that the chunk is of the only request there is."""
         is_ready = self.backs_off_until <= now and self.calls < self._max_calls
         return is_ready and self.limit.allows(self.documents, alone=alone)
 
     def backs_off_long(self, now: float) -> bool:
-        """Whether it backs off for so long that a chunk had better go elsewhere, even where it failed before."""
+        """True when it backs off for so long that a chunk had better go elsewhere, even where it failed before."""
         return self.backs_off_until > now + _SHORT_BACK_OFF_S
 
     def max_call_documents(self, now: float) -> int | None:

@@ -26,7 +26,7 @@ class Source(Protocol):
 
     @property
     def has_answered(self) -> bool:
-        """Whether it has had an answer yet, even one without a worker."""
+        """True once it has had an answer, even one without a worker."""
 
     def watch(self) -> AsyncIterator[Endpoints]:
         """The workers it sees, now and after every change, for ever. No failure of what it asks ends it."""
