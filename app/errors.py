@@ -1,43 +1,41 @@
 """All errors: every way a request, or one attempt to serve it, can fail.
 
-    RerankError            a failure that a client is told: status, type, message
-    |- BadInput            400  the request is wrong; `param` says where
-    |- Unauthorized        401
-    |  `- NoAdminKey            an API key doesn't do
-    |- UnknownModel        404
-    |- UnknownRoute        404
-    |- WrongMethod         405
-    |- SlowBody            408
-    |- TooLarge            413
-    |- WrongMediaType      415
-    |- Overloaded          429  shed; come back after `retry_after_s`
-    |- BadGateway          502  workers answered badly
-    |  `- AllMisconfigured      or can't serve us as they are set up
-    |- NoWorker            503  no usable worker; come back after `retry_after_s`
-    |- DeadlineExceeded    504  time ran out while a worker worked
-    `- OperatorError            only /admin and /ui tell it
-       |- Forbidden        403  not from there
-       |- UnknownWorker    404
-       `- LastWorker       409  a model would be left without a worker
+RerankError            a failure that a client is told: status, type, message
+|- BadInput            400  the request is wrong; `param` says where
+|- Unauthorized        401
+|  `- NoAdminKey            an API key doesn't do
+|- UnknownModel        404
+|- UnknownRoute        404
+|- WrongMethod         405
+|- SlowBody            408
+|- TooLarge            413
+|- WrongMediaType      415
+|- Overloaded          429  shed; come back after `retry_after_s`
+|- BadGateway          502  workers answered badly
+|  `- AllMisconfigured      or can't serve us as they are set up
+|- NoWorker            503  no usable worker; come back after `retry_after_s`
+|- DeadlineExceeded    504  time ran out while a worker worked
+`- OperatorError            only /admin and /ui tell it
+   |- Forbidden        403  not from there
+   |- UnknownWorker    404
+   `- LastWorker       409  a model would be left without a worker
 
-    WorkerError            a failure of one attempt on one worker
-    |- Unreachable         the connection was refused: nothing was spent
-    |  |- NotProbed        it is new: no probe of it has ended yet
-    |  `- ClosedBeforeResponse  gone before the first byte of an answer: hardly anything was spent
-    |- ClosedMidResponse   broke off in the middle of an answer
-    |- OutOfFiles          the gateway may open no more files, so none for a connection
-    |- AttemptTimeout      no answer within the attempt's limit
-    |- Unavailable         500, 502 or 504
-    |  `- Busy             429 or 503: it has enough work
-    |- BadAnswer           an answer that is no list of n finite scores
-    |- ContentRejected     400, 413 or 422: it objects to the content
-    |- LacksRoute          it has no route for calls of this kind: it serves all others
-    `- Misconfigured       401, 403, 404, 405 or a redirect: it can't serve us as it is set up
+WorkerError            a failure of one attempt on one worker; the gateway translates the last one for the client
+|- Unreachable         the connection was refused: nothing was spent
+|  |- NotProbed        it is new: no probe of it has ended yet
+|  `- ClosedBeforeResponse  gone before the first byte of an answer: hardly anything was spent
+|- ClosedMidResponse   broke off in the middle of an answer
+|- OutOfFiles          the gateway may open no more files, so none for a connection
+|- AttemptTimeout      no answer within the attempt's limit
+|- Unavailable         500, 502 or 504
+|  `- Busy             429 or 503: it has enough work
+|- BadAnswer           an answer that is no list of n finite scores
+|- ContentRejected     400, 413 or 422: it objects to the content
+|- LacksRoute          it has no route for calls of this kind: it serves all others
+`- Misconfigured       401, 403, 404, 405 or a redirect: it can't serve us as it is set up
 
-    ChunkTooBig            no usable worker takes so many documents in one call: the chunk is split
-    FingerprintGone        the model's workers were replaced meanwhile: the request starts again on the new ones
-
-A `WorkerError` never reaches a client: the chunk is tried elsewhere, and the gateway translates the last one.
+ChunkTooBig            no usable worker takes so many documents in one call: the chunk is split
+FingerprintGone        the model's workers were replaced meanwhile: the request starts again on the new ones
 """
 
 from typing import ClassVar, Literal
@@ -144,11 +142,7 @@ class WrongMediaType(RerankError):
 
 
 class Overloaded(RerankError):
-    """The gateway holds as much work as it can finish in time.
-
-    Args:
-        reason: The limit: the queue's length, the deadline, documents pending in all or of the key, bytes of bodies.
-    """
+    """The gateway holds as much work as it can finish in time; `reason` is the limit the request would pass."""
 
     status = 429
     type = "RateLimitError"
