@@ -1,4 +1,4 @@
-"""Several pieces of work at once, and the event loop they run in: by whose clock all go, and whether it stood still."""
+"""Asyncio: several coroutines at once, and the event loop they run in, which may have stood still."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
@@ -9,21 +9,16 @@ from typing import Any, NoReturn, TypeVar
 from app.errors import FingerprintGone
 
 _TICK_S = 0.5
-
-
 # Timers of a busy process are late too; all limits for workers are longer than this.
 _STALL_S = 0.5
-
-
-# For all that ran out meanwhile to be told: one turn of the loop, or a few when much was due.
+# Time limits that ran out meanwhile are reported within one turn of the loop, or a few when there were many.
 _AFTERMATH_S = 1.0
-
 
 T = TypeVar("T")
 
 
 class OnLoop:
-    """Whatever lives in one event loop, but is made before that runs.
+    """A base for objects that live in one event loop, but are made before it runs.
 
     `asyncio.get_running_loop` asks the kernel for the process's number each time: decision 0013.
     """
@@ -34,7 +29,7 @@ class OnLoop:
 
 
 class StallDetector(OnLoop):
-    """Tells when this process itself has just stood still: it got no CPU, was frozen, or something blocked its loop.
+    """Detects that this process itself has just stood still: it got no CPU, was frozen, or something blocked its loop.
 
     All time limits then end at once, before the answers that have arrived meanwhile are read. Whatever failed in that
     moment says nothing about a worker.
@@ -46,7 +41,7 @@ class StallDetector(OnLoop):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Look out until the end of the block."""
+        """Watch for standstills until the end of the block."""
         self._due_at = self._loop.time()
         self._tick()
         try:
@@ -56,7 +51,7 @@ class StallDetector(OnLoop):
 
     @property
     def has_just_stalled(self) -> bool:
-        """Whether a standstill of half a second or more ended less than a second ago."""
+        """True when a standstill of half a second or more ended less than a second ago."""
         now = self._loop.time()
         return now - self._due_at > _STALL_S or now - self._ended_at < _AFTERMATH_S
 
@@ -69,7 +64,7 @@ class StallDetector(OnLoop):
 
 
 async def in_parallel(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """What the works return, in their order.
+    """The results of several coroutines, in their order.
 
     The first failure cancels the others and is raised by itself. When several fail at once, `FingerprintGone` goes
     first: it is the one after which the whole can still succeed.
@@ -88,9 +83,9 @@ async def in_parallel(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def results_of(tasks: Sequence["asyncio.Task[T]"]) -> list[T]:
-    """What tasks return that are not ours alone, in their order: they go on when this is cancelled, or one fails.
+    """The results of tasks that others await too, in their order.
 
-    Which failure is raised, is as for `in_parallel`.
+    The tasks go on when this is cancelled, or one of them fails. Failures are raised as by `in_parallel`.
     """
     if len(tasks) == 1:
         await _ended(tasks[0])
@@ -103,7 +98,7 @@ async def results_of(tasks: Sequence["asyncio.Task[T]"]) -> list[T]:
 
 
 async def _ended(task: "asyncio.Task[Any]") -> None:
-    """Return when a task is over; `asyncio.wait` takes four times as long for one."""
+    """Wait until a task is over; `asyncio.wait` takes four times as long for one."""
     over = asyncio.get_running_loop().create_future()
 
     def tell(_: object) -> None:
@@ -119,7 +114,7 @@ async def _ended(task: "asyncio.Task[Any]") -> None:
 
 @asynccontextmanager
 async def cancel_on_exit(work: Coroutine[Any, Any, T]) -> AsyncIterator[list["asyncio.Task[T | None]"]]:
-    """A list of tasks, beginning with `work`; whatever is left of them at the end is cancelled and waited for."""
+    """A list of tasks, beginning with `work`; those left at the end of the block are cancelled and awaited."""
     tasks: list[asyncio.Task[T | None]] = [asyncio.create_task(work)]
     try:
         yield tasks
@@ -130,7 +125,7 @@ async def cancel_on_exit(work: Coroutine[Any, Any, T]) -> AsyncIterator[list["as
 
 
 async def first_answer(tasks: Sequence["asyncio.Task[T | None]"]) -> T:
-    """What the first of several tasks returns that returns something; the first task's error when there is nothing."""
+    """The first result of several tasks that isn't None; the first task's error when there is none."""
     pending = set(tasks)
     while pending:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -141,9 +136,9 @@ async def first_answer(tasks: Sequence["asyncio.Task[T | None]"]) -> T:
 
 
 async def until_one_ends(*works: Coroutine[Any, Any, NoReturn]) -> NoReturn:
-    """Raise how the first of several endless works ended, and end the others.
+    """Run endless coroutines until one ends; cancel the others and raise the error that ended it.
 
-    A task group would take a work that was cancelled by mistake for one that is done.
+    A task group would take one that was cancelled by mistake for one that is done.
     """
     tasks = [asyncio.create_task(work) for work in works]
     try:

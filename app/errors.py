@@ -1,40 +1,41 @@
-"""Every way a request can fail.
+"""All errors: every way a request, or one attempt to serve it, can fail.
 
-    RerankError            what a client is told: status, type, message
-    |- BadInput            400  the request is wrong; `param` says where
-    |- Unauthorized        401
-    |  `- NoAdminKey            an API key doesn't do
-    |- UnknownModel        404
-    |- UnknownRoute        404
-    |- WrongMethod         405
-    |- SlowBody            408
-    |- TooLarge            413
-    |- WrongMediaType      415
-    |- Overloaded          429  shed; come back after `retry_after_s`
-    |- BadGateway          502  workers answered badly
-    |  `- AllMisconfigured      or can't serve us as they are set up
-    |- NoWorker            503  no usable worker; come back after `retry_after_s`
-    |- OutOfTime           504  time ran out while a worker worked
-    `- OperatorError            what only /admin and /ui tell
-       |- Forbidden        403  not from there
-       |- UnknownWorker    404
-       `- LastWorker       409  a model would be left without a worker
+RerankError            a failure that a client is told: status, type, message
+|- BadInput            400  the request is wrong; `param` says where
+|- Unauthorized        401
+|  `- NoAdminKey            an API key doesn't do
+|- UnknownModel        404
+|- UnknownRoute        404
+|- WrongMethod         405
+|- SlowBody            408
+|- TooLarge            413
+|- WrongMediaType      415
+|- Overloaded          429  shed; come back after `retry_after_s`
+|- BadGateway          502  workers answered badly
+|  `- AllMisconfigured      or can't serve us as they are set up
+|- NoWorker            503  no usable worker; come back after `retry_after_s`
+|- DeadlineExceeded    504  time ran out while a worker worked
+`- OperatorError            only /admin and /ui tell it
+   |- Forbidden        403  not from there
+   |- UnknownWorker    404
+   `- LastWorker       409  a model would be left without a worker
 
-    WorkerError            what went wrong with one attempt on one worker
-    |- Unreachable         the connection was refused: nothing was spent
-    |  |- Unheard          nothing has come from it yet
-    |  `- Vanished         gone before the first byte of an answer: hardly anything was spent
-    |- Dropped             broke off in the middle of an answer
-    |- OutOfFiles          the gateway may open no more files, so none for a connection
-    |- Stalled             no answer within the attempt's limit
-    |- Unavailable         500, 502 or 504
-    |  `- Busy             429 or 503: it has enough work
-    |- BadAnswer           an answer that is no list of n finite scores
-    |- Refused             400, 413 or 422: it objects to the content
-    |- LacksRoute          it has no route for calls of this kind: it serves all others
-    `- Misconfigured       401, 403, 404, 405 or a redirect: it can't serve us as it is set up
+WorkerError            a failure of one attempt on one worker; the gateway translates the last one for the client
+|- Unreachable         the connection was refused: nothing was spent
+|  |- NotProbed        it is new: no probe of it has ended yet
+|  `- ClosedBeforeResponse  gone before the first byte of an answer: hardly anything was spent
+|- ClosedMidResponse   broke off in the middle of an answer
+|- OutOfFiles          the gateway may open no more files, so none for a connection
+|- AttemptTimeout      no answer within the attempt's limit
+|- Unavailable         500, 502 or 504
+|  `- Busy             429 or 503: it has enough work
+|- BadAnswer           an answer that is no list of n finite scores
+|- ContentRejected     400, 413 or 422: it objects to the content
+|- LacksRoute          it has no route for calls of this kind: it serves all others
+`- Misconfigured       401, 403, 404, 405 or a redirect: it can't serve us as it is set up
 
-A `WorkerError` never reaches a client: the attempts goes elsewhere, and `to_client_error` translates the last one.
+ChunkTooBig            no usable worker takes so many documents in one call: the chunk is split
+FingerprintGone        the model's workers were replaced meanwhile: the request starts again on the new ones
 """
 
 from typing import ClassVar, Literal
@@ -43,11 +44,22 @@ ShedReason = Literal["queue", "deadline", "pending", "key", "bytes"]
 ConnectionShedReason = Literal["full", "unread"]
 
 
-class RerankError(Exception):
+class _Quoting(Exception):
+    """A failure whose message may quote a client's texts, in the part that is `words`."""
+
+    words: str
+
+    @property
+    def redacted(self) -> str:
+        """The message for all but the client whose texts these are."""
+        return str(self).replace(self.words, "(what the worker said of the texts)") if self.words else str(self)
+
+
+class RerankError(_Quoting):
     """A failure that a client is told about.
 
     Args:
-        message: What is wrong, which part of the request, and what to do. Never text of a query or document.
+        message: The fault, the part of the request it is in, and what to do. Never text of a query or document.
         param: The request field at fault, such as `documents[3]`.
         retry_after_s: Seconds after which a new try makes sense; sent as `Retry-After`.
         words: The part of the message that a worker said of the client's texts, which it may have quoted.
@@ -63,12 +75,7 @@ class RerankError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
-        self._words = words
-
-    @property
-    def redacted(self) -> str:
-        """The message for all but the client whose texts these are."""
-        return _without(self._words, self.message)
+        self.words = words
 
 
 class BadInput(RerankError):
@@ -79,7 +86,7 @@ class BadInput(RerankError):
 
 
 class Unauthorized(RerankError):
-    """No API key, or one that isn't known."""
+    """The API key is missing or unknown."""
 
     status = 401
     type = "AuthenticationError"
@@ -87,7 +94,7 @@ class Unauthorized(RerankError):
 
 
 class NoAdminKey(Unauthorized):
-    """Not the admin key. The challenge has browsers ask for it."""
+    """The admin key is missing; the challenge makes browsers ask for it."""
 
     challenge = 'Basic realm="rerank-gateway admin"'
 
@@ -100,14 +107,14 @@ class UnknownModel(RerankError):
 
 
 class UnknownRoute(RerankError):
-    """There is nothing at this path."""
+    """No route has this path."""
 
     status = 404
     type = "NotFoundError"
 
 
 class WrongMethod(RerankError):
-    """There is something at this path, but not for this method."""
+    """The route at this path doesn't take this method."""
 
     status = 405
     type = "MethodNotAllowedError"
@@ -135,14 +142,7 @@ class WrongMediaType(RerankError):
 
 
 class Overloaded(RerankError):
-    """The gateway holds as much work as it can finish in time.
-
-    Args:
-        message: As for every error.
-        reason: Too long a queue, or one that outlasts the deadline; too many documents pending in all, or of the key;
-            too many bytes of bodies.
-        retry_after_s: As for every error.
-    """
+    """The gateway holds as much work as it can finish in time; `reason` is the limit the request would pass."""
 
     status = 429
     type = "RateLimitError"
@@ -160,7 +160,7 @@ class BadGateway(RerankError):
 
 
 class AllMisconfigured(BadGateway):
-    """Every worker there is can't serve us as it is set up."""
+    """All workers are misconfigured."""
 
 
 class NoWorker(RerankError):
@@ -178,11 +178,11 @@ class DeadlineExceeded(RerankError):
 
 
 class OperatorError(RerankError):
-    """What an operator is told; clients that want scores never are."""
+    """A failure that only an operator is told about, never a client that wants scores."""
 
 
 class Forbidden(OperatorError):
-    """The gateway isn't operated from there."""
+    """The gateway may not be operated from the caller's address or origin."""
 
     status = 403
     type = "PermissionDeniedError"
@@ -196,17 +196,17 @@ class UnknownWorker(OperatorError):
 
 
 class LastWorker(OperatorError):
-    """Without this worker a model would have none."""
+    """A model would be left without a worker."""
 
     status = 409
     type = "ConflictError"
 
 
-class WorkerError(Exception):
+class WorkerError(_Quoting):
     """One attempt on one worker failed.
 
     Args:
-        reason: What happened, starting with the worker's name: "gpu-1:8000 returned 7 scores for 8 documents".
+        reason: The event, starting with the worker's name: "gpu-1:8000 returned 7 scores for 8 documents".
         retry_after_s: The worker's own `Retry-After`, in seconds.
         words: The part of the reason that the worker said of the texts it got, which it may have quoted.
     """
@@ -219,11 +219,6 @@ class WorkerError(Exception):
         self.retry_after_s = retry_after_s
         self.words = words
 
-    @property
-    def redacted(self) -> str:
-        """The reason for all but the client whose texts these are."""
-        return _without(self.words, self.reason)
-
 
 class Unreachable(WorkerError):
     """The connection was refused, or didn't come about."""
@@ -232,7 +227,7 @@ class Unreachable(WorkerError):
 
 
 class NotProbed(Unreachable):
-    """It is new: no probe of it has ended yet."""
+    """The worker is new: no probe of it has ended yet."""
 
 
 class ClosedBeforeResponse(Unreachable):
@@ -248,7 +243,7 @@ class ClosedMidResponse(WorkerError):
 
 
 class OutOfFiles(WorkerError):
-    """The gateway has as many open files as it may. It says nothing of the worker."""
+    """The gateway has as many open files as it may; that says nothing about the worker."""
 
     outcome = "no_files"
 
@@ -266,7 +261,7 @@ class Unavailable(WorkerError):
 
 
 class Busy(Unavailable):
-    """The worker has enough work: 429 or 503. It is well; it only needs a rest from us."""
+    """The worker has enough work: 429 or 503. It is well, and the gateway backs off."""
 
     outcome = "busy"
 
@@ -284,7 +279,7 @@ class ContentRejected(WorkerError):
 
 
 class LacksRoute(WorkerError):
-    """The worker has no route for calls of this kind. That is no fault: it serves all others."""
+    """The worker has no route for calls of this kind; that is no fault, since it serves all others."""
 
     outcome = "lacks_route"
 
@@ -301,22 +296,3 @@ class ChunkTooBig(Exception):
 
 class FingerprintGone(Exception):
     """The last usable worker of the fingerprint a request was pinned to has gone."""
-
-
-def to_client_error(error: WorkerError) -> RerankError:
-    """What a client is told when `error` was the last try of a chunk."""
-    words = error.words
-    match error:
-        case ContentRejected():
-            return BadInput(error.reason, words=words)
-        case AttemptTimeout():
-            return DeadlineExceeded(f"Time ran out: {error.reason}.")
-        case Unavailable() | Unreachable() | OutOfFiles():
-            wait_s = error.retry_after_s or 1.0
-            return NoWorker(f"No worker can serve now: {error.reason}.", retry_after_s=wait_s, words=words)
-        case _:
-            return BadGateway(f"No worker gave a usable answer: {error.reason}.", words=words)
-
-
-def _without(words: str, message: str) -> str:
-    return message.replace(words, "(what the worker said of the texts)") if words else message

@@ -1,1 +1,1 @@
-"""Scores of pairs that were scored before: in memory, and shared between replicas."""
+"""The cache of pair scores: in memory, and shared between replicas."""

@@ -1,4 +1,4 @@
-"""The cache of this process: scores by digest, in bounded memory."""
+"""The memory tier of the cache: scores by digest, in this process, in bounded memory."""
 
 from array import array
 from collections import deque
@@ -21,11 +21,11 @@ _MOST_SECOND_CHANCES = 64
 class MemoryTier:
     """A segmented cache (SLRU: Karedla, Love and Wherry 1994) whose segments are queues with second chances.
 
-    A new pair is on probation. One that was asked for again by the time its turn to leave comes is protected from then
-    on, so pairs that are asked for once, however many, drive out only each other.
+    A new pair is on probation. One that was asked for again by the time its turn to be evicted comes is protected from
+    then on, so pairs that are asked for once, however many, evict only each other.
 
     Args:
-        max_bytes: Memory for all of it; the real size differs by less than a fifth.
+        max_bytes: Memory for the whole tier; its real size differs by less than a fifth.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -46,11 +46,11 @@ class MemoryTier:
 
     @property
     def size_bytes(self) -> int:
-        """The memory it takes."""
+        """The memory the tier takes, about."""
         return len(self) * BYTES_PER_PAIR
 
     def lookup(self, digests: Sequence[bytes], now: float) -> list[float | None]:
-        """The scores of some pairs; None for those that aren't known, or no longer.
+        """The score of each pair; None where it isn't known, or has expired.
 
         Args:
             digests: Of the pairs.
@@ -68,7 +68,7 @@ class MemoryTier:
         return found
 
     def store(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> int:
-        """Keep the scores of some pairs, each given once, until `expiry`; how many others had to leave for them."""
+        """Keep the scores of pairs, each given once, until `expiry`. Returns how many others were evicted for them."""
         if not self._most:
             return 0
         places = self._places(digests)
@@ -82,19 +82,19 @@ class MemoryTier:
         return max(0, len(digests) - room)
 
     def _places(self, digests: Sequence[bytes]) -> list[int | None]:
-        """Where the scores of some pairs are; None for those that aren't known."""
+        """The place of each pair's score; None where it isn't known."""
         tables, count = self._tables, len(self._tables)
         return [tables[hash(digest) % count].get(digest) for digest in digests]
 
     def _renew(self, places: Sequence[int | None], scores: Sequence[float], expiry: int) -> None:
-        """Put new scores in the places of earlier ones, as far as there were any."""
+        """Put new scores in the places of the pairs' earlier ones, where there are any."""
         for place, score in zip(places, scores, strict=True):
             if place is not None:
                 self._scores[place] = score
                 self._expiries[place] = expiry
 
     def _append(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
-        """Give new pairs places that nobody had before."""
+        """Give new pairs places that no pair had before."""
         tables, count = self._tables, len(self._tables)
         # Numbers take memory, so tables and queue share them.
         places = [*range(len(self), len(self) + len(digests))]
@@ -107,20 +107,20 @@ class MemoryTier:
         self._asked.extend(bytes(len(digests)))
 
     def _replace(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
-        """Give new pairs the places of those that have to leave."""
+        """Give new pairs the places of evicted ones."""
         tables, count = self._tables, len(self._tables)
         for digest, score in zip(digests, scores, strict=True):
-            place = self._leaving()
-            left = self._digests[place]
-            del tables[hash(left) % count][left]
+            place = self._next_evicted()
+            evicted = self._digests[place]
+            del tables[hash(evicted) % count][evicted]
             tables[hash(digest) % count][digest] = place
             self._digests[place] = digest
             self._scores[place] = score
             self._expiries[place] = expiry
             self._probation.append(place)
 
-    def _leaving(self) -> int:
-        """The place of the pair that has to leave next."""
+    def _next_evicted(self) -> int:
+        """The place of the pair that is evicted next."""
         probation, protected, asked = self._probation, self._protected, self._asked
         chances = _MOST_SECOND_CHANCES
         while True:

@@ -1,4 +1,4 @@
-"""What Redis is asked and by which commands, what it holds as bytes, and what of its answers can be trusted.
+"""The Redis codec: the commands sent, the keys and values as bytes, and the checks on what comes back.
 
 The number in the prefix is that of this layout: replicas of two layouts share nothing.
 """
@@ -14,58 +14,36 @@ from app.cache.write_queue import Entry
 from app.types import LARGEST_SCORE, Fingerprint
 
 # Reading the values of so many takes less than 1 ms, during which nothing else is done.
-_PAIRS_PER_QUESTION = 1000
-
-
+_PAIRS_PER_LOOKUP = 1000
 # One SET per pair costs the client 9 us, this script 1 us.
 _SET_ALL = "for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end"
-
-
 _PREFIX = b"rerank:1:"
-
-
 GENERATIONS = _PREFIX + b"generations"
-
-
 # The score, the second since 1970 at which it expires, and the beginning of its digest, by which an answer that belongs
 # to another question is told apart.
 _VALUE = struct.Struct("<dI4s")
-
-
 _TAG = slice(4)
-
-
 _LARGEST_GENERATION = 2**63
-
-
-# More models than one gateway serves, and a longer name than any has. What is beyond was written by nobody of us, and
+# More models than one gateway serves, and a longer name than any has. What is beyond was written by no replica, and
 # reading it every few seconds would hold up requests.
 MOST_GENERATIONS = 1000
-
-
 _LONGEST_MODEL_BYTES = 1000
-
-
 _NAMES = _PREFIX + b"weights:"
-
-
 _LONGEST_NAMES_BYTES = 16_384
-
-
 Known = tuple[float, int]
 
 
 async def look_up(connection: RedisConnection, digests: Sequence[bytes], *, within_s: float) -> list[Known | None]:
-    """What can be had in time: the values of all pairs, or of the first ones where there are thousands.
+    """The values of the pairs, as far as they come in time: of thousands, perhaps only the first ones.
 
     Raises:
         TimeoutError: nothing came in time.
         ValueError: something else came.
-        RedisError: the server refuses, or the line is lost.
+        RedisError: the server refuses, or the connection is lost.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + within_s
-    pieces = [digests[start : start + _PAIRS_PER_QUESTION] for start in range(0, len(digests), _PAIRS_PER_QUESTION)]
+    pieces = [digests[start : start + _PAIRS_PER_LOOKUP] for start in range(0, len(digests), _PAIRS_PER_LOOKUP)]
     async with asyncio.timeout(within_s):
         answers = [await connection.send("MGET", *map(key_of, piece)) for piece in pieces]
     found: list[Known | None] = []
@@ -85,18 +63,18 @@ async def write(connection: RedisConnection, entries: Sequence[Entry], *, ttl_s:
 
     Raises:
         ResponseError: the server refuses.
-        RedisError: the line is lost.
+        RedisError: the connection is lost.
     """
     keys, values = zip(*entries, strict=True)
     await connection.ask("EVAL", _SET_ALL, len(keys), *keys, ttl_s, *values)
 
 
 async def generations(connection: RedisConnection) -> dict[str, int]:
-    """What replicas have told of the models' generations.
+    """The generations of models that replicas have told of.
 
     Raises:
         ValueError: something else came.
-        RedisError: the server refuses, or the line is lost.
+        RedisError: the server refuses, or the connection is lost.
     """
     count = await connection.ask("HLEN", GENERATIONS)
     if not isinstance(count, int) or count > MOST_GENERATIONS:
@@ -109,18 +87,18 @@ async def tell(connection: RedisConnection, newer: Mapping[str, int]) -> None:
 
     Raises:
         ResponseError: the server refuses.
-        RedisError: the line is lost.
+        RedisError: the connection is lost.
     """
     parts = [part for model, number in newer.items() for part in (model, number)]
     await connection.ask("HSET", GENERATIONS, *parts)
 
 
 async def names(connection: RedisConnection, fingerprints: Sequence[Fingerprint]) -> dict[Fingerprint, Sequence[str]]:
-    """What replicas call the weights of each fingerprint, which is without them.
+    """The names that replicas have for the weights of each fingerprint, given without weights.
 
     Raises:
         ValueError: something else came.
-        RedisError: the server refuses, or the line is lost.
+        RedisError: the server refuses, or the connection is lost.
     """
     answer = await connection.ask("MGET", *map(names_key_of, fingerprints)) if fingerprints else []
     return dict(zip(fingerprints, names_in(answer, len(fingerprints)), strict=True))
@@ -131,7 +109,7 @@ async def tell_names(connection: RedisConnection, names: Mapping[Fingerprint, Se
 
     Raises:
         ResponseError: the server refuses.
-        RedisError: the line is lost.
+        RedisError: the connection is lost.
     """
     for fingerprint, listed in names.items():
         await connection.ask("SET", names_key_of(fingerprint), names_value_of(listed), "EX", ttl_s)
@@ -148,7 +126,7 @@ def value_of(digest: bytes, score: float, expiry: int) -> bytes:
 
 
 def known_in(answer: object, digests: Sequence[bytes]) -> list[Known | None]:
-    """Score and expiry of each pair that was asked for; None where there is none, or no longer.
+    """The score and expiry of each pair that was asked for; None where there is none, or it has expired.
 
     Raises:
         ValueError: it is no answer to this question.
@@ -178,7 +156,7 @@ def generations_in(answer: object) -> dict[str, int]:
 
 
 def names_key_of(fingerprint: Fingerprint) -> bytes:
-    """The key of the names for weights of a fingerprint, which is without them."""
+    """The key of the names for the weights of a fingerprint, given without weights."""
     return _NAMES + sha256("\0".join(map(str, fingerprint)).encode()).digest()[:16]
 
 

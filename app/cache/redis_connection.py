@@ -1,4 +1,4 @@
-"""One connection to Redis that all questions of a process share: it is never waited for, and always warm."""
+"""The Redis connection: one that all commands of a process share, so that none waits for a free one."""
 
 import asyncio
 import math
@@ -54,19 +54,19 @@ class _Dialed(Connection):
 
 
 class _DialedTls(_Dialed, SSLConnection):
-    """The same with TLS, which checks the certificate for the host's name."""
+    """A `_Dialed` connection with TLS, which checks the certificate for the host's name."""
 
     def _connection_arguments(self) -> Mapping[str, Any]:
         return {**super()._connection_arguments(), "ssl": self.ssl_context.get(), "server_hostname": self.host}
 
 
 class RedisConnection:
-    """Commands out, answers in, in the same order.
+    """Sends commands, and hands out answers in the same order.
 
-    An answer that comes too late is thrown away when its turn comes, so it never gets to whoever asks next.
+    An answer that comes too late is thrown away when its turn comes, and never taken for the next command's.
 
     Args:
-        connection: An open one. The line ends with it, and isn't opened again.
+        connection: An open one; once lost, it isn't opened again.
     """
 
     def __init__(self, connection: AbstractConnection) -> None:
@@ -75,21 +75,21 @@ class RedisConnection:
         self._doubt: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
 
     def doubt(self, reason: Exception) -> None:
-        """Say that it doesn't work, though it isn't lost."""
+        """Report that the connection doesn't work, though it isn't lost."""
         _fail(self._doubt, reason)
 
     async def until_doubted(self) -> NoReturn:
-        """Wait until somebody says that it doesn't work, and raise why."""
+        """Wait until `doubt` is called, and raise its reason."""
         await self._doubt
 
     async def send(self, *command: bytes | str | int) -> asyncio.Future[Any]:
-        """The answer to be; it can also become one of the errors of `ask`.
+        """Send a command. Returns the future of its answer, which may fail with the errors of `ask`.
 
         Raises:
-            RedisError: the line is lost.
+            RedisError: the connection is lost.
         """
         if not self._connection.is_connected:
-            # The library would open it again, and nobody read from it.
+            # The library would open it again, and no task would read from it.
             raise ConnectionLost("the connection was lost")
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
@@ -107,12 +107,12 @@ class RedisConnection:
 
         Raises:
             ResponseError: the server refused it.
-            RedisError: the line is lost.
+            RedisError: the connection is lost.
         """
         return await (await self.send(*command))
 
     async def read(self) -> NoReturn:
-        """Hand out the answers, until the line is lost.
+        """Hand out the answers, until the connection is lost.
 
         Raises:
             RedisError: it was lost.
@@ -127,7 +127,7 @@ class RedisConnection:
     async def _read_one(self) -> None:
         value: object
         try:
-            # Without a limit, which would also be one for how long nobody may ask.
+            # Without a limit, which would also limit how long the connection may be idle.
             value = await self._connection.read_response(disable_decoding=True, timeout=math.inf)
         except ResponseError as exc:
             value = exc
@@ -143,5 +143,5 @@ class RedisConnection:
 def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
     if not answer.done():
         answer.set_exception(error)
-        # When nobody waits any more, asyncio would complain that nobody asked.
+        # Without a waiter, asyncio would report an exception that was never retrieved.
         answer.exception()

@@ -1,7 +1,7 @@
-"""The cache that replicas share: Redis or Valkey. Whatever happens to it, requests only lose its help.
+"""The Redis tier of the cache, shared between replicas: Redis or Valkey. When it fails, requests only lose its help.
 
-One task opens a line to it, keeps exchanging generations and names and writing, and opens another when something goes
-wrong. Requests only ever ask on a line that has shown that it answers in time.
+One task opens a connection, keeps exchanging generations and names and writing, and opens another when something goes
+wrong. Requests only use a connection on which a lookup has been answered in time.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from app.telemetry.supervision import supervised
 _PAIRS_PER_WRITE = 500
 _MOST_TO_WRITE = 100_000
 _EXCHANGE_INTERVAL_S = 5.0
-# For all that no request waits for: opening the line, exchanging, writing.
+# For all that no request waits for: connecting, exchanging, writing.
 _BACKGROUND_TIMEOUT_S = 1.0
 _LAST_WRITES_S = 0.5
 # Names of weights that are in use are written again after this part of the time for which they are kept.
@@ -46,7 +46,7 @@ class RedisTier:
         ttl_s: How long scores are kept.
         generations: Of the models, which replicas have to agree on.
         weight_names: Their names, which replicas have to agree on.
-        metrics: Count and time what is asked of it.
+        metrics: Count and time its calls.
         exchange_interval_s: How long other replicas may not hear of a new generation.
     """
 
@@ -80,12 +80,12 @@ class RedisTier:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it is asked at all: not before it has shown that it answers in time."""
+        """True while lookups are sent to it: not before one has been answered in time."""
         return self._redis is not None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep it usable until the end of the block; what waits to be written then has a moment to get out."""
+        """Keep the tier connected until the end of the block; what waits to be written then has half a second."""
         watch = asyncio.create_task(supervised("redis", self._watch, metrics=self._metrics, failed=self._fall_silent))
         try:
             yield
@@ -97,7 +97,7 @@ class RedisTier:
             await asyncio.gather(watch, return_exceptions=True)
 
     async def lookup(self, digests: Sequence[bytes]) -> Sequence[Known | None]:
-        """Score and expiry of some pairs; None for those that aren't known, or can't be had in time."""
+        """The score and expiry of each pair; None where they aren't known, or don't come in time."""
         redis, generation, began = self._redis, self._breaker.generation, perf_counter()
         if redis is None or not digests:
             return [None] * len(digests)
@@ -115,7 +115,7 @@ class RedisTier:
         return found
 
     def store(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
-        """Write the scores of some pairs as soon as possible; nobody waits for it."""
+        """Write the scores of pairs in the background, as soon as possible."""
         if self.is_usable:
             pairs = zip(digests, scores, strict=True)
             self._write_queue.put([(key_of(digest), value_of(digest, score, expiry)) for digest, score in pairs])
@@ -125,7 +125,7 @@ class RedisTier:
         self._has_news.set()
 
     async def _watch(self) -> None:
-        """Use one line after the other, for ever."""
+        """Use one connection after the other, for ever."""
         while True:
             try:
                 await self._use_a_connection()
@@ -134,7 +134,7 @@ class RedisTier:
             await asyncio.sleep(max(0.0, self._breaker.probe_at - asyncio.get_running_loop().time()))
 
     async def _use_a_connection(self) -> NoReturn:
-        """Open a line and use it until something goes wrong."""
+        """Open the connection, and use it until something goes wrong."""
         self._breaker.begin_probe()
         try:
             async with asyncio.timeout(_BACKGROUND_TIMEOUT_S):
@@ -147,7 +147,7 @@ class RedisTier:
             await self._connection.disconnect(nowait=True)
 
     async def _share(self, redis: RedisConnection) -> NoReturn:
-        """Share by a line that has shown that it works."""
+        """Check that the connection answers in time, then exchange and write on it."""
         # A server can answer within the second that an exchange has, and still be too slow for requests.
         await look_up(redis, [token_bytes(DIGEST_BYTES)], within_s=self._timeout_s)
         # By old generations, scores would be found that another replica has flushed.
@@ -168,7 +168,7 @@ class RedisTier:
             await self._exchange(redis)
 
     async def _exchange(self, redis: RedisConnection) -> None:
-        """Take over the generations and names of other replicas, and tell them what is newer here."""
+        """Merge the generations and names of other replicas, and tell them those that are newer here."""
         async with asyncio.timeout(_BACKGROUND_TIMEOUT_S):
             newer = self._generations.merge(await generations(redis))
             if newer:
@@ -198,7 +198,7 @@ class RedisTier:
                 await asyncio.sleep(self._exchange_interval_s)
 
     async def _is_taken(self, writing: Awaitable[None]) -> bool:
-        """Whether the server takes it; one that is full or read-only refuses, and can still be read."""
+        """True when the server takes a write; one that is full or read-only refuses, and can still be read."""
         try:
             await writing
         except ResponseError as exc:
@@ -213,7 +213,7 @@ class RedisTier:
         return True
 
     def _fall_silent(self, exc: BaseException) -> None:
-        """Leave it alone for a while."""
+        """Close the tier to requests until the breaker lets it be tried again."""
         self._breaker.trip(asyncio.get_running_loop().time())
         self._write_queue.clear()
         if self._told_usable is not False:
@@ -224,6 +224,6 @@ class RedisTier:
         self._metrics.redis_failed("timeout" if isinstance(exc, TimeoutError) else "error")
 
     def _reason(self, exc: BaseException) -> str:
-        """Why, for the log: a server that doesn't know AUTH repeats the password in its answer."""
+        """The reason for the log, without the password, which a server that doesn't know AUTH repeats in its answer."""
         reason = str(exc) or "no answer in time"
         return reason.replace(self._connection.password or "\0", "**********")[:_LONGEST_REASON]

@@ -1,4 +1,4 @@
-"""What replicas have to agree on to know each other's scores: generations of models, and names of weights."""
+"""Replica sync: generations of models and names of weights, on which replicas agree to share scores."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ _MOST_FINGERPRINTS = 64
 
 
 class Generations:
-    """Numbers inside the digests, one per model: a higher one makes everything from before unknown.
+    """The generation of each model, a number inside the digests: a higher one makes all earlier scores unknown.
 
-    They are times of flushes in milliseconds: they rise whoever sets them, and whatever was forgotten meanwhile.
+    It is the time of the last flush in milliseconds, so that it rises whichever replica sets it.
     """
 
     def __init__(self) -> None:
@@ -27,22 +27,22 @@ class Generations:
         return self._numbers.get(model, 0)
 
     def known(self) -> dict[str, int]:
-        """Those of all models that were flushed."""
+        """The generations of all models that were flushed."""
         return dict(self._numbers)
 
     def flush(self, model: str, now: float) -> None:
-        """Begin a new generation."""
+        """Begin a new generation of a model."""
         self._numbers[model] = max(int(now * 1000), self.of(model) + 1)
 
     def merge(self, known: Mapping[str, int]) -> Mapping[str, int]:
-        """Take over what is newer in `known`; what is newer here is given back."""
+        """Take over the newer generations in `known`. Returns those that are newer here."""
         for model, number in known.items():
             self._numbers[model] = max(number, self.of(model))
         return {model: number for model, number in self._numbers.items() if number > known.get(model, 0)}
 
 
 class WeightNames:
-    """Names for weights: the scores of the probe's fixed pairs, as whoever names them first saw them.
+    """The names of weights: the scores of the probe's fixed pairs, as the first replica to name them saw them.
 
     The same weights don't always give quite the same scores, so two replicas may have two names for them. For each
     model, version and length they keep a short list of names, on which each finds the one that can mean its weights, or
@@ -60,7 +60,7 @@ class WeightNames:
         return self._agreed.get(fingerprint)
 
     def add(self, fingerprint: Fingerprint) -> Fingerprint:
-        """Have a name agreed on; until then it is the fingerprint's own."""
+        """Add a fingerprint, whose weights replicas will agree to name. Returns it with that name; at first its own."""
         bare = fingerprint._replace(probe_scores="")
         names = self._names.setdefault(bare, _Names())
         names.add(fingerprint.probe_scores)
@@ -77,7 +77,7 @@ class WeightNames:
         return list(self._names)
 
     def merge(self, listed: Mapping[Fingerprint, Sequence[str]]) -> Mapping[Fingerprint, Sequence[str]]:
-        """Take over the lists of names; those that lack a name of ours are given back with it."""
+        """Take over the lists of names. Returns those that lacked a name of this replica, with it added."""
         longer = {}
         for bare, names in listed.items():
             own = self._names.get(bare)
@@ -91,7 +91,7 @@ class WeightNames:
         for bare in self._names.keys() - self._used:
             del self._names[bare]
         self._used.clear()
-        # Who is used again will be added again.
+        # A fingerprint that is used again will be added again.
         self._agreed.clear()
         return {bare: names.listed for bare, names in self._names.items() if names.listed}
 
@@ -104,18 +104,18 @@ class WeightNames:
 
 
 class _Names:
-    """The names for the weights of one model, version and length: of this replica, and those that all have listed."""
+    """The names for the weights of one model, version and length: this replica's own, and those all have listed."""
 
     def __init__(self) -> None:
         self.listed: Sequence[str] = ()
         self.agreed: dict[str, str] = {}
 
     def add(self, own: str) -> None:
-        """One name more of this replica."""
+        """Add a name of this replica."""
         self._agree([*self.agreed, own][-_MOST_NAMES:])
 
     def take(self, listed: Sequence[str]) -> bool:
-        """Go by this list; whether it lacks a name of ours, which `listed` then has."""
+        """Take over the list that replicas share. Returns whether it lacked a name of this one, which is then added."""
         self.listed = listed[-_MOST_NAMES:]
         self._agree(list(self.agreed))
         missing = [name for name in self.agreed.values() if name not in self.listed]
@@ -133,7 +133,7 @@ class _Names:
 
 
 def _gap(one: str, other: str) -> float | None:
-    """How far two names are apart; None when they can't mean the same weights."""
+    """The distance of two names; None when they can't mean the same weights."""
     if one == other:
         return 0.0
     a, b = _scores(one), _scores(other)
@@ -142,7 +142,7 @@ def _gap(one: str, other: str) -> float | None:
 
 
 def _scores(name: str) -> list[float]:
-    """The scores that a name consists of; none when it is something else."""
+    """The scores that a name consists of; empty when it is something else."""
     try:
         scores = [float(score) for score in name.split(",")]
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which pairs have a score already: this process is asked first, then what the replicas share."""
+"""The cache of pair scores: the memory tier is asked first, then the tier that replicas share."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +17,10 @@ Clock = Callable[[], float]
 
 
 class SharedTier(Protocol):
-    """Where replicas leave scores for each other. It never fails: what it can't do in time, it doesn't do."""
+    """The tier that replicas share. It never fails: what it can't do in time, it doesn't do."""
 
     async def lookup(self, digests: Sequence[bytes]) -> Sequence[Known | None]:
-        """Score and expiry of each pair; None where they aren't known."""
+        """The score and expiry of each pair; None where they aren't known."""
 
     def store(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
         """Keep scores until `expiry`; it may take a moment until others see them."""
@@ -70,7 +70,7 @@ class ScoreCache:
     def digests(
         self, pairs: Pairs, fingerprint: Fingerprint, fields: Mapping[str, Any], context: RequestContext
     ) -> Sequence[bytes]:
-        """What the pairs are known by; nothing for a caller who wants none of it."""
+        """The digests of the pairs, their names in the cache; none for a request with `no-store`."""
         if context.cache == "no-store":
             return ()
         return pair_digests(
@@ -83,7 +83,7 @@ class ScoreCache:
         )
 
     async def lookup(self, chunk: Chunk) -> Sequence[float | None]:
-        """The scores of a chunk's pairs, None for those that aren't known."""
+        """The score of each of a chunk's pairs; None where it isn't known."""
         if not chunk.digests or chunk.context.cache == "no-cache":
             return [None] * len(chunk.pairs)
         stats, began = chunk.context.stats, perf_counter()
@@ -96,7 +96,7 @@ class ScoreCache:
         return scores
 
     def store(self, chunk: Chunk, scores: Sequence[float]) -> None:
-        """Keep what a worker answered."""
+        """Keep the scores that a worker gave a chunk."""
         if not chunk.digests:
             return
         expiry = int(self._clock()) + self._ttl_s
@@ -115,7 +115,7 @@ class ScoreCache:
             self._redis.exchange_soon()
 
     async def _fill(self, scores: list[float | None], digests: Sequence[bytes], redis: SharedTier) -> int:
-        """Put in what the shared tier knows, and remember it here; how much that was."""
+        """Add the scores that the shared tier knows, and keep them in memory. Returns how many those were."""
         missing = [place for place, score in enumerate(scores) if score is None]
         found = await redis.lookup([digests[place] for place in missing])
         by_expiry: defaultdict[int, dict[bytes, float]] = defaultdict(dict)

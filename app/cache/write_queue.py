@@ -1,4 +1,4 @@
-"""What is still to be written: no more than fits into bounded memory, and in batches."""
+"""The write queue of the Redis tier: bounded, and taken in batches."""
 
 import asyncio
 from collections import deque
@@ -11,7 +11,7 @@ class WriteQueue:
     """Keys and values that wait to be written.
 
     Args:
-        most: How many may wait, at about 200 bytes each.
+        most: Entries that may wait, at about 200 bytes each.
     """
 
     def __init__(self, most: int) -> None:
@@ -41,16 +41,16 @@ class WriteQueue:
         return taken
 
     def written(self) -> None:
-        """What was taken is written."""
+        """Note that the entries last taken are written."""
         if not self._entries:
             self._is_done.set()
 
     def clear(self) -> None:
-        """Forget everything, also what was taken."""
+        """Forget all entries, those last taken included."""
         self._entries.clear()
         self._has_entries.clear()
         self._is_done.set()
 
     async def until_done(self) -> None:
-        """Wait until nothing waits, nor is being written."""
+        """Wait until no entry waits or is being written."""
         await self._is_done.wait()

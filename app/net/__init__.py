@@ -1,1 +1,1 @@
-"""How bytes get to another server: connections, and as much of HTTP as an inference server speaks."""
+"""Connections to other servers, and as much of HTTP as an inference server speaks."""

@@ -24,7 +24,8 @@ def look_up(host: str, port: int | None = None) -> asyncio.Future[Sequence[AddrI
     servers are silent would keep all others from being looked up.
 
     Returns:
-        A future; it ends with OSError when nobody could say, and with one that is `is_no_such_name` when nobody has to.
+        A future; it fails with OSError when no name server could say, and with one for which `is_no_such_name` holds
+        when there is no such name.
     """
     loop = asyncio.get_running_loop()
     found: asyncio.Future[Sequence[AddrInfoType]] = loop.create_future()
@@ -47,7 +48,7 @@ def look_up(host: str, port: int | None = None) -> asyncio.Future[Sequence[AddrI
             loop.call_soon_threadsafe(_settle, found, outcome)
 
     try:
-        # Nobody waits for a daemon at the end of the process, and a lookup can't be broken off.
+        # A daemon thread doesn't hold up the end of the process; a lookup can't be cancelled.
         Thread(target=run, name=f"look up {host}", daemon=True).start()
     except RuntimeError as exc:
         _settle(found, OSError(errno.EAGAIN, f"no thread could be started: {exc}"))
@@ -55,19 +56,19 @@ def look_up(host: str, port: int | None = None) -> asyncio.Future[Sequence[AddrI
 
 
 def is_no_such_name(error: OSError) -> bool:
-    """Whether a lookup ended with the certainty that there is no such name, or no address behind it."""
+    """True when a failed lookup found that there is no such name, or no address behind it."""
     return isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME
 
 
 class Dialer:
-    """Connects to one host, whose name is looked up for each connection, but only once at a time.
+    """The dialer of one host, whose name is looked up for each connection, but only once at a time.
 
     While its name servers are silent or fail, the addresses stay in use that were found last. So there are never more
     threads for lookups than hosts, and a failing name server takes away no host that was ever found.
 
     Args:
         host: Name or address.
-        port: Where it listens.
+        port: The port it listens on.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -79,7 +80,7 @@ class Dialer:
 
     @property
     def awaits_name_server(self) -> bool:
-        """Whether there is no address to try as long as no name server answers."""
+        """True while there is no address to try until a name server answers."""
         return self._lookup is not None and not self._lookup.done() and not self._known
 
     async def connect(self) -> socket.socket:
@@ -115,7 +116,7 @@ def _settle(found: asyncio.Future[Sequence[AddrInfoType]], outcome: Sequence[Add
         return
     if isinstance(outcome, OSError):
         found.set_exception(outcome)
-        # When nobody waits any more, asyncio would complain that nobody asked.
+        # Without a waiter, asyncio would report an exception that was never retrieved.
         found.exception()
     else:
         found.set_result(outcome)

@@ -1,6 +1,6 @@
-"""Calls to one server over connections that are kept: as much of HTTP/1.1 as an inference server speaks, and no more.
+"""An HTTP/1.1 client for one server, over connections that are kept: as much as an inference server speaks, no more.
 
-Why there is one of our own, and what others would cost: decision 0016. The parser is llhttp, that of Node.js.
+Decision 0016 says why it is our own, and what others would cost. The parser is llhttp, that of Node.js.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Reply(NamedTuple):
     Args:
         status: Of HTTP.
         headers: By name in lower case; of several with one name the last.
-        body: As it came: nothing is decompressed, since nothing compressed is asked for.
+        body: The bytes as they came: nothing is decompressed, since nothing compressed is asked for.
     """
 
     status: int
@@ -49,18 +49,18 @@ class Broken(Exception):
 
 
 class TooLong(Exception):
-    """The answer has more than is taken; the message says of what."""
+    """The answer is longer than the limit; the message says which part."""
 
 
 class Connections:
-    """Connections to one server, as many as there are calls at once; each is kept for the next call for a while.
+    """The connections to one server, as many as there are calls at once; each is kept for the next call for a while.
 
     Args:
         host: Name or address.
-        port: Where the server listens.
+        port: The port the server listens on.
         tls: Checks the server's certificate; None without TLS.
         connect_timeout_s: Time for a connection to come about.
-        idle_s: How long one is kept without a call.
+        idle_s: Time for which one is kept without a call.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class _Connection(asyncio.Protocol):
         self._has_head = self._has_length = False
 
     async def request(self, head: bytes, body: bytes, max_answer_bytes: int) -> Reply:
-        """As `Connections.request`."""
+        """The whole answer to one request, as `Connections.request`."""
         if self._expiry:
             self._expiry.cancel()
         self.is_reusable = self._has_head = self._has_length = False
@@ -202,11 +202,11 @@ class _Connection(asyncio.Protocol):
         return reply
 
     def keep_idle(self, seconds: float) -> None:
-        """Close it in so many seconds, unless it is used before."""
+        """Close the connection in so many seconds, unless it is used before."""
         self._expiry = self._loop.call_later(seconds, self.close)
 
     def close(self) -> None:
-        """Close it at once."""
+        """Close the connection at once."""
         self.is_reusable = False
         self._forget(self)
         self._transport.abort()
@@ -259,7 +259,7 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         # What comes before the final answer is a message, too, and so is what should not come after it.
         if self._has_head and not self._answer.done():
-            # A server that answers early might never read the rest of the request.
+            # A server that answers early might never read the request to its end.
             self.is_reusable = self._parser.should_keep_alive() and not self._transport.get_write_buffer_size()
             self._succeed()
 

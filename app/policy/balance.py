@@ -1,4 +1,4 @@
-"""Which worker gets the next call."""
+"""Balancing: the least loaded worker gets the next call."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -27,10 +27,10 @@ def pick(candidates: Sequence[W], *, load: Callable[[W], float], rng: Random) ->
 
 
 def load_factor(own: float | None, fastest: float | None) -> float:
-    """By which factor a worker's tokens weigh more than those of the fastest; 1 where the difference may be noise.
+    """The factor by which a worker's load counts for more than the fastest one's; 1 where the difference may be noise.
 
     Args:
-        own: By which factor its calls take longer than is usual for their size; None when unknown.
+        own: The factor by which its calls take longer than is usual for their size; None when unknown.
         fastest: The same of the fastest worker.
     """
     if own is None or not fastest or own < _MARKEDLY_SLOWER * fastest:

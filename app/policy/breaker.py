@@ -1,15 +1,15 @@
-"""Whether a worker may be given work.
+"""A circuit breaker per worker: a worker that fails gets no work until a probe succeeds.
 
     CLOSED     it works; results are counted
       -> OPEN        3 failures in a row, or 10 among the last 20 results, or one that leaves no doubt (`trip`)
-    OPEN       nobody calls it
+    OPEN       no call is sent
       -> HALF_OPEN   the pause is over: a probe is under way
     HALF_OPEN  only the probe calls it
       -> CLOSED      the probe succeeded
       -> OPEN        the probe failed
 
-No client's request is risked on a worker in doubt. A result that set out before the last change of state says nothing
-about the worker as it is now, and is discarded.
+No client's request is risked on a worker in doubt. The result of a call that began before the last change of state says
+nothing about the worker as it is now, and is discarded.
 """
 
 from collections import deque
@@ -25,7 +25,7 @@ _FLAPPING_S = 30.0
 
 
 class State(Enum):
-    """Of a breaker; the value is what metrics and logs show."""
+    """The states of a breaker; metrics and logs show their values."""
 
     CLOSED = "closed"
     HALF_OPEN = "half_open"
@@ -44,7 +44,7 @@ class Breaker:
         self._tripped_at = float("-inf")
 
     def report(self, *, failed: bool, generation: int) -> bool:
-        """Count a result that set out in `generation`; True when it was one failure too many: time to `trip`."""
+        """Count the result of a call begun in `generation`; True when it was one failure too many: time to `trip`."""
         if generation != self.generation or self.state is not State.CLOSED:
             return False
         self._failed.append(failed)
@@ -55,7 +55,7 @@ class Breaker:
         return in_a_row or sum(self._failed) >= _FAILURES_AMONG_RESULTS
 
     def trip(self, now: float) -> None:
-        """Open, whatever the state: this failure leaves no doubt."""
+        """Open the breaker, whatever its state, after a failure that leaves no doubt."""
         if self.state is State.CLOSED:
             is_flapping = now - self._tripped_at < _FLAPPING_S
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S) if is_flapping else _PAUSE_S
@@ -64,12 +64,12 @@ class Breaker:
         self.probe_at = now + self._pause_s
 
     def begin_probe(self) -> None:
-        """An OPEN breaker lets one probe through; a CLOSED one stays as it is."""
+        """Let one probe through an OPEN breaker; a CLOSED one stays as it is."""
         if self.state is State.OPEN:
             self._become(State.HALF_OPEN)
 
     def close(self) -> None:
-        """The probe succeeded."""
+        """Close the breaker after a probe that succeeded."""
         if self.state is not State.CLOSED:
             self._become(State.CLOSED)
 

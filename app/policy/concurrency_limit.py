@@ -1,4 +1,4 @@
-"""How many documents a worker may hold at once.
+"""The concurrency limit: how many documents a worker may hold at once.
 
 TCP Vegas's rule (Brakmo and Peterson 1995), as Netflix's concurrency-limits applies it to servers: compare a call's
 latency with the shortest that calls of its size ever took. What the worker holds beyond that ratio is standing in its
@@ -55,7 +55,7 @@ class ConcurrencyLimit:
         return int(self._limit) if self._measured is None else self._least
 
     def allows(self, held: int, *, alone: bool = False) -> bool:
-        """Whether a worker that holds `held` documents may get another chunk, whatever its size.
+        """True when a worker that holds `held` documents may get another chunk, whatever its size.
 
         Were the size of the next chunk to count, small ones would slip past a big one for ever. So the last chunk may
         pass the limit by up to a half of a full one; a worker that holds nothing gets any. While a request is alone it
@@ -67,7 +67,7 @@ class ConcurrencyLimit:
         return held == 0 or held + self._chunk // 2 <= allowed
 
     def observe(self, *, documents: int, tokens: int, held: int, seconds: float) -> None:
-        """A call ended well.
+        """Learn from a call that ended well.
 
         Args:
             documents: Of this call.
@@ -91,7 +91,7 @@ class ConcurrencyLimit:
             self._measured, self._results = _Shortest(), 0
 
     def _measure(self, measured: "_Shortest", documents: int, tokens: int, held: int, seconds: float) -> None:
-        """Count a result towards the new shortest latencies."""
+        """Count a call towards the new shortest latencies."""
         if held != documents and held >= self._least + self._chunk:
             # It began before the worker's queue had become short.
             self._results -= 1
@@ -115,7 +115,7 @@ class _Shortest:
         self._per_token = [float("inf")] * _SIZES
 
     def record(self, tokens: int, seconds: float) -> None:
-        """A call of `tokens` took `seconds`."""
+        """Note that a call of `tokens` took `seconds`."""
         size = _size_of(tokens)
         while size >= 0 and seconds < self._seconds[size]:
             self._seconds[size] = seconds
@@ -126,7 +126,7 @@ class _Shortest:
             size += 1
 
     def seconds(self, tokens: int) -> float:
-        """The shortest that a call of `tokens` takes; one of its size was recorded."""
+        """The shortest latency of a call of `tokens`; one of its size was recorded."""
         size = _size_of(tokens)
         return min(self._seconds[size], self._per_token[size] * tokens)
 

@@ -1,10 +1,10 @@
-"""Equal pairs are scored once."""
+"""Deduplication: equal pairs are scored once."""
 
 from collections.abc import Hashable, Sequence
 
 
 def dedup(names: Sequence[Hashable]) -> tuple[Sequence[int], Sequence[int]]:
-    """Find what is named several times.
+    """The distinct names, and where each given name stands among them.
 
     Args:
         names: Equal ones belong to equal pairs.

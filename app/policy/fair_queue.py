@@ -1,12 +1,12 @@
-"""Whose chunk is next: fair shares of documents, first among API keys, then among a key's requests.
+"""A fair queue: equal shares of documents, first among API keys, then among a key's requests.
 
-Weighted fair queueing (Demers, Keshav and Shenker 1989) on two levels. Whoever waits has a virtual time of its own: how
-many documents it has been granted since it came, counted from the common time at which it came. The item that would be
-done first goes next, so nobody gets ahead of another by more than an item of each.
+Weighted fair queueing (Demers, Keshav and Shenker 1989) on two levels. Each that waits has a virtual time of its own:
+how many documents it has been granted since it came, counted from the common time at which it came. The item that would
+be done first goes next, so nobody gets ahead of another by more than an item of each.
 
 The common time is how far everybody would be, had all been granted evenly. It passes with every document that is
-granted, divided by how many wait. That matters: when it was the time of whoever was next, newcomers who all began there
-kept it still, and eight clients of 32 documents let no request of 1000 have its second chunk.
+granted, divided by how many wait. That matters: when it was the time of the next in order, newcomers that all began
+there kept it still, and eight clients of 32 documents let no request of 1000 have its second chunk.
 """
 
 from collections import deque
@@ -24,10 +24,10 @@ _MOST_OUTDATED = 64
 
 
 class _Flow:
-    """What one request, or one key, has waiting.
+    """The waiting items of one request, or of one key.
 
     Attributes:
-        name: What its level knows it by.
+        name: Its name in its level.
         time: When its next item begins, in virtual time.
         due: When that item will be done.
         documents: How many wait.
@@ -44,15 +44,15 @@ class _Flow:
         self.place = -1
 
     def next_documents(self) -> int:
-        """How many documents its next item has; something waits of it."""
+        """The documents of its next item; at least one waits."""
         raise NotImplementedError
 
 
 class _Level(Generic[W]):
-    """Flows that share evenly what is granted to those that wait.
+    """Flows that share evenly: in documents granted, none gets ahead of another by more than an item of each.
 
     Args:
-        make: A flow by its name and the time at which it begins.
+        make: Makes a flow from its name and the time at which it begins.
         remembers: Whether flows come back. One of which nothing waits for a moment then goes on where it was: what it
             had beyond its share isn't forgotten, nor what it had not, up to an item.
     """
@@ -89,7 +89,7 @@ class _Level(Generic[W]):
         return None if found is None else (passed[-1][2], found)
 
     def add(self, flow: W, documents: int) -> None:
-        """An item more waits, of so many documents."""
+        """Count one more waiting item of so many documents."""
         self._largest = max(self._largest, documents)
         if not flow.documents:
             self.waiting += 1
@@ -98,18 +98,18 @@ class _Level(Generic[W]):
         self._list(flow)
 
     def leave(self, flow: W, documents: int, *, is_granted: bool) -> None:
-        """An item of so many documents waits no longer; when it was granted, time passes."""
+        """Count one waiting item less, of so many documents; when it was granted, time passes."""
         if is_granted:
             began, flow.time = flow.time, flow.time + documents
-            # Not further behind than who is served now, nor further ahead than an item: after a burst of requests
-            # that all left, who comes would else stand far behind those who stayed.
+            # Not behind the flow that is served now, nor further ahead than an item: after a burst of requests
+            # that all left, newcomers would else stand far behind those that stayed.
             passed = self._time + documents / self.waiting
             self._time = min(max(began, passed), flow.time + self._largest)
         flow.documents -= documents
         self._list(flow)
 
     def _list(self, flow: W) -> None:
-        """Put a flow where it belongs now in the order; its earlier entry becomes outdated."""
+        """Put a flow in its present place in the order; its earlier entry becomes outdated."""
         if not flow.documents:
             flow.place = -1
             self.waiting -= 1
@@ -164,15 +164,15 @@ class _Key(_Flow, Generic[T]):
         return None
 
     def requests(self) -> list[_Request[T]]:
-        """Those that wait."""
+        """The requests that wait."""
         return [request for level in self.levels.values() for request in level.flows.values()]
 
     def level_of(self, request: object) -> _Level[_Request[T]] | None:
-        """Where a request waits."""
+        """The level in which a request waits; None when it doesn't."""
         return next((level for level in self.levels.values() if request in level.flows), None)
 
     def leave(self, request: _Request[T], documents: int, *, is_granted: bool) -> None:
-        """As `_Level.leave`; where nobody waits any more, who comes next begins anew."""
+        """Count one waiting item less, as `_Level.leave`; a level without flows is forgotten."""
         for priority, level in self.levels.items():
             if request.name in level.flows:
                 level.leave(request, documents, is_granted=is_granted)
@@ -182,7 +182,7 @@ class _Key(_Flow, Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """Waiting items, taken in fair order."""
+    """The items that wait, taken in fair order."""
 
     def __init__(self) -> None:
         self._keys: _Level[_Key[T]] = _Level(_Key, remembers=True)
@@ -240,7 +240,7 @@ class FairQueue(Generic[T]):
         return waiting is not None
 
     def waiting_of(self, key: str, request: object = None) -> int:
-        """How many documents of a request wait, or of all requests of a key when none is named."""
+        """The documents of a request that wait, or of all requests of a key when none is named."""
         owner = self._keys.flows.get(key)
         if owner is None or request is None:
             return owner.documents if owner else 0
@@ -248,7 +248,7 @@ class FairQueue(Generic[T]):
         return level.flows[request].documents if level else 0
 
     def documents_before(self, *, key: str, documents: int) -> int:
-        """How many of the documents that wait now will be granted before a new request of `documents` is done."""
+        """The documents waiting now that will be granted before a new request of `documents` is done."""
         if not self._length:
             return 0
         owner = self._keys.flows.get(key)
@@ -257,7 +257,7 @@ class FairQueue(Generic[T]):
         return own + others
 
     def most_before(self, *, key: str, documents: int) -> int:
-        """How many documents will be granted before it if as many go on to wait as do now: its share is then theirs."""
+        """The documents granted before a new request is done if as many requests go on to wait as do now."""
         owner = self._keys.flows.get(key)
         requests = 1 + (len(owner.requests()) if owner else 0)
         keys = self._keys.waiting + (owner is None or not owner.documents)

@@ -1,7 +1,7 @@
-"""How many documents will be granted before a new request is done.
+"""The forecast for a new request: how many documents will be granted before it is done.
 
-What waits when it comes is one part of it. The other is what keeps coming: of that it has to let pass what fair shares
-give to others, and no more.
+One part of them waits when it comes. The other keeps coming: of that it has to let pass what fair shares give to
+others, and no more.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ _SECONDS = 3
 
 
 class Arrivals:
-    """Documents that keep coming."""
+    """The rate at which documents keep coming."""
 
     def __init__(self) -> None:
         # The documents that came in each of the last whole seconds, the current one last.
@@ -20,12 +20,12 @@ class Arrivals:
         self._second = 0
 
     def record(self, documents: int, now: float) -> None:
-        """So many documents came."""
+        """Count documents that came."""
         self._turn_to(now)
         self._by_second[-1] += documents
 
     def per_s(self, now: float) -> int:
-        """How many come in every second: the least that came in one of the last three."""
+        """The documents that come every second: the least that came in one of the last three."""
         self._turn_to(now)
         return min(list(self._by_second)[:-1])
 
@@ -36,7 +36,7 @@ class Arrivals:
 
 
 def documents_before(*, documents: int, waiting: int, most: int, arriving_per_s: float, per_s: float) -> float:
-    """How many documents will be granted to others before a new request is done.
+    """The documents granted to others before a new request is done.
 
     While it waits more come, of which it lets pass all that fits: the queue of workers that get done `per_s` and are
     sent `arriving_per_s` ends in `1 / (per_s - arriving_per_s)` seconds per document. What comes is no more than fair

@@ -1,4 +1,4 @@
-"""How long calls of a size usually take."""
+"""The usual latency of calls by size, and the time limits that follow from it."""
 
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
@@ -8,7 +8,7 @@ _SAMPLES = 200
 _FEWEST = 20
 # The quantiles move slowly; sorting at every call would cost more than it tells.
 _SAMPLES_PER_SORT = 10
-# Before it is known what is usual. A client in a hurry ends many calls earlier, and that is no worker's fault.
+# Before it is known what is usual. A client with a short deadline ends many calls earlier: no worker's fault.
 _STALL_TIMEOUT_S = 5.0
 
 
@@ -21,7 +21,7 @@ class Latencies:
         self._known: list[int] = []
 
     def record(self, tokens: int, seconds: float) -> None:
-        """A call of `tokens` took `seconds`."""
+        """Note that a call of `tokens` took `seconds`."""
         size = tokens.bit_length()
         group = self._groups[size]
         group.add(seconds)
@@ -58,20 +58,20 @@ class _Group:
 
 
 def stall_timeout_s(p99_s: float | None) -> float:
-    """After how long without an answer a worker counts as hung, if nothing else ends the attempt before.
+    """Seconds without an answer after which a worker counts as hung, if nothing else ends the attempt before.
 
     Args:
-        p99_s: What 99 % of calls of this size stay below, if that is known.
+        p99_s: Seconds within which 99 % of calls of this size end; None when unknown.
     """
     return _STALL_TIMEOUT_S if p99_s is None else max(1.0, 5 * p99_s)
 
 
 def attempt_limit_s(*, left_s: float, p99_s: float | None) -> float:
-    """How long one attempt may take before another worker is tried; half of what remains always stays for that.
+    """Seconds one attempt may take before another worker is tried; half of what is left always stays for that one.
 
     Args:
         left_s: Seconds until the request's deadline.
-        p99_s: As for `patience_s`.
+        p99_s: As for `stall_timeout_s`.
     """
     half = left_s / 2
     return half if p99_s is None else min(half, stall_timeout_s(p99_s))

@@ -1,7 +1,7 @@
-"""Whether a request has the workers to itself.
+"""The lone request: one that has the workers to itself.
 
 While it has, it may have more queued on them (`app/policy/concurrency_limit.py`). Clients that send one request after
-the other leave moments in which another one's is alone; so who has had company lately isn't.
+the other leave moments in which another one's is alone; so a request counts as alone after a second without others.
 """
 
 from collections import defaultdict
@@ -11,26 +11,26 @@ _ALONE_AFTER_S = 1.0
 
 
 class LoneRequest:
-    """The requests that have something waiting or under way."""
+    """Counts the requests that have chunks waiting or under way."""
 
     def __init__(self) -> None:
         self._pieces: defaultdict[Hashable, int] = defaultdict(int)
         self._had_others_at = float("-inf")
 
     def enter(self, request: Hashable, now: float) -> None:
-        """A piece of a request begins to wait."""
+        """Count one more chunk of a request, which begins to wait."""
         self._pieces[request] += 1
         self._look(now)
 
     def leave(self, request: Hashable, now: float) -> None:
-        """A piece of it is done, or has given up."""
+        """Count one chunk of a request less: it is done, or was given up."""
         self._look(now)
         self._pieces[request] -= 1
         if not self._pieces[request]:
             del self._pieces[request]
 
     def is_alone(self, now: float) -> bool:
-        """Whether there is one request, and has been no other for a while."""
+        """True when there is one request, and has been no other for a second."""
         return len(self._pieces) == 1 and now - self._had_others_at > _ALONE_AFTER_S
 
     def _look(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Scores of parts put back to where their pairs stood."""
+"""Merging: the scores of parts go back to where their pairs stood."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ def merge(parts: Iterable[tuple[Sequence[int], Answer]], size: int) -> Answer:
 
 
 def expand(answer: Answer, positions: Sequence[int]) -> Answer:
-    """The answer for pairs that were folded: pair i has the score at `positions[i]`."""
+    """The answer for all pairs from the answer for distinct ones: pair i has the score at `positions[i]`."""
     if positions == range(len(answer.scores)):
         return answer
     refused = {index: answer.refused[place] for index, place in enumerate(positions) if place in answer.refused}

@@ -1,4 +1,4 @@
-"""Whether a worker still has the weights it had.
+"""Model changes: a worker's scores of fixed pairs show whether it still has the weights it had.
 
 A worker that is replaced under the same name and version answers with other scores. The same weights never answer quite
 alike either: another batch shape moved scores of a 12-layer model by up to 0.05 in bfloat16, but hardly those of all
@@ -17,7 +17,7 @@ _MOST_READINGS = 32
 
 
 def same_weights(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two answers to the same fixed pairs can come from the same weights.
+    """True when two answers to the same fixed pairs can come from the same weights.
 
     They can't when some pair moved by more than 0.1, or all pairs that tell something, at least half of them, by more
     than 0.05. Beyond [0, 1], where models without an activation score, these are shares of the largest score.
@@ -30,7 +30,7 @@ def same_weights(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def distance(one: Sequence[float], other: Sequence[float]) -> float:
-    """How far the pair that moved most has moved."""
+    """The difference of the pair whose score moved most."""
     return max(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
@@ -54,7 +54,7 @@ class Readings:
 
 
 def _are_saturated(one: float, other: float, scale: float) -> bool:
-    """Whether a pair scores 0 or 1 with both."""
+    """True when a pair scores 0 or 1 with both."""
     if scale > 1:
         return False
     return max(one, other) <= _PRECISION or min(one, other) >= 1 - _PRECISION

@@ -1,4 +1,4 @@
-"""What a pair is known by: pairs with equal digests have equal scores.
+"""The digest of a pair, its name in the cache: pairs with equal digests have equal scores.
 
 SHA-256 (FIPS 180-4) that begins with a secret: whoever doesn't know it can't make two texts collide, nor find out from
 a digest whether a text was scored. Half of each hash is kept, so nobody can go on from it (length extension).
@@ -21,7 +21,7 @@ DIGEST_BYTES = 16
 SECRET_BYTES = 64
 # JSON can write half of a surrogate pair, which UTF-8 can't.
 _HALF_PAIRS = "surrogatepass"
-# What concerns the treatment of a call or the form of its answer, not its scores.
+# Fields that concern the treatment of a call or the form of its answer, not its scores.
 _NOT_SCORING = frozenset({"priority", "request_id", "user", "top_n", "return_documents"})
 
 
@@ -35,7 +35,7 @@ def pair_digests(
         secret: At most `SECRET_BYTES`.
         tenant: Whose pairs they are; tenants never share a digest.
         generation: Of the model's cache; another one knows nothing of earlier ones.
-        fingerprint: What the scores depend on beside the texts.
+        fingerprint: Of the model: the scores depend on it beside the texts.
         fields: As they are sent to the worker.
     """
     scoring = {name: value for name, value in fields.items() if name not in _NOT_SCORING}

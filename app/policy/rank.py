@@ -1,4 +1,4 @@
-"""In which order results are given."""
+"""Ranking: results are given best first."""
 
 from collections.abc import Sequence
 

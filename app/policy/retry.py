@@ -1,4 +1,4 @@
-"""Whether a failed attempt is worth another, and when."""
+"""Retries: which failed attempts are worth another, and after which pause."""
 
 from random import Random
 
@@ -13,28 +13,28 @@ from app.errors import (
 )
 
 # One worker may be wrong about a document; two that agree are believed.
-_OBJECTIONS = 2
+_MOST_OBJECTIONS = 2
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
 
 def is_free(error: WorkerError) -> bool:
-    """Whether the attempt cost no worker any work, so that it doesn't count against the budget."""
+    """True when the attempt cost no worker any work, so that it doesn't count against the budget."""
     return isinstance(error, Unreachable | LacksRoute | OutOfFiles)
 
 
 def is_try(error: WorkerError) -> bool:
-    """Whether the attempt counts as a try: a document that kills the worker it reaches may not reach all of them."""
+    """True when the attempt counts as a try: a document that kills the worker it is sent to must not be sent to all."""
     return not is_free(error) or isinstance(error, ClosedBeforeResponse | OutOfFiles)
 
 
 def objects_to_content(error: WorkerError) -> bool:
-    """Whether the documents themselves may be the reason, so that the same chunk will hardly fare better."""
+    """True when the documents themselves may be the reason, so that the same chunk will hardly fare better."""
     return isinstance(error, ContentRejected | BadAnswer)
 
 
 def allows(error: WorkerError, *, tries: int, objections: int, another_worker: bool, max_attempts: int) -> bool:
-    """Whether another attempt can succeed elsewhere or later.
+    """True when another attempt can succeed elsewhere or later.
 
     Args:
         error: How the last attempt ended.
@@ -48,8 +48,8 @@ def allows(error: WorkerError, *, tries: int, objections: int, another_worker: b
     if isinstance(error, LacksRoute):
         return another_worker
     if isinstance(error, ContentRejected):
-        return another_worker and objections < _OBJECTIONS
-    return another_worker or objections < _OBJECTIONS
+        return another_worker and objections < _MOST_OBJECTIONS
+    return another_worker or objections < _MOST_OBJECTIONS
 
 
 def pause_s(*, tries: int, another_worker: bool, rng: Random) -> float:

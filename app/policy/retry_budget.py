@@ -1,4 +1,4 @@
-"""How much work may be done twice.
+"""The retry budget: how much work may be done twice.
 
 A bucket of tokens: every first attempt pays in a share of one, every retry or hedge takes one out. When most attempts
 fail, retries can then add no more than that share to the load, where "three tries each" would triple it.
@@ -10,7 +10,7 @@ class RetryBudget:
     """Tokens for repeated work.
 
     Args:
-        ratio: What each first attempt pays in.
+        ratio: Tokens that each first attempt pays in.
         reserve: Tokens there are at the start, and that come back by themselves within `_REFILL_S`: so that a gateway
             with little traffic can retry at all.
     """
@@ -25,7 +25,7 @@ class RetryBudget:
         self._refilled_at: float | None = None
 
     def deposit(self) -> None:
-        """A first attempt was made."""
+        """Pay in for a first attempt."""
         self._tokens = min(self._tokens + self._ratio, self._reserve + self._FULL)
 
     def withdraw(self, now: float) -> bool:
@@ -37,7 +37,7 @@ class RetryBudget:
         return True
 
     def left(self, now: float) -> float:
-        """The tokens there are."""
+        """The tokens there are at `now`."""
         if self._refilled_at is None or self._tokens >= self._reserve:
             return self._tokens
         grown = self._reserve * (now - self._refilled_at) / self._REFILL_S

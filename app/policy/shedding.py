@@ -1,7 +1,7 @@
-"""Whether a request is let in, or refused at once.
+"""Load shedding: a request that can't be done in time is refused at once.
 
-A queue that only grows turns every answer into a late one. So what can't be done in time is refused when it comes, with
-the time after which it could be: that costs nothing, and what was let in keeps its latency.
+A queue that only grows turns every answer into a late one. So a request that can't be done in time is refused when it
+comes, with the time after which it could be: that costs nothing, and what was let in keeps its latency.
 """
 
 from typing import Literal, NamedTuple
@@ -26,7 +26,7 @@ class Load:
         self._longest = 0
 
     def observe(self, waiting: int, now: float) -> None:
-        """`waiting` documents wait now."""
+        """Note that `waiting` documents wait now."""
         if not waiting:
             self.is_overload = False
             self._since, self._longest = None, 0
@@ -40,7 +40,7 @@ class Load:
 
 
 class Shed(NamedTuple):
-    """A request isn't let in: why, and in how many seconds it could be."""
+    """The refusal of a request: why, and in how many seconds it could be let in."""
 
     reason: Literal["queue", "deadline"]
     for_s: float
@@ -56,7 +56,7 @@ def shed(
     is_overload: bool,
     burst_s: float,
 ) -> Shed | None:
-    """Why the request isn't let in; None lets it in.
+    """The refusal of a request; None lets it in.
 
     Args:
         documents: Of the request, cached ones left out.
@@ -77,7 +77,7 @@ def shed(
 
 
 def allowed_wait_s(*, is_overload: bool, burst_s: float, own_s: float) -> float:
-    """How long a request may wait for its turn.
+    """Seconds that a request may wait for its turn.
 
     After a burst it may wait long: it will be over. In overload every answer would be late by the queue's length, so
     the queue is kept short: a request may wait a small part of that, or a few times as long as it takes itself.

@@ -1,4 +1,4 @@
-"""Into which chunks a list of documents is cut."""
+"""Splitting: a list of documents is cut into chunks."""
 
 from collections.abc import Sequence
 from heapq import heappop, heappush, heapreplace
@@ -45,7 +45,7 @@ def split(
 
 
 def _piece_count(tokens: Sequence[int], workers: int, max_batch: int, max_batch_tokens: int, min_batch: int) -> int:
-    """As many pieces as the limits need, rounded up to the same number for each worker where `min_batch` allows it."""
+    """The pieces the limits need, rounded up to the same number for each worker where `min_batch` allows it."""
     documents = len(tokens)
     fitting = sum(tokens) if max(tokens) <= max_batch_tokens else sum(map(min, tokens, repeat(max_batch_tokens)))
     needed = max(ceil(documents / max_batch), ceil(fitting / max_batch_tokens))

@@ -1,4 +1,4 @@
-"""How fast the workers get through documents when they have all they can take."""
+"""The throughput of the workers when they have all they can take."""
 
 from math import exp
 
@@ -20,7 +20,7 @@ class Throughput:
         self._since: float | None = None
 
     def record(self, *, documents: int, workers: int, is_saturated: bool, now: float) -> None:
-        """A call of `documents` ended; `is_saturated` says whether others wait."""
+        """Count a call of `documents` that ended; `is_saturated` says whether others wait."""
         if self._since is not None:
             elapsed = now - self._since
             fading = exp(-elapsed / _MEMORY_S)
@@ -30,7 +30,7 @@ class Throughput:
         self._since = now if is_saturated else None
 
     def interrupt(self) -> None:
-        """No worker is left: the time until the next result says nothing."""
+        """Leave the time until the next result out: no worker is left."""
         self._since = None
 
     def per_s(self, workers: int) -> float | None:

@@ -1,4 +1,4 @@
-"""How many tokens a text has, without a tokenizer."""
+"""Estimates of a text's tokens, without a tokenizer."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ SPECIAL_TOKENS = 5
 
 
 def likely_tokens(texts: Sequence[str]) -> list[int]:
-    """The tokens each text most likely has; at least 1. Good for balancing, not for limits."""
+    """The likely number of tokens of each text; at least 1. Good for balancing, not for limits."""
     # As in `most_tokens`: calling it for each of 1000 documents takes longer than all of this.
     return [(len(text) if text.isascii() else len(text.encode())) // _BYTES_PER_TOKEN + 1 for text in texts]
 
 
 def most_tokens(text: str) -> int:
-    """A bound that `text` doesn't pass: no token of the usual vocabularies stands for less than one UTF-8 byte."""
+    """An upper bound of a text's tokens: no token of the usual vocabularies stands for less than one UTF-8 byte."""
     # isascii() reads a flag; encoding an ASCII text only to count its bytes would copy it.
     return len(text) if text.isascii() else len(text.encode())

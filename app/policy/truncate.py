@@ -1,4 +1,4 @@
-"""How a worker is told to cut texts that are too long for its model.
+"""Truncation: the fields that tell a worker to cut texts too long for its model.
 
 Checked against vLLM 0.32.0, `vllm/entrypoints/pooling/scoring/io_processor.py` (`get_score_prompt`):
 
@@ -21,7 +21,7 @@ Truncation = Literal["pair", "document"]
 
 
 def needs_count(query: str, max_model_len: int) -> bool:
-    """Whether the query may be so long that its exact number of tokens matters."""
+    """True when the query may be so long that its exact number of tokens matters."""
     return most_tokens(query) + SPECIAL_TOKENS > max_model_len // 2
 
 
@@ -86,5 +86,5 @@ def _cut_document(fields: dict[str, Any], *, limit: int, overhead: int) -> dict[
 
 
 def _is_idle_limit(name: str, value: Any, max_model_len: int) -> bool:
-    """Whether `value` limits nothing. vLLM refuses such a limit with a 400; Cohere's clients send 4096 by default."""
+    """True when `value` limits nothing. vLLM refuses such a limit with a 400; Cohere's clients send 4096 by default."""
     return name in {"max_tokens_per_doc", "max_tokens_per_query"} and (value == 0 or value >= max_model_len)

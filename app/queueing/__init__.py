@@ -1,1 +1,1 @@
-"""Whose chunk is next, on which worker, and who is let in at all."""
+"""The queues: which requests are let in, whose chunk is next, and on which worker."""

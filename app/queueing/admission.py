@@ -1,4 +1,4 @@
-"""Who is let in: what is pending stays bounded, in all and per API key."""
+"""Admission: what is pending stays bounded, in all and per API key."""
 
 from collections import Counter
 
@@ -10,10 +10,10 @@ from app.types import Fingerprint, RequestContext
 
 
 class Admission:
-    """Lets requests in, or refuses them at once.
+    """Admits requests, or refuses them at once.
 
     Args:
-        scheduler: Knows what waits, and how fast it gets done.
+        scheduler: Tells what waits, and how fast it gets done.
         settings: Limits of what may be pending.
     """
 
@@ -28,11 +28,11 @@ class Admission:
         return self._pending.total()
 
     def admit(self, context: RequestContext, documents: int, fingerprint: Fingerprint, *, now: float) -> None:
-        """Let a request in; from then on `pending` counts what of it is under way.
+        """Let a request in, or raise.
 
         Args:
-            context: Whose request it is.
-            documents: That have no score yet.
+            context: The request's key and deadline.
+            documents: Those of the request that have no score yet.
             fingerprint: Whose workers will score them.
             now: On the loop's clock.
 
@@ -68,11 +68,11 @@ class Admission:
             raise Overloaded(message, reason="pending", retry_after_s=1.0)
 
     def begin(self, key: str, documents: int) -> None:
-        """So many documents of a key are under way, until as many have come to their `end`."""
+        """Count documents of a key as pending, until as many have come to their `end`."""
         self._pending[key] += documents
 
     def end(self, key: str, documents: int) -> None:
-        """So many documents of a key aren't under way any more, however that ended."""
+        """Count documents of a key as pending no longer, however their scoring ended."""
         self._pending[key] -= documents
         if not self._pending[key]:
             del self._pending[key]

@@ -1,4 +1,4 @@
-"""Which workers a chunk may go to, and how much their work weighs."""
+"""Placement: the workers a chunk may go to, and the factors by which their loads compare."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -21,7 +21,7 @@ def candidates_for(
 
     Args:
         chunk: What is to be scored.
-        avoid: Where it has been.
+        avoid: Workers that have had it.
         usable: All workers that could score it.
         free: Those of them that have room now.
         waiting: Documents that wait for these workers.
@@ -45,7 +45,7 @@ def that_fit(workers: Sequence[Worker], chunk: Chunk, now: float) -> list[Worker
 def _not_too_slow(
     candidates: Sequence[Worker], busy: Sequence[Worker], chunk: Chunk, waiting: int, now: float
 ) -> Sequence[Worker]:
-    """The candidates, but for slow ones that would take longer than a busy one does with what it has and the chunk.
+    """The candidates without those so slow that a busy worker would be done with the chunk earlier.
 
     With much that waits, one that is slow is better than none: then waiting takes long, too.
     """
@@ -58,7 +58,7 @@ def _not_too_slow(
 
 
 def load_factors(workers: Sequence[Worker], now: float) -> dict[Worker, float]:
-    """By which factor the work that each holds weighs more than with the fastest of them."""
+    """The factor of each worker's load: how much longer it takes for the same work than the fastest of them."""
     if len(workers) == 1:
         return {workers[0]: 1.0}
     measured = {worker: worker.slowness(now) for worker in workers}

@@ -10,15 +10,15 @@ from app.workers.worker import Worker
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """A call's place on a worker, until the end of the block.
+    """A call's place on a worker, until the end of its `with` block.
 
     Args:
-        worker: Where the call goes.
-        chunk: What is to be scored there.
+        worker: The worker that gets the call.
+        chunk: The pairs to be scored there.
         generation: Of the worker's breaker when the slot was granted; tells late results from others.
-        held_documents: What the worker held then, this call included.
+        held_documents: Documents the worker held then, this call's included.
         held_tokens: The same in tokens.
-        release: Takes it back.
+        release: Takes the slot back.
     """
 
     worker: Worker
@@ -36,5 +36,5 @@ class Slot:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the worker's state has changed since: how the call ends says nothing about it as it is now."""
+        """True when the worker's state has changed since: the call's end says nothing about it as it is now."""
         return self.generation != self.worker.breaker.generation

@@ -8,14 +8,18 @@ from app.aio import OnLoop
 from app.cache.score_cache import ScoreCache
 from app.errors import (
     AllMisconfigured,
+    AttemptTimeout,
     BadGateway,
     BadInput,
     ContentRejected,
     DeadlineExceeded,
     FingerprintGone,
     NoWorker,
+    OutOfFiles,
+    RerankError,
+    Unavailable,
+    Unreachable,
     WorkerError,
-    to_client_error,
 )
 from app.policy import truncate
 from app.policy.dedup import dedup
@@ -91,7 +95,7 @@ class Gateway(OnLoop):
                 if self._loop.time() >= until:
                     raise DeadlineExceeded(f"Time ran out while workers of {model} came and went.") from None
             except WorkerError as exc:
-                raise to_client_error(exc) from exc
+                raise _to_client_error(exc) from exc
             else:
                 return self._complete(answer, request.model or model)
 
@@ -187,3 +191,18 @@ def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:
     # A worker that can't score a text says nothing about whether the client wrote it wrongly.
     is_input = any(isinstance(error, ContentRejected) for error in refused.values())
     return (BadInput if is_input else BadGateway)(message, param=places[0], words=words)
+
+
+def _to_client_error(error: WorkerError) -> RerankError:
+    """The error a client is told when `error` ended the last attempt."""
+    words = error.words
+    match error:
+        case ContentRejected():
+            return BadInput(error.reason, words=words)
+        case AttemptTimeout():
+            return DeadlineExceeded(f"Time ran out: {error.reason}.")
+        case Unavailable() | Unreachable() | OutOfFiles():
+            wait_s = error.retry_after_s or 1.0
+            return NoWorker(f"No worker can serve now: {error.reason}.", retry_after_s=wait_s, words=words)
+        case _:
+            return BadGateway(f"No worker gave a usable answer: {error.reason}.", words=words)

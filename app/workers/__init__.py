@@ -1,1 +1,1 @@
-"""The workers: what they serve, how they are reached, and which of them can be used."""
+"""The workers: discovery, links, probes, and which of them can be used."""

@@ -1,4 +1,4 @@
-"""Which link leads to a worker."""
+"""The choice of a link for a worker's URL."""
 
 import ssl
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The embedded worker: a lexical score that needs no GPU and no model. It is no neural reranker.
 
-How much of the query's terms a document holds, with BM25's saturation of term frequency and its length norm
-(Robertson and Zaragoza 2009). What BM25 takes from the collection is replaced by constants, so that a document's score
-depends on nothing but the pair: splitting a list can't change it.
+The score is the share of the query's terms that a document holds, with BM25's saturation of term frequency and its
+length norm (Robertson and Zaragoza 2009). What BM25 takes from the collection is replaced by constants, so that a
+document's score depends on nothing but the pair: splitting a list can't change it.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _UNSPACED_RUN, _WORD = 1, 2
 
 
 class LexicalLink:
-    """The embedded worker behind the port all workers are reached through."""
+    """The link to the embedded worker, which runs in this process."""
 
     def __init__(self) -> None:
         self.name = "lexical"
@@ -54,11 +54,11 @@ class LexicalLink:
             self._calls -= 1
 
     async def close(self) -> None:
-        """It holds nothing."""
+        """Do nothing: there is no connection."""
 
     @property
     def slice_s(self) -> float:
-        """How long one call may use the event loop: all calls in progress share one slice."""
+        """Seconds that one call may use the event loop: all calls in progress share one slice."""
         return _SLICE_S / self._calls
 
     async def _score(self, pairs: Pairs, turn: "_Turn") -> Answer:
@@ -76,7 +76,7 @@ class LexicalLink:
 
 
 class _Turn:
-    """The slice of time one call may use before others get theirs."""
+    """The time slice one call may use before others get theirs."""
 
     def __init__(self, link: LexicalLink) -> None:
         self._link = link
@@ -89,14 +89,14 @@ class _Turn:
 
 
 class _Query(NamedTuple):
-    """A query's terms by weight, and the sum of the weights."""
+    """The weights of a query's terms, and their sum."""
 
     term_weights: dict[str, int]
     total: int
 
 
 async def _weigh(query: str, turn: _Turn) -> _Query:
-    """The query's terms. Length stands in for rarity: short words are the frequent ones (Zipf 1935)."""
+    """The query's weighted terms. Length stands in for rarity: short words are the frequent ones (Zipf 1935)."""
     term_weights: dict[str, int] = {}
     for terms in _batches(query):
         term_weights.update((term, min(len(term), _LONG_TERM_CHARS) ** 2) for term in terms)
@@ -105,7 +105,7 @@ async def _weigh(query: str, turn: _Turn) -> _Query:
 
 
 async def _count(document: str, query: _Query, turn: _Turn) -> tuple[dict[str, int], int]:
-    """How often the query's terms stand in the document, and how many terms the document has."""
+    """The counts of the query's terms in the document, and the document's length in terms."""
     counts: dict[str, int] = {}
     length = 0
     for terms in _batches(document):
@@ -136,7 +136,7 @@ def _batches(text: str) -> Iterator[list[str]]:
 
 
 def _terms(text: str) -> Iterator[str]:
-    """Words in folded case; in scripts without spaces, pairs of neighbouring characters."""
+    """The text's words, case-folded; in scripts without spaces, pairs of neighbouring characters."""
     for match in _WORDS.finditer(text):
         if match.lastindex == _WORD:
             yield match[_WORD].casefold()

@@ -1,4 +1,4 @@
-"""Keeps the registry to what its sources see: workers join, are held back, leave."""
+"""Membership: workers are added to the registry, held back and removed as its sources see them come and go."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -18,24 +18,24 @@ from app.workers.worker_gauges import watch_worker
 
 
 class _Member(NamedTuple):
-    """A worker's place in the registry, and what ends it."""
+    """A worker in the registry, and the event that removes it."""
 
     worker: Worker
     left: asyncio.Event
 
 
 class Membership:
-    """Lets workers join and leave.
+    """Adds workers to the registry, and removes them.
 
-    A worker that left gets no new chunk. It finishes the calls it has, each of which ends by its own deadline; then its
-    connections are closed and its metrics are gone. At the same address another worker may have joined by then, with
-    its state new.
+    A removed worker gets no new chunk. It finishes the calls it has, each of which ends by its own deadline; then its
+    connections are closed and its metrics are gone. At the same address another worker may have been added by then,
+    with its state new.
 
     Args:
-        registry: Whom it keeps; its sources say who belongs to it.
+        registry: The workers; its sources say which belong to it.
         prober: Watches each worker while it is there.
         metrics: Show each worker until it has finished.
-        make_worker: The worker behind a URL.
+        make_worker: Makes the worker for a URL.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class Membership:
         self._make_worker = make_worker
         self._seen: dict[Source, Endpoints] = {}
         self._members: dict[str, _Member] = {}
-        # Those that left and haven't finished are among them.
+        # Removed workers that haven't finished are among them.
         self._stays: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep the registry until the end of the block, then let go of all workers."""
+        """Follow the sources until the end of the block, then close all workers."""
         follow = partial(supervised, "discovery", metrics=self._metrics)
         follows = [asyncio.create_task(follow(partial(self._follow, source))) for source in self._registry.sources]
         try:
@@ -70,9 +70,9 @@ class Membership:
             self._adjust()
 
     def _adjust(self) -> None:
-        """Make the registry what the sources see together; who is ready for one of them is ready.
+        """Make the registry what the sources see together; a worker that is ready for one of them is ready.
 
-        Whoever comes, comes before others go: those who wait aren't sent away in between.
+        Workers are added before others are removed: waiting requests aren't sent away in between.
         """
         wanted: dict[str, bool] = {}
         for seen in self._seen.values():
@@ -102,7 +102,7 @@ class Membership:
         self._registry.leave(member.worker)
 
     async def _stay(self, member: _Member) -> None:
-        """A worker's time from when it joined until it has finished, a while after it left."""
+        """Probe a worker until it is removed, let it finish its calls, and close it."""
         worker = member.worker
         watch = asyncio.create_task(self._prober.watch(worker))
         try:
@@ -115,7 +115,7 @@ class Membership:
             await worker.link.close()
 
     def _end(self, stay: asyncio.Task[None]) -> None:
-        """A worker's time is over; one whose connections can't be closed is gone all the same."""
+        """Forget a worker that has finished; one whose connections can't be closed is gone all the same."""
         self._stays.discard(stay)
         if not stay.cancelled() and (failure := stay.exception()):
             self._metrics.task_failed("worker_close")

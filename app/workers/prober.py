@@ -1,4 +1,4 @@
-"""Keeps asking each worker what it is and whether it scores, so that the registry's picture of it stays true."""
+"""The prober: asks each worker, again and again, what it serves and whether it scores."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ from app.workers.fingerprinter import Fingerprinter, without_probe_scores
 from app.workers.worker import Worker
 
 _JITTER = 0.2
-# However often a worker seems to have been restarted.
+# Between two probes, however often a worker seems to have been restarted.
 _SHORTEST_INTERVAL_S = 1.0
-# Probe intervals after which even a worker that is busy all the time is weighed again.
+# Probe intervals after which even a worker that is busy all the time has to score again.
 _INTERVALS_PER_SCORING = 3
 
 Found = Mapping[str, Fingerprint] | WorkerError
@@ -27,11 +27,11 @@ Found = Mapping[str, Fingerprint] | WorkerError
 
 @dataclass(slots=True, eq=False)
 class _Watch:
-    """What is known of a worker that is watched; times are on the loop's clock.
+    """The state of one worker's watch; times are on the loop's clock.
 
     Args:
         woken: Set when it may be due earlier than it was.
-        scored_at: When it was last weighed.
+        scored_at: When a probe last had it score the fixed pairs.
         doubted_at: When something last hinted that it was restarted.
     """
 
@@ -41,28 +41,27 @@ class _Watch:
 
     @property
     def is_doubted(self) -> bool:
-        """Whether it may have other weights than when it was weighed."""
+        """True when the worker may have other weights than when it last scored the fixed pairs."""
         return self.doubted_at > self.scored_at
 
 
 class Prober(OnLoop):
-    """One endless watch per worker.
+    """Probes each worker in an endless watch.
 
-    A worker that may not be used, rests, or has done nothing for a while is weighed, which means that it has to score
-    fixed pairs within a time limit: `/health` answers 200 even while the engine hangs. A worker that is busy and
-    answers is asked what it serves, and weighed now and then, since it may have new weights; its queue can't condemn
-    it.
+    A worker that may not be used, backs off, or has been idle for an interval has to score fixed pairs within a time
+    limit: `/health` answers 200 even while the engine hangs. A worker that is busy and answers is asked what it serves,
+    and has to score now and then, since it may have new weights; that they wait in its queue is no failure.
 
-    What a probe finds counts for nothing when a call took the worker out of use meanwhile: the next one will tell. So
-    does its failure while this process itself stood still.
+    A probe's result is discarded when a call took the worker out of use meanwhile: the next one will tell. So is its
+    failure while this process itself stood still.
 
     Args:
         fingerprinter: Makes fingerprints of what workers say and score.
         interval_s: How often a usable worker is asked.
         timeout_s: How long the fixed pairs may take.
-        stalls: Tells when this process stood still.
+        stalls: Detects that this process stood still.
         metrics: Count probes.
-        rng: Spreads the questions of several gateways.
+        rng: Spreads the probes of several gateways.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Prober(OnLoop):
         self._log = structlog.get_logger()
 
     def mark_failing(self, worker: Worker, problem: WorkerError) -> None:
-        """Take the worker out of use; its watch asks it as soon as its breaker lets it."""
+        """Take the worker out of use; it is probed as soon as its breaker allows."""
         was_well = worker.is_well
         worker.mark_failing(problem, self._loop.time())
         # A worker that has left the registry has no watch any more.
@@ -94,13 +93,13 @@ class Prober(OnLoop):
             watch.woken.set()
 
     def doubt(self, worker: Worker) -> None:
-        """Weigh the worker soon: it may have been restarted, with other weights."""
+        """Probe the worker's scores soon: it may have been restarted, with other weights."""
         if watch := self._watches.get(worker):
             watch.doubted_at = self._loop.time()
             watch.woken.set()
 
     async def watch(self, worker: Worker) -> None:
-        """Ask the worker, for ever. If that fails in a way nobody foresaw, it isn't used, and asked again."""
+        """Probe the worker, for ever. After an unforeseen failure of this task it isn't used, and probed again."""
 
         def failed(failure: BaseException) -> None:
             reason = f"{worker.name} can't be asked: {type(failure).__name__}; task_failed in the log says more"
@@ -108,17 +107,17 @@ class Prober(OnLoop):
 
         watch = self._watches[worker] = _Watch()
         try:
-            await supervised("probe", lambda: self._ask_on(worker, watch), metrics=self._metrics, failed=failed)
+            await supervised("probe", lambda: self._probe_on(worker, watch), metrics=self._metrics, failed=failed)
         finally:
             del self._watches[worker]
 
-    async def _ask_on(self, worker: Worker, watch: _Watch) -> None:
+    async def _probe_on(self, worker: Worker, watch: _Watch) -> None:
         while True:
-            await self._ask(worker, watch)
+            await self._probe(worker, watch)
             await self._until_due(worker, watch)
 
     async def _until_due(self, worker: Worker, watch: _Watch) -> None:
-        """Return when the worker is to be asked again: after its breaker's pause, the interval, or soon if in doubt."""
+        """Wait until the next probe is due: after the breaker's pause, the interval, or soon if in doubt."""
         spread, now = self._rng.uniform(1, 1 + _JITTER), self._loop.time()
         routine_at = now + self._interval_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
         earliest_at = min(routine_at, now + _SHORTEST_INTERVAL_S)
@@ -135,8 +134,8 @@ class Prober(OnLoop):
                 async with asyncio.timeout(left_s):
                     await watch.woken.wait()
 
-    async def _ask(self, worker: Worker, watch: _Watch) -> None:
-        """Ask once."""
+    async def _probe(self, worker: Worker, watch: _Watch) -> None:
+        """Probe the worker once."""
         worker.breaker.begin_probe()
         generation, began = worker.breaker.generation, self._loop.time()
         found: Found
@@ -145,7 +144,7 @@ class Prober(OnLoop):
         except TimeoutError:
             found = AttemptTimeout(f"{worker.name} didn't score a probe in {self._timeout_s:g} s")
         except WorkerError as exc:
-            # It said them of texts of ours, and the operator needs them.
+            # The worker said them of the gateway's own texts, and the operator needs them.
             exc.words = ""
             found = exc
         self._count(worker, found)
@@ -153,7 +152,7 @@ class Prober(OnLoop):
             self._conclude(worker, found, began)
 
     async def _look(self, worker: Worker, watch: _Watch) -> Mapping[str, Fingerprint]:
-        """What the worker serves now.
+        """The models the worker serves now.
 
         Raises:
             TimeoutError, WorkerError: it may not work.
@@ -165,7 +164,7 @@ class Prober(OnLoop):
             if must_score or fingerprints != without_probe_scores(worker.serves):
                 return await self._add_probe_scores(worker, watch, fingerprints)
         if watch.is_doubted or now - watch.scored_at >= _INTERVALS_PER_SCORING * self._interval_s:
-            # It is busy: that the pairs wait in its queue tells nothing.
+            # It is busy: that the pairs wait in its queue is no failure.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout_s):
                     return await self._add_probe_scores(worker, watch, fingerprints)
@@ -180,8 +179,8 @@ class Prober(OnLoop):
         return serves
 
     def _conclude(self, worker: Worker, found: Found, began: float) -> None:
-        """Take what a probe found as true, if it tells anything."""
-        before, now = _seen(worker), self._loop.time()
+        """Act on a probe's result, unless its failure is excused."""
+        before, now = _logged_state(worker), self._loop.time()
         if not isinstance(found, WorkerError):
             worker.shown(found, since=began)
         elif worker.is_well and isinstance(found, Busy):
@@ -191,14 +190,14 @@ class Prober(OnLoop):
         elif isinstance(found, Unreachable):
             # However it is excused, it may be a restart.
             self.doubt(worker)
-        if _seen(worker) != before:
+        if _logged_state(worker) != before:
             write, reason = self._log.info, {}
             if worker.problem:
                 write, reason = self._log.warning, {"reason": worker.problem.redacted}
             write("worker_changed", worker=worker.name, usable=worker.is_usable, models=sorted(worker.serves), **reason)
 
     def _is_excused(self, worker: Worker, failure: WorkerError, began: float) -> bool:
-        """Whether a failed probe tells nothing: the worker answered others meanwhile, or this process is in trouble."""
+        """True when a failed probe says nothing: the worker answered calls meanwhile, or this process was the cause."""
         is_slow = isinstance(failure, AttemptTimeout) and worker.last_success_at >= began
         return is_slow or isinstance(failure, OutOfFiles) or self._stalls.has_just_stalled
 
@@ -214,11 +213,11 @@ class Prober(OnLoop):
 
 
 def _has_changed_model(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]) -> bool:
-    """Whether some model is all it was before, but with other weights."""
+    """True when some model differs from before in nothing but its weights."""
     both = [(before[model], fingerprint) for model, fingerprint in after.items() if model in before]
     return any(old != new and old._replace(probe_scores=new.probe_scores) == new for old, new in both)
 
 
-def _seen(worker: Worker) -> tuple[object, ...]:
-    """What the log tells of a worker; the kind of its trouble counts, since some don't pass by themselves."""
+def _logged_state(worker: Worker) -> tuple[object, ...]:
+    """The state whose changes are logged; the problem's kind is part of it, since some don't pass by themselves."""
     return worker.is_usable, worker.serves, type(worker.problem)

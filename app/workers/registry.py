@@ -1,4 +1,4 @@
-"""All workers of the gateway, and who serves which model."""
+"""The registry of all workers, by the models they serve."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +16,12 @@ _NAMES = 5
 
 
 class Registry:
-    """The workers, by what they serve.
+    """Tells which workers there are, which models they serve, and which are usable.
 
-    Workers join and leave as their sources see them come and go; one that left is given nothing any more.
+    Workers join and leave as their sources see them come and go; one that left gets no more work.
 
     Args:
-        sources: Where workers are found.
+        sources: The places where workers are found.
         settings: Model names, aliases and waiting times.
     """
 
@@ -38,23 +38,23 @@ class Registry:
         self._models: dict[str, Fingerprint] = {}
 
     def on_change(self, watcher: Callable[[], None]) -> None:
-        """Have `watcher` called after every change of a worker's state, and when one joined or left."""
+        """Call `watcher` after every change of a worker's state, and when one joined or left."""
         self._watchers.append(watcher)
 
     def join(self, worker: Worker) -> None:
-        """One worker more, which from now on tells of its changes itself."""
+        """Add a worker, which from now on reports its changes itself."""
         self.workers = (*self.workers, worker)
         worker.on_change(self._change)
         self._change()
 
     def leave(self, worker: Worker) -> None:
-        """One worker less."""
+        """Remove a worker."""
         self.workers = tuple(other for other in self.workers if other is not worker)
         worker.on_change(None)
         self._change()
 
     def drain(self, worker: Worker) -> None:
-        """Give the worker no new chunk, until `undrain`: what waits goes elsewhere, what it has it finishes."""
+        """Give the worker no new chunk until `undrain`: waiting ones go elsewhere, its calls are finished."""
         worker.is_drained = True
 
     def undrain(self, worker: Worker) -> None:
@@ -84,18 +84,18 @@ class Registry:
         return found
 
     def serves_now(self, asked: str | None) -> bool:
-        """Whether a usable worker serves the model that was asked for; any model, when none was."""
+        """True when a usable worker serves the model that was asked for; any model, when none was."""
         model = self._aliases.get(asked, asked) if asked else None
         return any(w.is_usable and (model is None or model in w.serves) for w in self.workers)
 
     def rules_out(self, asked: str | None) -> bool:
-        """Whether it is known which models there are, and that the one that was asked for isn't among them."""
+        """True when it is known which models there are, and that the one asked for isn't among them."""
         known = self.models()
         name = self._aliases.get(asked, asked) if asked else None
         return bool(known and name) and name not in known and name not in self._settings.models
 
     def problems(self) -> str:
-        """Why workers can't be used, or weren't found."""
+        """The reasons why workers can't be used, or weren't found."""
         reasons = [source.problem for source in self.sources if source.problem]
         reasons += [worker.problem.redacted for worker in self.workers if worker.problem]
         return "; ".join(reasons)[:_REASON_CHARS]
@@ -140,7 +140,7 @@ class Registry:
         return max(fingerprints, key=fingerprints.count)
 
     async def wait_for_usable(self, fingerprint: Fingerprint, *, until: float) -> None:
-        """Return as soon as a worker of this fingerprint is usable.
+        """Wait until a worker of this fingerprint is usable.
 
         Raises:
             FingerprintGone: there is none, but the model is served with another fingerprint.
@@ -153,7 +153,7 @@ class Registry:
             await self._wait_for_change(until)
 
     def _change(self) -> None:
-        """Workers, or the state of one, changed: nothing derived from it holds any more, and who waits is woken."""
+        """Drop everything derived from the workers' states, after a change, and wake those that wait."""
         self._usable.clear()
         self._models = {}
         self.was_ever_usable = self.was_ever_usable or any(worker.is_usable for worker in self.workers)
@@ -176,7 +176,7 @@ class Registry:
             raise NoWorker(message, retry_after_s=self._next_probe_s()) from None
 
     def _next_probe_s(self) -> float:
-        """Seconds until a worker may be found usable again."""
+        """Seconds until a probe may find a worker usable again."""
         now = asyncio.get_running_loop().time()
         return max(_RETRY_AFTER_S, min((worker.breaker.probe_at for worker in self.workers), default=now) - now)
 

@@ -30,7 +30,7 @@ from app.types import Answer, Pairs
 from app.workers.link import Identity
 from app.workers.vllm_responses import is_missing_route, read_identity, read_json, read_scores, read_token_count
 
-# vLLM closes idle connections after 5 s; one that we let go first can't die under a call.
+# vLLM closes idle connections after 5 s; one that is closed here first can't die under a call.
 _IDLE_CONNECTION_S = 2.5
 _QUICK_ANSWER_S = 5.0
 # How long an answer may be follows from what was asked: JSON of 64 MB can take 1.5 GB when it is read.
@@ -53,11 +53,11 @@ class VllmLink:
     `/v1/rerank`.
 
     Args:
-        url: Where the server listens; a `/v1`, `/rerank` or `/score` at its end is ignored. Credentials in it are
+        url: The server's address; a `/v1`, `/rerank` or `/score` at its end is ignored. Credentials in it are
             sent as Basic auth.
         api_key: The server's `--api-key`.
         connect_timeout_s: Time for a connection to come about.
-        tls: How the certificate of an https server is checked, and which is shown; None for what the system trusts.
+        tls: Checks the certificate of an https server, and shows ours; None trusts what the system trusts.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class VllmLink:
     async def _ask(
         self, method: str, path: str, call: bytes = b"", *, max_answer_bytes: int, is_alone: bool = False
     ) -> Any:
-        """The decoded JSON of an answer that no worker needs long for."""
+        """The decoded JSON of an answer that takes no worker long."""
         try:
             async with asyncio.timeout(_QUICK_ANSWER_S):
                 reply = await self._call(method, path, call, max_answer_bytes=max_answer_bytes, is_alone=is_alone)
@@ -151,7 +151,7 @@ class VllmLink:
         headers: Mapping[str, str] = _NO_HEADERS,
         is_alone: bool = False,
     ) -> Reply:
-        """Send one call and read its whole answer; what goes wrong becomes a `WorkerError` here."""
+        """Send one call and read its whole answer; every failure becomes a `WorkerError` here."""
         if self._has_left:
             raise Unreachable(f"{self.name} has left")
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
@@ -193,7 +193,7 @@ def _read_url(url: str) -> tuple[str, str, str]:
 
 
 def _no_connection(name: str, exc: OSError) -> WorkerError:
-    """Why no connection to a worker came about."""
+    """The error for a connection to a worker that didn't come about."""
     if exc.errno in {errno.EMFILE, errno.ENFILE}:
         return OutOfFiles(f"the gateway may open no more files, so none for {name}: raise its limit (ulimit -n)")
     return Unreachable(f"{name} refused the connection")

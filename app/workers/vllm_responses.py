@@ -1,4 +1,4 @@
-"""What an answer of a vLLM server means: what was asked for, or the `WorkerError` that says what is wrong.
+"""Reading a vLLM server's responses: the scores, models or counts, or the `WorkerError` that says what is wrong.
 
 All of it follows from the answer; `worker`, the worker's name, is what reasons begin with.
 """
@@ -25,9 +25,9 @@ _LARGEST_COUNT = 2**31 - 1
 _REDIRECT = 3
 # A rate limit that doesn't say how long it lasts.
 _USUAL_BACK_OFF_S = 1.0
-# A worker is asked again after this long at the latest, however long it wants to be left alone.
+# A worker is asked again after this long at the latest, however long it asks the gateway to back off.
 _LONGEST_BACK_OFF_S = 30.0
-_MOST_REST_DIGITS = 9
+_MOST_BACK_OFF_DIGITS = 9
 # A word of its own: a model may be called nanbeige.
 _TELLS_OF_NAN = re.compile(rb"Out of range float values|\bnan\b", re.IGNORECASE)
 
@@ -36,14 +36,14 @@ def read_scores(reply: Reply, worker: str, documents: int, *, rows: str, score: 
     """One finite score per document, in the order of the documents.
 
     Args:
-        reply: To a call that scores.
+        reply: The answer to a call that scores.
         worker: Its name.
-        documents: How many were sent.
+        documents: Documents that were sent.
         rows: The field that lists the scores: `data` or `results`.
         score: The field of a row that holds its score.
 
     Raises:
-        WorkerError: what the status means, or BadAnswer for any other content.
+        WorkerError: by the status; BadAnswer for any other content.
     """
     answer = read_json(reply, worker)
     try:
@@ -63,14 +63,14 @@ def read_scores(reply: Reply, worker: str, documents: int, *, rows: str, score: 
 
 
 def _tokens_of(answer: Mapping[str, Any]) -> int:
-    """How many tokens the worker says it read; 0 when it says nothing that is a count: scores are right without."""
+    """The tokens the worker says it read; 0 when it says nothing that is a count: scores are right without."""
     usage = answer.get("usage")
     tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
     return tokens if _is_count(tokens) else 0
 
 
 def is_missing_route(reply: Reply) -> bool:
-    """Whether the server has no such route.
+    """True when the server has no such route.
 
     An unknown route is `{"detail"}` with 404 or 405; an unknown model is 404 with `{"error"}`.
     """
@@ -78,7 +78,7 @@ def is_missing_route(reply: Reply) -> bool:
 
 
 def read_identity(version: Any, listed: Any, worker: str) -> Identity:
-    """What a worker is, by the decoded answers of `/version` and `/v1/models`.
+    """The worker's identity, from the decoded answers of `/version` and `/v1/models`.
 
     Raises:
         Misconfigured: other servers than vLLM answer in other forms.
@@ -108,7 +108,7 @@ def _read_model(row: Any, worker: str) -> ServedModel:
 
 
 def read_token_count(answer: Any, worker: str) -> int:
-    """How many tokens a text has, by the decoded answer of `/tokenize`.
+    """The number of a text's tokens, from the decoded answer of `/tokenize`.
 
     Raises:
         BadAnswer: there is no count in it.
@@ -138,7 +138,7 @@ def read_json(reply: Reply, worker: str) -> Any:
     """The decoded body of an answer with status 200.
 
     Raises:
-        WorkerError: what another status means, or BadAnswer for a body that is no JSON.
+        WorkerError: by another status; BadAnswer for a body that is no JSON.
     """
     _check(reply, worker)
     try:
@@ -149,7 +149,7 @@ def read_json(reply: Reply, worker: str) -> Any:
 
 
 def _check(reply: Reply, worker: str) -> None:
-    """Raises what a status other than 200 means."""
+    """Raise the error for a status other than 200."""
     status = reply.status
     if status == HTTPStatus.OK:
         return
@@ -191,7 +191,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "")
     if not value.isascii() or not value.isdigit():
         return None
-    return min(_LONGEST_BACK_OFF_S, float(value)) if len(value) <= _MOST_REST_DIGITS else _LONGEST_BACK_OFF_S
+    return min(_LONGEST_BACK_OFF_S, float(value)) if len(value) <= _MOST_BACK_OFF_DIGITS else _LONGEST_BACK_OFF_S
 
 
 def _in_order(indices: list[Any], scores: list[float], worker: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""One worker as the gateway sees it."""
+"""A worker's state, as the gateway sees it."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -11,25 +11,30 @@ from app.workers.link import WorkerLink
 
 _SHORTEST_BACK_OFF_S = 0.25
 _LONGEST_BACK_OFF_S = 5.0
-# Whatever it asks for: a probe may find it well earlier, but a `Retry-After` of an hour must not cost an hour.
+# However long it asks for: a probe may find it well earlier, but a `Retry-After` of an hour must not cost an hour.
 _LONGEST_ASKED_BACK_OFF_S = 30.0
-# As long as the longest pause before a retry: who rests longer isn't worth waiting for while others work.
+# As long as the longest pause before a retry: a worker that backs off longer isn't worth waiting for while others work.
 _SHORT_BACK_OFF_S = 2.0
 _MAX_CALL_DOCUMENTS_LIFETIME_S = 60.0
-# What a worker's speed was long ago says nothing: after this long without a call it is tried as if it were new.
+# A worker's speed long ago says nothing: after this long without a call it is tried as if it were new.
 _SPEED_LIFETIME_S = 5.0
 _SPEED_WEIGHT = 0.2
 
 
 class Worker:
-    """A worker's state: what it serves, whether it can be used, and what it is doing for us.
+    """The state of a worker: the models it serves, whether it can be used, and its work in flight.
 
     It is well while its breaker is closed, and a breaker closes when a probe has seen what the worker serves and that
     it scores. It is usable while it is also ready, since a pod may work and not want more, and not drained, since its
     operator may want it to get no more. Work in flight is counted in calls, documents and tokens.
 
-    Whatever changes whether it can be used, or what for, is told to whom `on_change` named, before anything else runs:
-    what others derive from it can't be out of date.
+    Every change of whether it can be used, or for which models, is reported to `on_change`'s listener before anything
+    else runs: what others derive from it can't be out of date.
+
+    Args:
+        link: Leads to the worker.
+        limit: The documents it may hold at once.
+        max_calls: Calls it may have in flight.
     """
 
     def __init__(self, link: WorkerLink, *, limit: ConcurrencyLimit, max_calls: int) -> None:
@@ -58,13 +63,13 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def on_change(self, told: Callable[[], None] | None) -> None:
-        """Have `told` called after every change of whether it is usable, and for what; None for nobody any more."""
-        self._tell = told or _tell_nobody
+    def on_change(self, listener: Callable[[], None] | None) -> None:
+        """Call `listener` after every change of whether the worker is usable, and for which models; None stops that."""
+        self._tell = listener or _tell_nobody
 
     @property
     def is_ready(self) -> bool:
-        """Whether its source says that it wants work."""
+        """True while its source says that it may have work."""
         return self._is_ready
 
     @is_ready.setter
@@ -75,7 +80,7 @@ class Worker:
 
     @property
     def is_drained(self) -> bool:
-        """Whether its operator keeps work from it."""
+        """True while its operator keeps work from it."""
         return self._is_drained
 
     @is_drained.setter
@@ -86,17 +91,17 @@ class Worker:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it may be given work."""
+        """True while it may be given work."""
         return self.is_well and self.is_ready and not self.is_drained
 
     @property
     def is_well(self) -> bool:
-        """Whether it works, as far as we have seen."""
+        """True while it works, as far as calls and probes have shown."""
         return self.breaker.state is State.CLOSED
 
     @property
     def problem(self) -> WorkerError | None:
-        """Why it can't be used; None while it can."""
+        """The reason why it can't be used; None while it can."""
         if self._problem:
             return self._problem
         if self.is_drained:
@@ -104,12 +109,12 @@ class Worker:
         return None if self.is_ready else Unreachable(f"{self.name} is not ready")
 
     def has_room(self, now: float, *, alone: bool = False) -> bool:
-        """Whether it may be given another chunk right now; `alone` says that it is of the only request there is."""
+        """True when it may get another chunk right now; `alone` says that the chunk is of the only request there is."""
         is_ready = self.backs_off_until <= now and self.calls < self._max_calls
         return is_ready and self.limit.allows(self.documents, alone=alone)
 
     def backs_off_long(self, now: float) -> bool:
-        """Whether it will be resting for so long that a chunk had better go elsewhere, even where it failed before."""
+        """True when it backs off for so long that a chunk had better go elsewhere, even where it failed before."""
         return self.backs_off_until > now + _SHORT_BACK_OFF_S
 
     def max_call_documents(self, now: float) -> int | None:
@@ -117,7 +122,7 @@ class Worker:
         return self._max_call_documents if now < self._max_call_documents_until else None
 
     def slowness(self, now: float) -> float | None:
-        """By which factor its calls take longer than is usual for their size; None when it hasn't shown that lately.
+        """The factor by which its calls take longer than is usual for their size; None when not measured lately.
 
         One call then tries it anew; while that is under way what was last known still holds.
         """
@@ -125,25 +130,25 @@ class Worker:
         return self._slowness if is_known else None
 
     def shown(self, serves: Mapping[str, Fingerprint], *, since: float) -> None:
-        """A probe that began at `since` saw what it serves, and that it scores. A rest from before is over, then."""
-        rested = self._backs_off_since < since and self.backs_off_until > since
-        is_news = rested or not self.is_well or serves != self.serves
+        """Note that a probe begun at `since` saw what it serves, and that it scores; a back-off from before it ends."""
+        ends_back_off = self._backs_off_since < since and self.backs_off_until > since
+        is_news = ends_back_off or not self.is_well or serves != self.serves
         self.serves = serves
         self._problem = None
         self.breaker.close()
-        if rested:
+        if ends_back_off:
             self.backs_off_until, self._back_off_s = since, 0.0
         if is_news:
             self._tell()
 
     def mark_failing(self, problem: WorkerError, now: float) -> None:
-        """It can't be used until a probe has seen it well. What it served stays known."""
+        """Take it out of use until a probe has seen it well. The models it served stay known."""
         self._problem = problem
         self.breaker.trip(now)
         self._tell()
 
     def back_off(self, seconds: float | None, now: float) -> None:
-        """It asked for a rest: of `seconds`, at most 30, or of ever longer ones when it doesn't say how long."""
+        """Give it no call for `seconds`, at most 30; None, when it doesn't say how long, backs off ever longer."""
         if seconds:
             self._back_off_s = min(_LONGEST_ASKED_BACK_OFF_S, seconds)
         else:
@@ -152,19 +157,19 @@ class Worker:
         self.backs_off_until = max(self.backs_off_until, now + self._back_off_s)
 
     def lower_max_call_documents(self, documents: int, now: float) -> None:
-        """It refused a call of `documents` while it held nothing else of ours: half of that may fit."""
+        """Halve the documents per call, after it refused a call of `documents` while it held nothing else."""
         self._max_call_documents = max(1, documents // 2)
         self._max_call_documents_until = now + _MAX_CALL_DOCUMENTS_LIFETIME_S
 
     def succeeded(self, now: float) -> None:
-        """A call ended well."""
+        """Note that a call ended well."""
         self.last_success_at = now
         self._back_off_s = 0.0
 
     def record_latency(self, *, seconds: float, usual_s: float | None, now: float) -> None:
-        """It took `seconds`, or more, for what usually takes `usual_s`, if that is known.
+        """Note that a call took `seconds`, or more; calls of its size usually take `usual_s`, if that is known.
 
-        Seconds per token would make whoever got small calls look slow: every call has a part that doesn't grow with it.
+        Seconds per token would make a worker that got small calls look slow: a part of each call doesn't grow with it.
         """
         self.latency_s = seconds if self.latency_s is None else _nearer(self.latency_s, seconds)
         if not usual_s:
@@ -178,14 +183,14 @@ class Worker:
             self._slowness = _nearer(self._slowness, measured)
 
     def take(self, *, documents: int, tokens: int) -> None:
-        """One call more in flight."""
+        """Count one more call in flight."""
         self._idle.clear()
         self.calls += 1
         self.documents += documents
         self.tokens += tokens
 
     def give_back(self, *, documents: int, tokens: int) -> None:
-        """One call less in flight."""
+        """Count one call less in flight."""
         self.calls -= 1
         self.documents -= documents
         self.tokens -= tokens
@@ -193,7 +198,7 @@ class Worker:
             self._idle.set()
 
     async def finish(self) -> None:
-        """Return when no call is in flight."""
+        """Wait until no call is in flight."""
         await self._idle.wait()
 
     def __repr__(self) -> str:
@@ -202,9 +207,9 @@ class Worker:
 
 
 def _tell_nobody() -> None:
-    """It belongs to no registry."""
+    """Do nothing: the worker belongs to no registry."""
 
 
 def _nearer(before: float, measured: float) -> float:
-    """An average that follows what is measured; what was long ago counts ever less."""
+    """The moving average: each measurement counts for a fifth, earlier ones ever less."""
     return before + _SPEED_WEIGHT * (measured - before)

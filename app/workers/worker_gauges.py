@@ -1,4 +1,4 @@
-"""What metrics read of a worker at every scrape."""
+"""The gauges of a worker, read at every scrape."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from app.workers.worker import Worker
 
 
 def watch_worker(worker: Worker, metrics: Metrics) -> None:
-    """Have the worker's state read from now on, and what it does counted."""
+    """Show the worker's state and calls in the metrics from now on."""
     metrics.begin_worker(worker.name, owner=worker)
     metrics.read(workers.CALLS, lambda: worker.calls, worker.name)
     metrics.read(workers.DOCUMENTS, lambda: worker.documents, worker.name)

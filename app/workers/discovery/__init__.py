@@ -1,4 +1,4 @@
-"""How workers are found. A kind of source is one file here; nothing else in the program knows it exists."""
+"""Discovery of workers. Each kind of source is one file here; nothing else in the program knows it exists."""
 
 from collections.abc import Callable, Sequence
 from random import Random

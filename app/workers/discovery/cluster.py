@@ -1,4 +1,4 @@
-"""The way into a cluster: its API server's address, and what it lets us in with."""
+"""Access to a Kubernetes cluster: its API server's address, certificate authority and credentials."""
 
 import os
 import ssl
@@ -17,7 +17,7 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class Access(NamedTuple):
-    """How to reach an API server and be let in. `headers` hold a token."""
+    """The address of an API server, the headers with a token for it, and its TLS context."""
 
     server: str
     headers: Mapping[str, str]
@@ -92,7 +92,7 @@ def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any], path: Path) -> ssl
 
 
 def _content(part: Mapping[str, Any], key: str, path: Path) -> bytes:
-    """What a key holds, in the file itself or in another one."""
+    """The content of a key, from the file itself or from another one."""
     if f"{key}-data" in part:
         return b64decode(part[f"{key}-data"])
     return (path.parent / part[key]).read_bytes() if key in part else b""

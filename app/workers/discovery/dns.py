@@ -22,7 +22,7 @@ async def addresses_of(host: str) -> list[str]:
     """The IPv4 and IPv6 addresses of a name, found as every other program here finds them; empty when it has none.
 
     Raises:
-        OSError: nobody could say.
+        OSError: no name server could say.
     """
     try:
         found = await look_up(host)
@@ -39,10 +39,10 @@ class Dns:
     A lookup that fails changes nothing. A name that has lost all its addresses keeps its workers for 30 s.
 
     Args:
-        name: The name, and where each worker listens.
+        name: The name, and the port each worker listens on.
         rng: Spreads the lookups of several gateways.
         resolve: Finds the addresses; raises OSError when it can't.
-        interval_s: How often.
+        interval_s: Seconds between lookups.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Dns:
             await asyncio.sleep(self._interval_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER))
 
     async def _look(self) -> Sequence[str] | None:
-        """The name's addresses; None when nobody could say."""
+        """The name's addresses; None when no name server could say."""
         before = self.problem
         try:
             addresses = await self._resolve(self._host)

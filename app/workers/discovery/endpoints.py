@@ -1,4 +1,4 @@
-"""EndpointSlices -> workers. Source: https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/."""
+"""Workers from EndpointSlices. Source: https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,11 +8,11 @@ from app.workers.discovery.source import Endpoints
 
 
 class Endpoint(NamedTuple):
-    """One address that isn't about to go.
+    """One address that isn't terminating.
 
     Args:
         target: The pod's uid, which its IPv4 and its IPv6 address share; the address itself where there is no pod.
-        ip: Where it is.
+        ip: The address.
         is_ready: Whether it may have new work.
     """
 
@@ -29,9 +29,9 @@ class Slice(NamedTuple):
 
 
 def read_slice(written: Mapping[str, Any]) -> Slice:
-    """The slice that an API server wrote.
+    """The slice in an API server's answer.
 
-    Endpoints that terminate are left out: what they still work on isn't taken from them, but they have left.
+    Endpoints that terminate are left out: they count as gone, and finish the calls they have.
 
     Raises:
         KeyError, TypeError, AttributeError: it isn't of the form that Kubernetes documents.
@@ -61,7 +61,7 @@ def workers_of(slices: Iterable[Slice], port: str) -> Endpoints:
 
 
 def ports_of(slices: Iterable[Slice]) -> list[str]:
-    """The ports there are, as messages show them."""
+    """The ports in the slices, as messages show them."""
     return sorted({f"{name or 'unnamed'} ({number})" for one in slices for name, number in one.ports.items()})
 
 

@@ -1,4 +1,4 @@
-"""Workers behind a Service of Kubernetes: its EndpointSlices, listed once and then watched."""
+"""Discovery of the workers behind a Kubernetes Service: its EndpointSlices, listed once and then watched."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ from app.workers.discovery.cluster import Access, access
 from app.workers.discovery.endpoints import Slice, ports_of, read_slice, workers_of
 from app.workers.discovery.source import DiscoveryError, Endpoints
 
-# The server ends a watch after so long. What died on the way, or was rotated here, is found out by then.
+# The server ends a watch after so long. A dead connection, or a rotated token, is noticed by then.
 _WATCH_S = 60
 _JITTER = 0.2
 _TIMEOUT_S = 10.0
@@ -26,18 +26,18 @@ _REASON_CHARS = 200
 
 
 class _Gone(DiscoveryError):
-    """The server has forgotten what happened since our version: everything has to be listed anew."""
+    """The server has forgotten the changes since our version: the slices have to be listed anew."""
 
 
 class Kubernetes:
     """The workers behind a Service, as the API server tells of them.
 
-    Changes arrive within moments. While the API server can't be asked, what it said last is what counts.
+    Changes arrive within moments. While the API server can't be asked, its last answer counts.
 
     Args:
         service: The Service, and which of its ports is the workers'.
         rng: Spreads the calls of several gateways.
-        enter: Gives the access to the cluster, for every call anew.
+        enter: Gives the access to the cluster, called anew for every request.
     """
 
     def __init__(self, service: Service, *, rng: Random, enter: Callable[[], Access] = access) -> None:
@@ -78,7 +78,7 @@ class Kubernetes:
             await asyncio.sleep(self._pause_s())
 
     async def _list(self) -> None:
-        """Learn all slices."""
+        """List all slices anew."""
         async with self._asked({}, timeout_s=_TIMEOUT_S) as response:
             listed = _decoded(await response.aread())
         with _well_formed():
@@ -86,7 +86,7 @@ class Kubernetes:
             self._version = listed["metadata"]["resourceVersion"]
 
     async def _events(self, version: str) -> AsyncGenerator[Mapping[str, Any], None]:
-        """What happened to the slices after `version`, and happens, until the server ends the watch."""
+        """The changes to the slices after `version`, until the server ends the watch."""
         watch_s = round(_WATCH_S * self._rng.uniform(1 - _JITTER, 1 + _JITTER))
         asked = {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(watch_s)}
         asked["allowWatchBookmarks"] = "true"
@@ -95,7 +95,7 @@ class Kubernetes:
                 yield _decoded(line)
 
     def _take(self, event: Mapping[str, Any]) -> None:
-        """Note one event.
+        """Apply one event to the slices.
 
         Raises:
             _Gone: it is an error; whatever it says, a new list is right after it.
@@ -116,7 +116,7 @@ class Kubernetes:
         return workers_of(self._slices.values(), self._service.port)
 
     def _lack(self) -> str | None:
-        """What a Service without workers lacks."""
+        """The reason why the Service has no workers; None when it has some."""
         if workers_of(self._slices.values(), self._service.port):
             return None
         ports = ports_of(self._slices.values())
@@ -125,13 +125,13 @@ class Kubernetes:
         return f"it has no port {self._service.port}, but {', '.join(ports)}"[:_REASON_CHARS]
 
     def _note(self, failure: str) -> None:
-        """Remember why it can't be asked; the log needs to know once only."""
+        """Remember why the server can't be asked; a reason is logged once."""
         if failure != self._failure:
             self._log.warning("discovery_failed", source=self.name, reason=failure)
         self._failure = failure
 
     def _pause_s(self) -> float:
-        """Even after a watch that ended well: a server that ends each at once isn't asked without pause."""
+        """Seconds before the next request, also after a watch that ended well: a server may end each at once."""
         return 2.0 ** min(self._failures, _DOUBLINGS) * self._rng.uniform(0.5, 1)
 
     @asynccontextmanager

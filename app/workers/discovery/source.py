@@ -1,4 +1,4 @@
-"""The port through which workers are found."""
+"""The interface of a source of workers."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
@@ -12,21 +12,21 @@ class DiscoveryError(Exception):
 
 
 class Source(Protocol):
-    """Where workers are found.
+    """A place where workers are found.
 
     Args:
-        name: As messages and the log show it; without secrets.
+        name: The source's name in messages and the log; without secrets.
     """
 
     name: str
 
     @property
     def problem(self) -> str | None:
-        """Why it sees no worker, or what kept it from looking the last time; None when all is well."""
+        """The reason why it sees no worker, or couldn't look the last time; None when all is well."""
 
     @property
     def has_answered(self) -> bool:
-        """Whether it has seen anything yet, were it that there is no worker."""
+        """True once it has had an answer, even one without a worker."""
 
     def watch(self) -> AsyncIterator[Endpoints]:
-        """What it sees, now and after every change, for ever. It survives every failure of whom it asks."""
+        """The workers it sees, now and after every change, for ever. No failure of what it asks ends it."""

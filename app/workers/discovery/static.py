@@ -1,4 +1,4 @@
-"""Workers that are written down."""
+"""Static discovery: workers that are listed in the settings."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -6,7 +6,7 @@ from app.workers.discovery.source import Endpoints
 
 
 class StaticSource:
-    """The workers whose URLs stand in the settings; they are always there."""
+    """A source of the workers whose URLs stand in the settings; they are always there."""
 
     name = "RERANK_WORKERS"
     problem = None
