@@ -1,4 +1,4 @@
-"""The nouns that travel through the pipeline: a request comes in, is cut into chunks, and leaves as scores."""
+"""Types that go through the pipeline: a request comes in, is split into chunks, and leaves as scores."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ LARGEST_SCORE = 3.4028234663852886e38
 class Fingerprint(NamedTuple):
     """Workers with equal fingerprints give equal scores; a request never mixes two.
 
-    Source: `/v1/models` and `/version` of the worker, `revision` from our settings; `weights` stands for the scores of
-    the probe's fixed pairs, and tells apart workers whose scores differ by more than precision explains.
+    Source: `/v1/models` and `/version` of the worker, `revision` from our settings; `probe_scores` are the scores of
+    the probe's fixed pairs, and tell apart workers whose scores differ by more than precision explains.
     """
 
     model: str
@@ -44,7 +44,7 @@ class Pairs:
         return len(self.documents)
 
     def texts(self) -> Sequence[Hashable]:
-        """What tells the pairs apart: the document where they share a query, else both texts."""
+        """The texts that tell the pairs apart: the document where they share a query, else both."""
         if len(self.queries) == 1:
             return self.documents
         return list(zip(self.queries, self.documents, strict=True))
@@ -59,7 +59,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerankRequest:
-    """A client's request, freed from the dialect it came in.
+    """A client's request, in no dialect.
 
     Args:
         pairs: What is to be scored.
@@ -82,7 +82,7 @@ class RerankRequest:
 
 @dataclass(slots=True)
 class RequestStats:
-    """What one request has cost so far, for its log line; it counts on when the request fails.
+    """The cost of one request so far, for its log line; it counts on when the request fails.
 
     Its chunks wait side by side: `queue_s` is the longest wait for a slot, not the sum of all.
     """
@@ -155,7 +155,7 @@ class Chunk:
         return self._of(self.pairs.take(indices), tokens, digests)
 
     def with_pair_tokens(self, pair_tokens: Sequence[int]) -> "Chunk":
-        """The chunk, now that somebody asks what its pairs cost."""
+        """The same chunk with the tokens of its pairs."""
         return self._of(self.pairs, pair_tokens, self.digests)
 
     def _of(self, pairs: Pairs, pair_tokens: Sequence[int], digests: Sequence[bytes]) -> "Chunk":

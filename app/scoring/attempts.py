@@ -1,4 +1,4 @@
-"""One chunk -> scores: a slot on a worker, an attempt, perhaps a hedge, and on failure another elsewhere."""
+"""One chunk -> scores: a slot on a worker, an attempt, perhaps a hedge, and a retry elsewhere when it fails."""
 
 import asyncio
 import math
@@ -146,7 +146,7 @@ class Attempts(OnLoop):
         return Answer(first.scores + second.scores, first.tokens + second.tokens, refused)
 
     async def _attempt(self, progress: "_Progress") -> Answer:
-        """One try, with a hedge when hedging is on and the first worker takes unusually long."""
+        """The scores of one attempt, hedged when hedging is on and the first worker takes unusually long."""
         queued_at = self._loop.time()
         with await self._scheduler.slot(progress.chunk, avoid=progress.tried) as slot:
             waited_s = self._loop.time() - queued_at
@@ -172,7 +172,7 @@ class Attempts(OnLoop):
                 return answer
 
     async def _hedge(self, progress: "_Progress") -> Answer | None:
-        """A second attempt on another worker; None when none is free, or the budget is used up."""
+        """The scores of a second attempt on another worker; None when none is free, or the budget is used up."""
         spare = self._scheduler.spare_slot(progress.chunk, avoid=progress.tried)
         if spare is None:
             return None

@@ -37,7 +37,7 @@ _NAMED_DOCUMENTS = 5
 
 
 class Gateway(OnLoop):
-    """Scores a request as one unsplit call to a worker would, faster and more dependably."""
+    """Scores requests as one unsplit call to a worker would, faster and more dependably."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Gateway(OnLoop):
             context: Who asks, and until when; its stats count on as the work goes on.
 
         Raises:
-            RerankError: what the client is to be told.
+            RerankError: the answer to the client.
         """
         fallback = self._fallback if context.takes_degraded else None
         if fallback and fallback.holds(request.model):
@@ -156,7 +156,7 @@ class Gateway(OnLoop):
         )
 
     def _complete(self, answer: Answer, model: str) -> Scored:
-        """The answer with a score for every document, as far as settings allow that where workers refused one."""
+        """The answer with a score for every document; where workers refused one, as far as the settings allow."""
         if not answer.refused:
             return Scored(model=model, scores=answer.scores, tokens=answer.tokens)
         scored = [score for place, score in enumerate(answer.scores) if place not in answer.refused]
@@ -171,7 +171,7 @@ class Gateway(OnLoop):
 
 
 def pair_tokens(pairs: Pairs, max_model_len: int) -> list[int]:
-    """What each pair most likely costs a worker, which never reads on past `max_model_len`."""
+    """The likely tokens of each pair, at most `max_model_len`, past which a worker never reads."""
     queries, documents = likely_tokens(pairs.queries), likely_tokens(pairs.documents)
     if len(queries) == 1:
         beside = queries[0] + SPECIAL_TOKENS

@@ -1,9 +1,9 @@
-"""Pairs without a score -> scores: those that another request is having computed are waited for, the rest computed.
+"""Pairs without a score -> scores: a pair that another request is having computed is waited for, not computed twice.
 
-A computation is a chunk under way. It belongs to all requests that wait for it: it goes on as long as there is one,
-whoever started it. A computation that fails is nobody's result but its starter's; who joined it computes the pairs
-anew, or joins whoever was first to do so. But that only once: else a hundred requests for a pair that can't be scored
-would fail one after the other, each when it has waited for all before it.
+A computation is a chunk under way. It belongs to all requests that wait for it, and goes on as long as there is one,
+whoever started it. When it fails, only the request that started it fails with it; the others compute the pairs anew, or
+coalesce with the first that does. That happens only once: else a hundred requests for a pair that can't be scored would
+fail one after the other, each when it has waited for all before it.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.spans import Span, current_span
 from app.types import Answer, Chunk
 
-# Computations that a request joins for the same pair; after that it has one of its own.
+# Computations that a request waits for to get the same pair; after that it starts one of its own.
 _MOST_CHANCES = 2
 # Places in a chunk, and the scores of the pairs there.
 _Part = tuple[Sequence[int], Answer]
@@ -37,7 +37,7 @@ class _Computation:
         chunk: What is being scored.
         task: Scores it.
         span: Of the request that started it.
-        pairs: Those of the chunk that may be joined: others of it were under way before.
+        pairs: Digests that other requests may wait for here; the chunk's others were under way before.
         waiting: How many requests wait for it.
     """
 
@@ -49,12 +49,12 @@ class _Computation:
 
 
 class Singleflight(OnLoop):
-    """Gets pairs scored, each once at a time.
+    """Scores pairs, each once at a time.
 
     Args:
-        admission: Lets in what has to be computed.
+        admission: Admits what has to be computed.
         attempts: Computes it.
-        scheduler: Tells over how many workers to spread, and lets chunks go first that more urgent requests wait for.
+        scheduler: Tells over how many workers to spread, and reprioritizes chunks that more urgent requests wait for.
         settings: Sizes of chunks.
         metrics: Count where scores came from.
     """
@@ -77,7 +77,7 @@ class Singleflight(OnLoop):
 
     @property
     def pairs(self) -> int:
-        """Pairs under way that other requests may join."""
+        """Pairs under way that other requests may wait for."""
         return len(self._under_way)
 
     async def score(self, chunk: Chunk, *, chances: int = _MOST_CHANCES) -> Answer:
@@ -85,10 +85,10 @@ class Singleflight(OnLoop):
 
         Args:
             chunk: Pairs of one request.
-            chances: How many computations may be joined for a pair, one after the other.
+            chances: Computations of other requests that may be waited for to get a pair, one after the other.
 
         Raises:
-            WorkerError, RerankError, FingerprintGone: as `Attempts.score` and `Admission.admit`; also OutOfTime
+            WorkerError, RerankError, FingerprintGone: as `Attempts.score` and `Admission.admit`; also DeadlineExceeded
                 when the deadline passes while another request's computation is waited for.
         """
         coalesced, own = self._sort(chunk, chances)
@@ -111,7 +111,7 @@ class Singleflight(OnLoop):
         return merge(chain.from_iterable(parts), len(chunk.pairs))
 
     def _sort(self, chunk: Chunk, chances: int) -> tuple[dict[_Computation, list[int]], Sequence[int]]:
-        """Which pairs are under way with whom, and which are left to us."""
+        """Places of the pairs under way, by computation, and places of those left to compute."""
         if not chances or not chunk.digests or chunk.context.cache == "no-cache":
             return {}, range(len(chunk.pairs))
         if self._under_way.keys().isdisjoint(chunk.digests):
@@ -127,7 +127,7 @@ class Singleflight(OnLoop):
         return coalesced, own
 
     def _split(self, chunk: Chunk, own: Sequence[int]) -> Sequence[Sequence[int]]:
-        """The pairs that are left to us, by chunk."""
+        """The places in `own`, by chunk."""
         if not own:
             return []
         if self._settings.for_model(chunk.fingerprint.model).listwise:
@@ -151,11 +151,11 @@ class Singleflight(OnLoop):
         self._under_way.update(dict.fromkeys(pairs, computation))
         # What is pending belongs to the computation: who started it may leave while others wait for it.
         self._admission.begin(chunk.context.key, len(chunk.pairs))
-        computation.task.add_done_callback(lambda _: self._landed(computation))
+        computation.task.add_done_callback(lambda _: self._on_done(computation))
         return computation
 
     async def _own(self, started: Mapping[_Computation, Sequence[int]]) -> Sequence[_Part]:
-        """What this request's own computations find out. Others may wait for them too: they go on when it doesn't."""
+        """The scores of the computations this request started. They go on without it while others wait for them."""
         answers = await results_of([computation.task for computation in started])
         self._metrics.documents("worker", sum(len(answer.scores) - len(answer.refused) for answer in answers))
         return list(zip(started.values(), answers, strict=True))
@@ -163,7 +163,7 @@ class Singleflight(OnLoop):
     async def _coalesce(
         self, computation: _Computation, chunk: Chunk, places: Sequence[int], chances: int
     ) -> Sequence[_Part]:
-        """The scores of the pairs at `places`, all of them part of the computation; `chances` are left if it fails."""
+        """The scores of the pairs at `places`, all of another request's computation; `chances` are left if it fails."""
         part = chunk.part(places)
         self._scheduler.reprioritize(computation.chunk, part.context)
         left_s = part.context.deadline - self._loop.time()
@@ -183,7 +183,7 @@ class Singleflight(OnLoop):
         return [([places[place] for place in known], given), ([places[place] for place in missing], anew)]
 
     async def _leave(self, computations: Sequence[_Computation]) -> None:
-        """Wait no longer. Computations that nobody waits for any more are cancelled, and gone when this returns."""
+        """Stop waiting for computations. Those that nobody else waits for are cancelled, and over when this returns."""
         cancelled = []
         for computation in computations:
             computation.waiting -= 1
@@ -194,8 +194,8 @@ class Singleflight(OnLoop):
         if cancelled:
             await asyncio.wait(cancelled)
 
-    def _landed(self, computation: _Computation) -> None:
-        """It is over."""
+    def _on_done(self, computation: _Computation) -> None:
+        """Forget a computation that is over, and its pending documents."""
         self._end(computation)
         self._admission.end(computation.chunk.context.key, len(computation.chunk.pairs))
         if not computation.task.cancelled():
@@ -203,14 +203,14 @@ class Singleflight(OnLoop):
             computation.task.exception()
 
     def _end(self, computation: _Computation) -> None:
-        """Nobody can join it from now on."""
+        """Let no further request wait for the computation."""
         for digest in computation.pairs:
             del self._under_way[digest]
         computation.pairs = ()
 
 
 def _scores(computation: _Computation) -> dict[bytes, float]:
-    """What a computation that ended found out, by digest; nothing when it failed."""
+    """The scores of a computation that ended, by digest; none when it failed."""
     if computation.task.cancelled() or computation.task.exception():
         return {}
     answer = computation.task.result()

@@ -1,4 +1,4 @@
-"""How long to wait for a worker that gives no sign of life."""
+"""Time limit of a call to a worker that answers nobody: it has hung, and isn't just busy."""
 
 import asyncio
 from types import TracebackType
@@ -9,16 +9,16 @@ _STEPS = 10
 
 
 class StallTimeout:
-    """Lets the block go on until the worker has answered nobody for `quiet_s`; then it ends with TimeoutError.
+    """Ends the block with TimeoutError once the worker has answered nobody for `quiet_s`.
 
     A worker that answers other calls meanwhile is busy, not hung. The silence is counted in steps, and a late one
     counts as one: while this process gets too little CPU to read what workers have long answered, it blames none.
 
     Args:
         worker: Called in the block.
-        quiet_s: Silence after which it counts as hung.
-        until: When the block ends in any case, on the loop's clock.
-        useful_until: After this, silence doesn't end it any more: another worker couldn't be done in time.
+        quiet_s: Seconds of silence after which it counts as hung.
+        until: When the block ends in any case, on the loop's clock, in seconds.
+        useful_until: When silence stops ending the block, on the loop's clock: another worker couldn't be done in time.
     """
 
     def __init__(self, worker: Worker, *, quiet_s: float, until: float, useful_until: float) -> None:
