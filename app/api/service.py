@@ -13,7 +13,7 @@ from app.errors import NoWorker, Unauthorized
 from app.telemetry.metrics import Metrics
 from app.workers.registry import Registry
 
-# Any fixed date will do: clients want the field, and a worker's own date is when it was asked.
+# A fixed date: clients want the field, and a worker's own is merely the time of the call.
 _CREATED = 1700000000
 
 
@@ -66,12 +66,12 @@ def service_router(
 
 
 def _lack(registry: Registry, *, has_fallback: bool) -> str | None:
-    """What this replica lacks to be ready."""
+    """The reason why this replica isn't ready, in words; None when it is."""
     if registry.was_ever_usable:
         return None
     if not has_fallback:
         return f"No worker has been usable yet: {registry.problems()}."
-    # A replica that can't look for workers would give everybody degraded scores.
+    # A replica that can't discover workers would give everybody degraded scores.
     is_told = any(source.has_answered for source in registry.sources)
     return None if is_told else f"It isn't known yet where workers are: {registry.problems()}."
 
