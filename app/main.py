@@ -109,7 +109,7 @@ def create_app(
     app.include_router(admin.router(admin_auth))
     if settings.ui:
         app.include_router(ui_router(admin_auth))
-    app.add_exception_handler(HTTPException, _unknown_place)
+    app.add_exception_handler(HTTPException, _unknown_route)
     posts = dict.fromkeys(ROUTES, rerank.serve)
     return AsgiApp(app, is_draining=lambda: drain.has_begun, bytes_in_flight=bytes_in_flight, posts=posts)
 
@@ -174,7 +174,7 @@ def _traces(settings: Settings) -> Traces:
     return ExportedTraces()
 
 
-async def _unknown_place(request: Request, exc: Exception) -> Response:
+async def _unknown_route(request: Request, exc: Exception) -> Response:
     """The answer to an unknown route or method, in the shape of all other errors."""
     if isinstance(exc, HTTPException) and exc.status_code == WrongMethod.status:
         error: RerankError = WrongMethod(f"{request.method} is not served here: see /docs.")

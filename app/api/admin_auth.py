@@ -79,7 +79,7 @@ class AdminAuth:
             self._keys.name_of(request.headers.get("authorization"))
         except Unauthorized:
             message = "The admin key is needed: send it as `Authorization: Bearer KEY`, or as the Basic password."
-            # For a script's call a browser would show its password prompt in the middle of a page, and again at the next.
+            # For a script's call a browser would prompt for the password in the middle of a page, again and again.
             is_script = request.headers.get("sec-fetch-mode", "navigate") != "navigate"
             raise (Unauthorized if is_script else NoAdminKey)(message) from None
 

@@ -84,7 +84,7 @@ class ModelReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReport:
-    """A worker: `calls`, `documents` and `tokens` are in flight; `slowness` is 1 at its usual speed, above if slower."""
+    """A worker: `calls`, `documents` and `tokens` are in flight; `slowness` is 1 at its usual speed, else above."""
 
     name: str
     state: WorkerState

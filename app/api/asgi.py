@@ -45,16 +45,16 @@ class AsgiApp:
         request = HttpRequest(scope, receive)
         serve = self._posts.get(request.path) if scope["method"] == "POST" else None
         if serve is None:
-            marked = self._marking(self._in_parts(send, request), request.request_id)
-            await self.app(scope, receive, marked)
+            with_headers = self._adding_headers(self._in_parts(send, request), request.request_id)
+            await self.app(scope, receive, with_headers)
         else:
             response = await serve(request)
-            self._mark(response.raw_headers, request.request_id)
+            self._add_headers(response.raw_headers, request.request_id)
             if not (request.client_connection and request.client_connection.send_whole(response)):
                 await response(scope, receive, self._in_parts(send, request))
 
     def _in_parts(self, send: Send, request: HttpRequest) -> Send:
-        """A `send` that cuts a long body into parts, each sent when the client has read the last, and counts its bytes."""
+        """A `send` that sends a long body in parts, each after the client has read the last, and counts its bytes."""
 
         async def send_parts(message: Message) -> None:
             body = message.get("body", b"")
@@ -71,15 +71,15 @@ class AsgiApp:
 
         return send_parts
 
-    def _marking(self, send: Send, request_id: str) -> Send:
-        async def send_marked(message: Message) -> None:
+    def _adding_headers(self, send: Send, request_id: str) -> Send:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._mark(message["headers"], request_id)
+                self._add_headers(message["headers"], request_id)
             await send(message)
 
-        return send_marked
+        return send_with_headers
 
-    def _mark(self, headers: list[tuple[bytes, bytes]], request_id: str) -> None:
+    def _add_headers(self, headers: list[tuple[bytes, bytes]], request_id: str) -> None:
         """Add the headers that every answer has."""
         headers.append((b"x-request-id", request_id.encode()))
         if self._is_draining():

@@ -52,7 +52,7 @@ class RerankApi(OnLoop):
         """The routes, described for OpenAPI; `AsgiApp` serves them."""
         router = APIRouter()
         for path in ROUTES:
-            router.add_api_route(path, _served_before, methods=["POST"], **describe(path))
+            router.add_api_route(path, _never_called, methods=["POST"], **describe(path))
         return router
 
     async def serve(self, request: HttpRequest) -> Response:
@@ -96,7 +96,7 @@ class RerankApi(OnLoop):
             del body
             scored = await cancelled_on_disconnect(request, self._gateway.score(parsed, context, record.stats))
             response = answer(record.dialect.render(parsed, scored, record.request_id))
-            response.raw_headers.extend(_spent(record))
+            response.raw_headers.extend(_usage_headers(record))
             if scored.degraded:
                 record.degraded = response.headers["X-Rerank-Degraded"] = scored.degraded
             return response
@@ -158,7 +158,7 @@ class RerankApi(OnLoop):
         return min(limits_ms) / 1000
 
 
-async def _served_before() -> None:
+async def _never_called() -> None:
     """Placeholder for `RerankApi.serve` in FastAPI's description; `AsgiApp` answers its requests before."""
 
 
@@ -177,7 +177,7 @@ def _cache_use(request: HttpRequest, *, is_on: bool) -> CacheUse:
             raise BadInput(message, param="cache")
 
 
-def _spent(record: AccessRecord) -> list[tuple[bytes, bytes]]:
+def _usage_headers(record: AccessRecord) -> list[tuple[bytes, bytes]]:
     """The response headers that say what a request took."""
     stats = record.stats
     spent_ms = (1000 * stats.cache_s, 1000 * stats.workers_s, 1000 * (perf_counter() - record.started))

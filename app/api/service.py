@@ -40,7 +40,9 @@ def service_router(
         return answer({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        problem = "This replica is shutting down." if is_draining() else _lack(registry, has_fallback=has_fallback)
+        problem = (
+            "This replica is shutting down." if is_draining() else _unready_reason(registry, has_fallback=has_fallback)
+        )
         if problem is None:
             return answer({"status": "ok"})
         return refusal(request, NoWorker(problem[:500], retry_after_s=1.0))
@@ -65,7 +67,7 @@ def service_router(
     return router
 
 
-def _lack(registry: Registry, *, has_fallback: bool) -> str | None:
+def _unready_reason(registry: Registry, *, has_fallback: bool) -> str | None:
     """The reason why this replica isn't ready, in words; None when it is."""
     if registry.was_ever_usable:
         return None

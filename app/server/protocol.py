@@ -6,7 +6,7 @@ their size in memory.
 Offers to switch the protocol are ignored. Java's HttpClient and `curl --http2` make one with their first request
 (`Upgrade: h2c`), and go on in HTTP/1.1 when the answer doesn't take it up.
 
-This uses uvicorn's insides (attributes and methods of `HttpToolsProtocol` and `RequestResponseCycle`), so pyproject.toml
+Uvicorn's insides are used (attributes and methods of `HttpToolsProtocol` and `RequestResponseCycle`), so pyproject.toml
 bounds its version from above; tests/security/test_heads.py and tests/integration/test_answers.py fail when they change.
 """
 

@@ -75,7 +75,7 @@ class Fields(BaseSettings):
         default=64, ge=1, description="documents in flight at which a worker's adaptive limit starts, and its minimum"
     )
     worker_max_documents: int = Field(
-        default=2048, ge=1, description="documents in flight above which a worker's adaptive limit never rises"
+        default=2048, ge=1, description="documents in flight at most per worker: the maximum of its adaptive limit"
     )
     worker_connect_timeout_s: float = Field(
         default=2.0, gt=0, description="longest time, in seconds, to open a connection to a worker"

@@ -1,7 +1,8 @@
 """Spans exported over OTLP/HTTP. Only this module uses OpenTelemetry, and it is imported only when traces are on.
 
-OpenTelemetry itself reads the endpoint, the sampling and the service's name from the standard `OTEL_` variables. Names of attributes are those of its semantic conventions for HTTP. No span holds text of a query
-or a document, a key, or the message of an error, which might quote one of them.
+OpenTelemetry itself reads the endpoint, the sampling and the service's name from the standard `OTEL_` variables.
+Attributes have the names of its semantic conventions for HTTP. No span holds text of a query or a document, a key, or
+the message of an error, which might quote one of them.
 """
 
 import asyncio
@@ -51,8 +52,8 @@ class ExportedTraces(Traces):
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         provider.add_span_processor(self._batches)
         self._tracer = provider.get_tracer("rerank-gateway", __version__)
-        self._calm = _Calm()
-        _exporter_log.addFilter(self._calm)
+        self._once_per_minute = _OncePerMinute()
+        _exporter_log.addFilter(self._once_per_minute)
 
     def request(self, scope: Scope) -> Span:
         method, path = scope["method"], scope["path"]
@@ -78,7 +79,7 @@ class ExportedTraces(Traces):
         await asyncio.to_thread(flush.join, _FLUSH_S)
         if flush.is_alive():
             structlog.get_logger().warning("spans_lost", reason=f"the collector didn't take them in {_FLUSH_S:g} s")
-        _exporter_log.removeFilter(self._calm)
+        _exporter_log.removeFilter(self._once_per_minute)
 
 
 class ExportedSpan(Span):
@@ -167,7 +168,7 @@ class ExportedSpan(Span):
         self._span.set_status(StatusCode.ERROR)
 
 
-class _Calm(logging.Filter):
+class _OncePerMinute(logging.Filter):
     """A log filter that lets each message through once a minute."""
 
     def __init__(self) -> None:

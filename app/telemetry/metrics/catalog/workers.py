@@ -18,7 +18,7 @@ ATTEMPTS = Declaration(
     "rerank_attempts_total",
     "counter",
     "calls",
-    "Calls to workers: first attempts, retries and hedges. An outcome other than ok is the worker's failure, except for "
+    "Calls to workers: first attempts, retries and hedges. An outcome other than ok is the worker's failure, except "
     "cancelled: nobody waited for the answer any more. Failures rising: that worker is broken or overloaded.",
     (WORKER, Label("kind", get_args(Kind)), Label("outcome", ("ok", "cancelled", *_FAILED))),
 )
