@@ -1,4 +1,4 @@
-"""Where the command begins: able to stop from its first moment on."""
+"""The entry point of the command, which can be stopped from its first moment on."""
 
 import os
 import signal
@@ -12,11 +12,11 @@ _STANDARD_ERROR = 2
 def main() -> None:
     """Run the command.
 
-    As the first process of a container it has no default for SIGTERM: one that came before the server listens would be
-    lost. So this is set before the imports, which take most of the start. What serves takes over later, with `Signals`.
+    The first process of a container ignores SIGTERM by default, so one that comes during the start would be lost. So
+    handlers are set before the imports, which take most of the start. `Signals` takes over when the server starts.
     """
     if sys.argv[1:2] and sys.argv[1] in _SERVING:
-        # It asks for the settings to be read again, and they haven't been read yet.
+        # SIGHUP asks for the settings to be read again, and they haven't been read yet.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGINT, _end)
     signal.signal(signal.SIGTERM, _end)
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    # An exception would be lost when it comes in a callback of the import system, of which there are thousands.
+    # An exception is swallowed when it is raised in a callback of the import system, of which there are thousands.
     os._exit(128 + number)
 
 
@@ -37,9 +37,9 @@ def _unwind(number: int, _: FrameType | None) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open what is closed of standard input, output and error.
+    """Open `/dev/null` for each of standard input, output and error that is closed.
 
-    Else the next sockets would get their numbers, and a client what is written to them.
+    Otherwise the next sockets would get their numbers, and clients would receive what is written to them.
     """
     while (opened := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
         pass

@@ -48,7 +48,7 @@ def check_config(config: Config = None) -> None:
 @cli.command()
 def demo(config: Config = None) -> None:
     """Serve over the embedded worker, and show a first ranking."""
-    # A server has no need of it.
+    # Not imported where it isn't needed: serving starts sooner without it.
     from app.tools.demo import show_ranking  # noqa: PLC0415
 
     signals = Signals()
@@ -78,7 +78,7 @@ def doctor(
 
     Takes up to 30 s, with --full two minutes. Ends with 0 when nothing is red, with 1 when something is.
     """
-    # Serving needs nothing of it, and starts sooner without.
+    # As above.
     from app.tools.doctor.command import run  # noqa: PLC0415
     from app.tools.doctor.options import FULL_IDLE_S, SHORT_IDLE_S, Options  # noqa: PLC0415
 
@@ -92,7 +92,7 @@ def doctor(
         workers=tuple(worker or ()),
         settings=settings,
         knows_settings=url is None or bool(settings.model_fields_set),
-        # A certificate of our own process on this machine may have any name.
+        # The gateway's own certificate names its public host, not this machine.
         trusts_all=insecure or url is None,
         idle_s=FULL_IDLE_S if full else SHORT_IDLE_S,
     )
@@ -114,7 +114,7 @@ def verify(
 
     Ends with 0 when splitting is safe, with 1 when something has to be done, with 2 when it couldn't be found out.
     """
-    # A server has no need of it.
+    # As above.
     from app.tools.verify import run  # noqa: PLC0415
 
     settings = _load(config)
@@ -130,9 +130,9 @@ def version() -> None:
 
 
 def _serve(settings: Settings, read: Callable[[], Settings], signals: Signals) -> None:
-    """Serve with `settings`; `read` gives them as they are written when SIGHUP comes.
+    """Serve with `settings`; at SIGHUP `read` loads them again.
 
-    `signals` are taken since before the settings were read, so that none comes in between.
+    `signals` were set up before the settings were read, so that no signal is lost in between.
     """
     open_files.raise_limit()
     log.configure(style=settings.log_format, level=settings.log_level)
@@ -163,7 +163,7 @@ def _load(config: Path | None) -> Settings:
 
 
 def _check_address(address: str, *, is_worker: bool) -> None:
-    """End the command when an address can't be one."""
+    """Exit with 2 and a message when an address is malformed."""
     problem = problem_with(address)
     if not is_worker and scheme_of(address) not in {"http", "https"}:
         problem = "is no URL like http://gateway:8080"

@@ -1,4 +1,4 @@
-"""The composition root: settings in, ASGI application out."""
+"""The composition root: makes the ASGI application from the settings."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
@@ -49,11 +49,11 @@ def create_app(
     """The gateway as an ASGI application.
 
     Args:
-        settings: Checked and frozen.
-        link_factory: Makes the link to each worker; where tests put workers of their own.
-        search: Makes the sources that say where workers are.
-        rng: Chance for balancing and jitter.
-        drain: Set by the server when it is told to stop.
+        settings: The gateway's settings.
+        link_factory: Makes the link to each worker; tests pass their own.
+        search: Makes the sources that discover workers.
+        rng: Randomness for balancing and jitter.
+        drain: Marked by the server when it is about to stop.
         keys: Who may call; by default those of the settings.
         admin_keys: Who may operate the gateway; by default that of the settings.
         certificates: Shown to workers; by default those of the settings.
@@ -109,7 +109,7 @@ def create_app(
     app.include_router(admin.router(admin_auth))
     if settings.ui:
         app.include_router(ui_router(admin_auth))
-    app.add_exception_handler(HTTPException, _unknown_place)
+    app.add_exception_handler(HTTPException, _unknown_route)
     posts = dict.fromkeys(ROUTES, rerank.serve)
     return AsgiApp(app, is_draining=lambda: drain.has_begun, bytes_in_flight=bytes_in_flight, posts=posts)
 
@@ -131,7 +131,7 @@ def _admin(
 
 
 def _connections(settings: Settings) -> int:
-    """How many clients may be connected, as far as there are files for them."""
+    """The number of client connections allowed, with a warning when open files are too few for the setting."""
     allowed = open_files.for_clients(settings.max_connections)
     if settings.max_connections and allowed < settings.max_connections:
         structlog.get_logger().warning(
@@ -152,7 +152,7 @@ def _history(assembly: Assembly, admin_auth: AdminAuth) -> History:
 
 
 def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Clients]]]) -> FastAPI:
-    """An application without routes that serves its own description, also where there is no internet."""
+    """A FastAPI application without routes, whose `/docs` works without internet."""
     return FastAPIOffline(
         title="rerank-gateway",
         version=__version__,
@@ -168,14 +168,14 @@ def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[Mapping
 def _traces(settings: Settings) -> Traces:
     if not settings.traces:
         return Traces()
-    # An extra: not everybody has what this loads.
+    # Its packages are an optional extra.
     from app.telemetry.otel import ExportedTraces  # noqa: PLC0415
 
     return ExportedTraces()
 
 
-async def _unknown_place(request: Request, exc: Exception) -> Response:
-    """404 and 405 in the shape all other errors have."""
+async def _unknown_route(request: Request, exc: Exception) -> Response:
+    """The answer to an unknown route or method, in the shape of all other errors."""
     if isinstance(exc, HTTPException) and exc.status_code == WrongMethod.status:
         error: RerankError = WrongMethod(f"{request.method} is not served here: see /docs.")
     else:

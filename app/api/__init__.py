@@ -1,1 +1,1 @@
-"""HTTP: what clients send and what they get."""
+"""The HTTP API: requests, answers and the routes between them."""

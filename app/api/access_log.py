@@ -1,4 +1,4 @@
-"""One request on a scoring route, from its arrival to the one log line and the counts it leaves behind."""
+"""The access log: one line per request on a scoring route, and its counts."""
 
 import logging
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _SERVER_ERROR = 500
 
 @dataclass(slots=True)
 class AccessRecord:
-    """What is known of one request.
+    """The facts about one request that its log line and counts are made of.
 
     Args:
         path: Its route.
@@ -29,7 +29,7 @@ class AccessRecord:
         dialect: As far as it is known yet.
         key: The name of its API key.
         degraded: The fallback that answered it.
-        stats: What it has cost.
+        stats: The calls and documents it took.
     """
 
     path: str
@@ -43,7 +43,7 @@ class AccessRecord:
 
 
 class AccessLog:
-    """Writes one line per request, and counts it.
+    """The writer of one line per request, which also counts it.
 
     Args:
         slow_s: Seconds beyond which a request's line is a warning, and says where the time went.
@@ -57,13 +57,13 @@ class AccessLog:
     def write(
         self, record: AccessRecord, status: int, *, error: RerankError | None = None, bug: Exception | None = None
     ) -> None:
-        """The request was answered.
+        """Log and count a request that was answered.
 
         Args:
             record: The request.
             status: Of its answer; 499 for a client that left before.
             error: What the client was told.
-            bug: Of ours, whose trace the line is to have.
+            bug: An exception nobody foresaw; the line gets its trace.
         """
         seconds = perf_counter() - record.started
         self._metrics.request(record.path, record.dialect.name, status, seconds)

@@ -1,4 +1,4 @@
-"""The routes under `/admin`: what an operator sees of this replica, and what can be changed while it runs."""
+"""The routes under `/admin`, where an operator sees the state of this replica and changes it while it runs."""
 
 import asyncio
 from collections.abc import Callable
@@ -37,18 +37,18 @@ _LONGEST_NAME = 100
 
 
 class AdminApi:
-    """Serves every route under `/admin`.
+    """The endpoints under `/admin`.
 
     Args:
         bodies: Reads bodies.
-        registry: Whose workers are shown and drained.
-        cache: Is shown and flushed.
+        registry: Has the workers to show and drain.
+        cache: The cache to show and flush.
         redis: The tier that replicas share, if there is one.
         metrics: Where counts since the start come from.
         history: Where recent figures come from.
         settings: As they were read at the start.
-        keys: Whether clients need one.
-        is_draining: Whether this replica is about to stop.
+        keys: The API keys of clients.
+        is_draining: Tells whether this replica is about to stop.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class AdminApi:
         self._metrics = metrics
         self._history = history
         self._settings = settings
-        # Files of keys are read now: they may have changed by the time somebody asks.
+        # Reads the files of keys now: later they may have changed.
         self._shown = admin_schemas.SettingsReport(settings=settings.shown(), warnings=warnings_about(settings))
         self._keys = keys
         self._is_draining = is_draining
@@ -107,7 +107,7 @@ class AdminApi:
         return answer(admin_schemas.WorkersReport(workers=found, sources=sources))
 
     async def drain(self, request: Request) -> Response:
-        """Keep new work from a worker. It may be the last of a model only by force."""
+        """Keep new work from a worker. The last usable one of a model is drained only with `force`."""
         asked = await self._read(request, DrainBody)
         worker = self._worker(asked.worker)
         lost = self._registry.depending_on(worker)
@@ -122,7 +122,7 @@ class AdminApi:
         return answer(admin_schemas.worker_report(worker, _now()))
 
     async def undrain(self, request: Request) -> Response:
-        """Let a worker have work again."""
+        """Give a drained worker work again."""
         worker = self._worker((await self._read(request, UndrainBody)).worker)
         if worker.is_drained:
             self._registry.undrain(worker)
@@ -130,7 +130,7 @@ class AdminApi:
         return answer(admin_schemas.worker_report(worker, _now()))
 
     async def cache(self, request: Request) -> Response:
-        """What the cache holds, and what it was good for."""
+        """The size of the cache, and the documents it saved."""
         url = self._settings.redis_url
         documents = self._metrics.samples(requests.DOCUMENTS)
         return answer(
@@ -152,7 +152,7 @@ class AdminApi:
         )
 
     async def flush(self, request: Request) -> Response:
-        """Forget all scores of a model."""
+        """Drop all cached scores of a model."""
         asked = (await self._read(request, FlushBody)).model
         known = self._registry.models()
         if asked not in known:
@@ -164,11 +164,11 @@ class AdminApi:
         return answer(admin_schemas.FlushReport(model=model, flushed=True, replicas=self._where_flushed()))
 
     async def settings(self, request: Request) -> Response:
-        """The settings as they were read at the start, and what was warned about."""
+        """The settings as they were read at the start, and the warnings about them."""
         return answer(self._shown)
 
     async def stats(self, request: Request) -> Response:
-        """What this replica does, and did lately."""
+        """The load of this replica, now and over the last minutes."""
         return answer(
             admin_schemas.StatsReport(
                 version=__version__,
@@ -197,7 +197,7 @@ class AdminApi:
         raise UnknownWorker(f"No worker is called {name[:_LONGEST_NAME]}; there is {names}.", param="worker")
 
     def _where_flushed(self) -> str:
-        """Where a flush holds, and from when on."""
+        """The replicas that a flush reaches, and when, in words."""
         if self._redis is None:
             return "this one only: without Redis, each replica is flushed by itself"
         if self._redis.is_usable:

@@ -1,7 +1,7 @@
-"""Who may operate this replica: whoever has the admin key or, where there is none, whoever is on this machine.
+"""Access to `/admin` and `/ui`: with the admin key or, when none is set, from this machine only.
 
-A browser calls the gateway for every page that tells it to, from wherever that page came, and with a password that
-somebody typed in before. So where a call comes from counts as well, with a key or without.
+A browser calls the gateway for any page that tells it to, with a password that was typed in before. So the site that a
+call comes from is checked as well, with a key or without.
 """
 
 from collections.abc import Awaitable, Callable
@@ -24,10 +24,10 @@ _PROXIED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
 
 class AdminAuth:
-    """Stands before `/admin` and `/ui`.
+    """The access check before `/admin` and `/ui`.
 
     Args:
-        keys: The admin key, or none; the API keys of clients are no admin keys.
+        keys: The admin key, or none; API keys of clients don't count.
         host: The address the gateway listens on.
     """
 
@@ -37,18 +37,18 @@ class AdminAuth:
 
     @property
     def can_admit(self) -> bool:
-        """Whether there is anybody it would let in."""
+        """True if anybody could get in: there is an admin key, or the gateway listens on loopback."""
         return self._is_local or not self._keys.is_open
 
     def check(self, request: Request) -> None:
-        """Let the request in.
+        """Check that the request may use `/admin`.
 
         Raises:
-            Forbidden: it comes from a page of somebody else, or from another machine while there is no admin key.
+            Forbidden: it comes from a page of another site, or from another machine while there is no admin key.
             NoAdminKey: there is an admin key, and the request has another one or none.
-            WrongMediaType: it changes something and isn't marked as JSON, so a foreign page could have sent it.
+            WrongMediaType: it changes something and isn't declared as JSON, so a page of another site could send it.
         """
-        # First of all: a foreign page shall not even make the browser ask for a password.
+        # First: a page of another site must not even make the browser ask for a password.
         _check_site(request)
         if self._keys.is_open:
             self._check_machine(request)
@@ -58,7 +58,7 @@ class AdminAuth:
             _check_type(request)
 
     def protected(self, serve: Serve) -> Serve:
-        """The endpoint behind this guard. Its errors have the house's shape, and nobody keeps its answers."""
+        """The endpoint behind this check, with its errors in our usual shape and its answers kept out of caches."""
 
         @wraps(serve)
         async def serve_guarded(request: Request) -> Response:
@@ -79,19 +79,19 @@ class AdminAuth:
             self._keys.name_of(request.headers.get("authorization"))
         except Unauthorized:
             message = "The admin key is needed: send it as `Authorization: Bearer KEY`, or as the Basic password."
-            # To a script's call a browser would prompt in the middle of a page, and again at each that follows.
+            # For a script's call a browser would prompt for the password in the middle of a page, again and again.
             is_script = request.headers.get("sec-fetch-mode", "navigate") != "navigate"
             raise (Unauthorized if is_script else NoAdminKey)(message) from None
 
     def _check_machine(self, request: Request) -> None:
-        """Without a key, only this machine may: over loopback, and not by a name that a foreign DNS server made up."""
+        """Check that the request comes over loopback, and names no host that a foreign DNS server points here."""
         is_direct = not any(name in request.headers for name in _PROXIED)
         if not (self._is_local and is_direct and _is_loopback(_host_of(request))):
             raise Forbidden("Without a key this opens on the machine itself only: set RERANK_ADMIN_KEY.")
 
 
 def _check_site(request: Request) -> None:
-    """Refuse what a page from elsewhere sends. A link to follow is harmless: that page doesn't see where it leads."""
+    """Refuse requests of pages of other sites. A followed link is harmless: that page can't read the answer."""
     headers = request.headers
     is_followed = request.method == "GET" and headers.get("sec-fetch-mode") == "navigate"
     is_link = is_followed and headers.get("sec-fetch-dest") == "document"
@@ -101,7 +101,7 @@ def _check_site(request: Request) -> None:
 
 
 def _is_own(origin: str | None, request: Request) -> bool:
-    """Whether a page comes from this gateway. Where TLS ends at a proxy, only the browser knows of it."""
+    """True if the origin is this gateway. Schemes aren't compared: TLS may end at a proxy."""
     if origin is None:
         return True
     scheme, _, place = origin.lower().partition("://")
@@ -109,7 +109,7 @@ def _is_own(origin: str | None, request: Request) -> bool:
 
 
 def _check_type(request: Request) -> None:
-    # A page can send this type to another site only after asking it, and the gateway never says yes.
+    # A page may send this type to another site only after a CORS preflight, which the gateway never grants.
     if media_type_of(request.headers) != "application/json":
         raise WrongMediaType("What changes something must be JSON: send the header Content-Type: application/json.")
 

@@ -1,4 +1,4 @@
-"""The bodies that `/admin` takes and the answers it gives, and how OpenAPI describes its routes."""
+"""Schemas of the bodies and answers of `/admin`, and their description for OpenAPI."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,25 +34,25 @@ BreakerState = Literal["closed", "open", "half_open"]
 
 
 class AdminBody(BaseModel):
-    """What all bodies have in common: exactly the fields that are asked for."""
+    """The base of all bodies, which refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class UndrainBody(AdminBody):
-    """A worker that is to get work again."""
+    """The worker to give work again."""
 
     worker: str = Field(description="Its name, as `/admin/workers` has it.")
 
 
 class DrainBody(UndrainBody):
-    """A worker that is to get no more work."""
+    """The worker to keep new work from."""
 
     force: bool = Field(default=False, description="Also when that leaves a model without a usable worker.")
 
 
 class FlushBody(AdminBody):
-    """A model whose scores are to be forgotten."""
+    """The model whose cached scores to drop."""
 
     model: str = Field(description="Its name, or an alias.")
 
@@ -84,7 +84,7 @@ class ModelReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReport:
-    """A worker: `calls`, `documents` and `tokens` are in flight, `slowness` is 1 for one that is as fast as usual."""
+    """A worker: `calls`, `documents` and `tokens` are in flight; `slowness` is 1 at its usual speed, else above."""
 
     name: str
     state: WorkerState
@@ -106,7 +106,7 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceReport:
-    """Where workers are found, and what keeps it from finding any."""
+    """A source of workers, and the problem that keeps it from finding any."""
 
     name: str
     problem: str | None
@@ -114,7 +114,7 @@ class SourceReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkersReport:
-    """All workers, and where they are found."""
+    """All workers, and the sources that discover them."""
 
     workers: Sequence[WorkerReport]
     sources: Sequence[SourceReport]
@@ -145,7 +145,7 @@ class CacheReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushReport:
-    """A model whose scores are forgotten, and by when on other replicas."""
+    """A model whose cached scores are dropped, and when other replicas follow."""
 
     model: str
     flushed: bool
@@ -154,7 +154,7 @@ class FlushReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsReport:
-    """The settings, secrets as stars, and what was warned about."""
+    """The settings with stars for secrets, and the warnings about them."""
 
     settings: Mapping[str, Any]
     warnings: Sequence[str]
@@ -162,7 +162,7 @@ class SettingsReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsReport:
-    """One replica, and its last 5 minutes, oldest first."""
+    """The load of one replica, and its last 5 minutes, oldest first."""
 
     version: str
     uptime_s: float
@@ -197,7 +197,7 @@ def worker_report(worker: Worker, now: float) -> WorkerReport:
 
 
 def _state(worker: Worker) -> WorkerState:
-    """What decides whether it gets work: an operator first, then its breaker, then its source."""
+    """The worker's state; a drain by an operator wins over its breaker, that over its source."""
     if worker.is_drained:
         return "drained"
     match worker.breaker.state:

@@ -1,4 +1,4 @@
-"""What holds for every request, whatever its route: one path per place, an id, and how its answer leaves."""
+"""The ASGI application around all routes: strips trailing slashes, sets request ids, sends long answers in parts."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -12,14 +12,14 @@ from app.api.request import LONG_BYTES, HttpRequest, do_nothing
 
 
 class AsgiApp:
-    """The application as a server calls it.
+    """The ASGI application that the server calls.
 
     Args:
-        app: The application behind it.
+        app: The FastAPI application behind it.
         is_draining: While true, every answer closes its connection, so that clients move on to another replica.
         bytes_in_flight: Where long answers count until they are sent.
-        posts: What answers a POST to some paths, right here. The way through FastAPI to an endpoint that needs nothing
-            of it costs a sixth of a request whose scores are known: decision 0013.
+        posts: Endpoints for a POST, by path, that are called without FastAPI. Its way to an endpoint costs a sixth of
+            a request whose scores are cached (decision 0013).
     """
 
     def __init__(
@@ -45,16 +45,16 @@ class AsgiApp:
         request = HttpRequest(scope, receive)
         serve = self._posts.get(request.path) if scope["method"] == "POST" else None
         if serve is None:
-            marked = self._marking(self._in_parts(send, request), request.request_id)
-            await self.app(scope, receive, marked)
+            with_headers = self._adding_headers(self._in_parts(send, request), request.request_id)
+            await self.app(scope, receive, with_headers)
         else:
             response = await serve(request)
-            self._mark(response.raw_headers, request.request_id)
+            self._add_headers(response.raw_headers, request.request_id)
             if not (request.client_connection and request.client_connection.send_whole(response)):
                 await response(scope, receive, self._in_parts(send, request))
 
     def _in_parts(self, send: Send, request: HttpRequest) -> Send:
-        """Sends a long body in parts, each when the client has read what came before, and counts it until then."""
+        """A `send` that sends a long body in parts, each after the client has read the last, and counts its bytes."""
 
         async def send_parts(message: Message) -> None:
             body = message.get("body", b"")
@@ -71,16 +71,16 @@ class AsgiApp:
 
         return send_parts
 
-    def _marking(self, send: Send, request_id: str) -> Send:
-        async def send_marked(message: Message) -> None:
+    def _adding_headers(self, send: Send, request_id: str) -> Send:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._mark(message["headers"], request_id)
+                self._add_headers(message["headers"], request_id)
             await send(message)
 
-        return send_marked
+        return send_with_headers
 
-    def _mark(self, headers: list[tuple[bytes, bytes]], request_id: str) -> None:
-        """Put into the headers of an answer what all of them have."""
+    def _add_headers(self, headers: list[tuple[bytes, bytes]], request_id: str) -> None:
+        """Add the headers that every answer has."""
         headers.append((b"x-request-id", request_id.encode()))
         if self._is_draining():
             MutableHeaders(raw=headers)["Connection"] = "close"

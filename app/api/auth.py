@@ -1,4 +1,4 @@
-"""Who calls: API keys as Bearer tokens or Basic passwords."""
+"""API keys, sent as Bearer tokens or Basic passwords."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ ANONYMOUS = "anonymous"
 
 
 class Keys:
-    """The API keys.
+    """The API keys that may call, which can be replaced at run time.
 
     Args:
         secrets: Secrets by key name; empty leaves the gateway open to everybody.
@@ -23,16 +23,16 @@ class Keys:
 
     @property
     def is_open(self) -> bool:
-        """Whether there are no keys, so that everybody may call."""
+        """True without keys: everybody may call."""
         return not self._names
 
     @property
     def are_several(self) -> bool:
-        """Whether there is more than one, so that each has others beside it."""
+        """True with more than one key, which then share what is limited."""
         return len(self._names) > 1
 
     def replace(self, secrets: Mapping[str, str]) -> None:
-        """From now on these are the keys."""
+        """Replace the keys, from the next request on."""
         self._names = {name: _digest(secret) for name, secret in secrets.items()}
 
     def name_of(self, authorization: str | None) -> str:
@@ -44,7 +44,7 @@ class Keys:
         if not self._names:
             return ANONYMOUS
         given = _digest(_secret(authorization or ""))
-        # All keys are compared, and by digest: the time taken says nothing about any of them.
+        # All keys are compared, and by digest, so that the time taken reveals nothing about them.
         matches = [name for name, known in self._names.items() if hmac.compare_digest(known, given)]
         if not matches:
             raise Unauthorized(

@@ -13,7 +13,7 @@ from app.api.request import HttpRequest
 from app.errors import BadInput, SlowBody, TooLarge, WrongMediaType
 from app.settings import Settings
 
-# Reading stops everything else. So many take 0.1 s at most, as keys of one object; five times as many take 1.5 s, and
+# Parsing blocks the event loop. So many take 0.1 s at most, as keys of one object; five times as many take 1.5 s, and
 # ten million objects take gigabytes.
 _MOST_VALUES = 500_000
 # An entry has two texts at most, its key and its value.
@@ -21,11 +21,11 @@ _MOST_QUOTES = 4 * _MOST_VALUES
 
 
 class BodyReader:
-    """Reads bodies within the limits of the settings, and charges them to their keys.
+    """The reader of bodies, which keeps the settings' limits and reserves memory for each body under its API key.
 
     Args:
         settings: Limits of size and time.
-        bytes_in_flight: Where bodies are charged.
+        bytes_in_flight: Where bodies reserve their bytes.
     """
 
     def __init__(self, settings: Settings, bytes_in_flight: BytesInFlight) -> None:
@@ -34,11 +34,11 @@ class BodyReader:
         self._bytes_in_flight = bytes_in_flight
 
     def reservation(self, key: str) -> "Reservation":
-        """What one request of a key is charged, to begin with nothing."""
+        """A reservation for one request of a key, of no bytes yet."""
         return Reservation(self._bytes_in_flight, key, self._max_body_bytes)
 
     async def read(self, request: HttpRequest, reservation: "Reservation") -> dict[str, Any]:
-        """The request's JSON object. Its bytes are charged as they come, and let go: decoded they take as many again.
+        """The request's JSON object. Its bytes are reserved as they come, and freed: decoded they take as many again.
 
         Raises:
             WrongMediaType, TooLarge, Overloaded, SlowBody, BadInput: as their names say.
@@ -58,7 +58,7 @@ class BodyReader:
 
 
 class Reservation:
-    """What one request has been charged for its body; given back at the end of the block."""
+    """The bytes reserved for one request's body, which are given back at the end of the block."""
 
     __slots__ = ("_bytes_in_flight", "_key", "_max_body_bytes", "_reserved_bytes")
 
@@ -75,20 +75,21 @@ class Reservation:
         self._bytes_in_flight.give_back(self._key, self._reserved_bytes)
 
     def check_size(self, body_bytes: int) -> None:
-        """Refuse a body of so many bytes when it is too large; what is only announced isn't charged.
+        """Check the size of a body, announced or real, without reserving it.
 
         Raises:
-            TooLarge: as its name says.
+            TooLarge: it is above `max_body_bytes`.
         """
         if body_bytes > self._max_body_bytes:
             message = f"The body has more than {self._max_body_bytes} bytes: send fewer documents per request."
             raise TooLarge(message)
 
     def reserve(self, body_bytes: int) -> None:
-        """Charge it for a body of which so many bytes have come.
+        """Raise the reservation to `body_bytes`, the bytes that have come so far.
 
         Raises:
-            TooLarge, Overloaded: the body is, or all of them together are, as large as they may be.
+            TooLarge: the body is above `max_body_bytes`.
+            Overloaded: all bodies together are above what they may hold.
         """
         self.check_size(body_bytes)
         self._bytes_in_flight.take(self._key, body_bytes - self._reserved_bytes, own_bytes=self._reserved_bytes)
@@ -96,12 +97,12 @@ class Reservation:
 
 
 def media_type_of(headers: Mapping[str, str], *, unsaid: str = "") -> str:
-    """What a body is said to be, in small letters and without parameters; `unsaid` when nothing is said."""
+    """The media type in Content-Type, in small letters and without parameters; `unsaid` without that header."""
     return headers.get("content-type", unsaid).partition(";")[0].strip().lower()
 
 
 def _check_type(headers: Mapping[str, str]) -> None:
-    # A browser says where a POST comes from; without a type, a foreign page could send it without asking first.
+    # A browser names the origin of a POST; without a type, a page of another site could send it without a preflight.
     unsaid = "" if "origin" in headers else "application/json"
     if media_type_of(headers, unsaid=unsaid) != "application/json":
         raise WrongMediaType("The body must be JSON: send the header Content-Type: application/json.")
@@ -129,14 +130,14 @@ async def _arrived(receive: Receive, reservation: Reservation) -> bytes:
 
 
 def _decode(body: bytes) -> dict[str, Any]:
-    # A shorter body can't have so many.
+    # A shorter body can't have too many.
     if len(body) > _MOST_VALUES and _has_too_many_values(body):
         raise BadInput(f"The body has more than {_MOST_VALUES} values: send fewer documents per request.")
     try:
         # Refuses NaN, lone surrogates, invalid UTF-8 and nesting deeper than 200; faster than orjson on long strings.
         decoded = from_json(body, allow_inf_nan=False, cache_strings="keys")
     except ValueError as exc:
-        # The parser's text names the place, and never quotes the body.
+        # The parser's message has the position, and never quotes the body.
         raise BadInput(f"The body is not valid JSON: {exc}.") from None
     if not isinstance(decoded, dict):
         raise BadInput('The body must be a JSON object such as {"query": "...", "documents": ["..."]}.')
@@ -144,11 +145,11 @@ def _decode(body: bytes) -> dict[str, Any]:
 
 
 def _has_too_many_values(body: bytes) -> bool:
-    """Whether the body has more lists, objects and entries of them than it may; what stands in its texts doesn't count.
+    """True if the body has more lists, objects and entries of them than allowed; characters in strings don't count.
 
     Takes about as long as counting one character in the whole body, and reads as far as a parser would before an error.
     """
-    # Without escapes a quote begins or ends a text, so every second piece is outside of texts.
+    # Without escapes every quote begins or ends a string, so every second piece is outside of strings.
     pieces = body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"', _MOST_QUOTES)
     if len(pieces) > _MOST_QUOTES:
         return True

@@ -1,4 +1,4 @@
-"""The bytes that the gateway holds for its clients: bodies of requests, and long answers that are being read."""
+"""The limit on bytes held for clients: request bodies, and long answers until they are read."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from app.errors import Overloaded
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Unread:
-    """An answer that its client is still reading; `hang_up` ends its connection."""
+    """An answer that its client is still reading; `hang_up` closes its connection."""
 
     key: str
     size_bytes: int
@@ -18,22 +18,22 @@ class _Unread:
 
 
 class BytesInFlight:
-    """Counts bytes per API key, and decides which key may hold more.
+    """The count of bytes per API key, and the limit of each key.
 
-    Among several keys, one may hold as much as is free: alone half of all, and n that want more than they get hold
-    1/(n+1) each. So there is always room for one that comes, and nobody has to know how many there are.
+    With several keys, one may hold as many bytes as are free. A single busy key so gets half of all, and n busy ones
+    get 1/(n+1) each. There is always room for the next key, and their number needn't be known.
     Source: Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches" (1998).
 
     Args:
-        max_bytes: Of all keys together.
-        has_several_keys: Tells whether there are others to leave room for; a key without others may hold everything.
+        max_bytes: Limit for all keys together.
+        has_several_keys: Tells whether there are other keys to leave room for; a single one may hold everything.
     """
 
     def __init__(self, max_bytes: int, *, has_several_keys: Callable[[], bool]) -> None:
         self._max_bytes = max_bytes
         self._has_several_keys = has_several_keys
         self._by_key: defaultdict[str, int] = defaultdict(int)
-        # Longest held first.
+        # In order of arrival.
         self._unread: dict[_Unread, None] = {}
         self.held = 0
 
@@ -41,7 +41,7 @@ class BytesInFlight:
         """Count `more_bytes` of a body for which `own_bytes` are counted already.
 
         Raises:
-            Overloaded: all keys hold as much as they may, or this one does. A key's only body needs no share.
+            Overloaded: all keys together are at the limit, or this one is. A key's only body is under the first alone.
         """
         if not self._fits(key, more_bytes, own_bytes):
             message = "The gateway holds as many bytes of requests and unread answers as it may: try again."
@@ -49,15 +49,15 @@ class BytesInFlight:
         self._count(key, more_bytes)
 
     def give_back(self, key: str, size_bytes: int) -> None:
-        """Count bytes no longer."""
+        """Give back bytes that were taken."""
         self._count(key, -size_bytes)
 
     @contextmanager
     def unread(self, key: str, size_bytes: int, hang_up: Callable[[], None]) -> Iterator[None]:
         """Count a long answer while it is sent.
 
-        An answer can't be refused any more. When it is one too many, the key's own that are read for longest are given
-        up, whose clients are the slowest.
+        An answer can't be refused any more. When it exceeds the key's limit, those of the key's connections are closed
+        that have been reading for longest: their clients are the slowest.
         """
         while not self._fits(key, size_bytes) and (
             oldest := next((one for one in self._unread if one.key == key), None)

@@ -1,4 +1,4 @@
-"""A client that leaves takes its work with it."""
+"""Cancellation of a request's work when its client disconnects."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -16,14 +16,14 @@ class ClientLeft(Exception):
 
 
 async def cancelled_on_disconnect(request: HttpRequest, work: Coroutine[Any, Any, T]) -> T:
-    """What the work returns; it is cancelled when the client closes its connection.
+    """The result of `work`, which is cancelled when the client closes its connection.
 
     Args:
         request: The request, whose body must have been read.
-        work: What is done for the client.
+        work: The work for this client.
 
     Raises:
-        ClientLeft: instead of the cancellation that the work saw.
+        ClientLeft: the client disconnected, and the work was cancelled.
     """
     task = asyncio.current_task()
     has_left = False
@@ -38,7 +38,7 @@ async def cancelled_on_disconnect(request: HttpRequest, work: Coroutine[Any, Any
     try:
         result = await work
         if has_left:
-            # It left in the same moment the work was done: the cancellation is still on its way.
+            # The client left in the moment the work was done: the cancellation is still pending.
             await asyncio.sleep(0)
     except asyncio.CancelledError:
         if has_left and task and task.uncancel() == 0:
@@ -50,7 +50,7 @@ async def cancelled_on_disconnect(request: HttpRequest, work: Coroutine[Any, Any
 
 
 def _call_when_client_leaves(request: HttpRequest, leave: Callable[[], None]) -> Callable[[], object]:
-    """Have `leave` called, or not any more once what is returned is called."""
+    """Call `leave` when the client disconnects. Returns a function that unregisters it."""
     client_connection = request.client_connection
     if client_connection is None:
         return asyncio.create_task(_watch(request.receive, leave)).cancel
@@ -61,7 +61,7 @@ def _call_when_client_leaves(request: HttpRequest, leave: Callable[[], None]) ->
 
 
 async def _watch(receive: Receive, leave: Callable[[], None]) -> None:
-    """What takes a task of its own where the server doesn't tell."""
+    """Call `leave` when ASGI reports a disconnect: for servers other than ours, which need a task to notice."""
     while (await receive())["type"] != "http.disconnect":
         pass
     leave()

@@ -1,4 +1,4 @@
-"""What `/docs` and `/openapi.json` say about the routes that score."""
+"""The OpenAPI description of the routes that score."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ class Usage(_Shown):
 
 
 class Result(_Shown):
-    """One document of a ranking; `document` only where documents are returned."""
+    """One document of a ranking; `document` is there only when documents are returned."""
 
     index: int
     relevance_score: float
@@ -40,7 +40,7 @@ class Result(_Shown):
 
 
 class RerankResponse(_Shown):
-    """vLLM, Jina and Cohere: best first."""
+    """The ranking of vLLM, Jina and Cohere, best first."""
 
     id: str
     model: str
@@ -50,7 +50,7 @@ class RerankResponse(_Shown):
 
 
 class Row(_Shown):
-    """TEI and SGLang: one document of a bare list, best first."""
+    """One document of TEI's and SGLang's bare list, best first."""
 
     index: int
     score: float
@@ -59,7 +59,7 @@ class Row(_Shown):
 
 
 class VoyageResponse(_Shown):
-    """Voyage: best first."""
+    """The ranking of Voyage, best first."""
 
     object: str
     data: list[Result]
@@ -68,7 +68,7 @@ class VoyageResponse(_Shown):
 
 
 class ScoreRow(_Shown):
-    """One pair's score."""
+    """The score of one pair."""
 
     index: int
     object: str
@@ -76,7 +76,7 @@ class ScoreRow(_Shown):
 
 
 class ScoreResponse(_Shown):
-    """vLLM's score answer: in the order of the request."""
+    """The scores of vLLM's `/score`, in the order of the request."""
 
     id: str
     object: str
@@ -87,7 +87,7 @@ class ScoreResponse(_Shown):
 
 
 class Error(_Shown):
-    """What went wrong, where, and what to do."""
+    """An error: the problem, the field at fault and the fix."""
 
     message: str
     type: str
@@ -96,7 +96,7 @@ class Error(_Shown):
 
 
 class ErrorResponse(_Shown):
-    """`message` is added on `/v2`, `detail` on `/v1`, for the clients that look there."""
+    """An error answer; `/v2` adds `message` and `/v1` adds `detail`, for clients that read these."""
 
     error: Error
     message: str | None = None
@@ -104,7 +104,7 @@ class ErrorResponse(_Shown):
 
 
 class TeiErrorResponse(_Shown):
-    """TEI's error."""
+    """An error answer of TEI."""
 
     error: str
     error_type: str
@@ -139,7 +139,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "tei": {"summary": "TEI", "value": {"query": QUERY, "texts": DOCUMENTS, "return_text": True}},
     "voyage": {"summary": "Voyage", "value": {"query": QUERY, "documents": DOCUMENTS, "top_k": 2}},
 }
-# Query parameters: what they do, and their schemas.
+# Query parameters with their descriptions and schemas.
 _MODEL: dict[str, tuple[str, dict[str, Any]]] = {"model": ("Default for the body's `model`.", {"type": "string"})}
 _SHAPE: dict[str, tuple[str, dict[str, Any]]] = {
     "dialect": (

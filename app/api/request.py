@@ -1,4 +1,4 @@
-"""A request as it comes in: what it says beside its body, and where its body comes from."""
+"""A request before its body is read, and the connection of its client."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,26 +10,26 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-# In the state of the scope: what our own server tells of a client beyond ASGI.
+# The key in the scope's state for what our own server tells of a client beyond ASGI.
 CLIENT_CONNECTION = "rerank.client_connection"
-# A longer body of an answer is sent in parts of this size: what is written is held until the client reads it.
+# A longer answer is sent in parts of this size: what is written stays in memory until the client reads it.
 LONG_BYTES = 256 * 2**10
 
 
 def do_nothing() -> None:
-    """What is called when there is nothing to be done."""
+    """Do nothing: the callback for when there is nothing to do."""
 
 
 @dataclass(slots=True, eq=False)
 class ClientConnection:
-    """The client of a request, as the server sees it.
+    """The connection of a request's client, as the server sees it.
 
     Args:
-        on_loss: All of these are called when the connection is lost.
-        send_whole: Sends an answer in one write; False when it has to go the usual way, by two and many checks.
-        hang_up: Closes the connection at once; what isn't sent is lost.
-        has_sent_all: Whether the body has come whole, read or not.
-        has_left: Whether the connection was lost.
+        on_loss: Callbacks for when the connection is lost.
+        send_whole: Sends an answer in one write; returns False, having sent nothing, when it must go through ASGI.
+        hang_up: Closes the connection at once; unsent bytes are lost.
+        has_sent_all: True once the whole body has arrived, read or not.
+        has_left: True once the connection is lost.
     """
 
     on_loss: set[Callable[[], None]]
@@ -42,8 +42,8 @@ class ClientConnection:
 class HttpRequest:
     """A request whose body hasn't been read.
 
-    Starlette's own goes through all headers for each one that is asked for, and finds one missing by an exception; a
-    request is asked for a dozen of them (decision 0013).
+    Starlette's own request goes through all headers for each look-up, and raises inside for a missing one; the gateway
+    looks up a dozen per request (decision 0013).
 
     Attributes:
         path: Its route.
@@ -68,7 +68,7 @@ class HttpRequest:
             name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
         }
         given = self.headers.get("x-request-id", "")
-        # It tells requests apart; it needn't be hard to guess.
+        # Request ids are unique, and needn't be hard to guess.
         self.request_id = given if _REQUEST_ID.fullmatch(given) else f"{getrandbits(64):016x}"
         query = scope["query_string"]
         self.parameters: Mapping[str, str] = (

@@ -1,4 +1,4 @@
-"""The routes that score: bytes -> request -> scores -> bytes."""
+"""The routes that score, from the bytes of a request to the bytes of its answer."""
 
 import re
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ _MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,18}")
 
 
 class RerankApi(OnLoop):
-    """Serves every route that scores."""
+    """The endpoint of all routes that score."""
 
     def __init__(
         self, *, gateway: Gateway, bodies: BodyReader, keys: Keys, settings: Settings, metrics: Metrics, traces: Traces
@@ -52,7 +52,7 @@ class RerankApi(OnLoop):
         """The routes, described for OpenAPI; `AsgiApp` serves them."""
         router = APIRouter()
         for path in ROUTES:
-            router.add_api_route(path, _served_before, methods=["POST"], **describe(path))
+            router.add_api_route(path, _never_called, methods=["POST"], **describe(path))
         return router
 
     async def serve(self, request: HttpRequest) -> Response:
@@ -92,11 +92,11 @@ class RerankApi(OnLoop):
             parsed = self._parse(request, body, record)
             deadline = record.arrived + self._time_limit_s(request, parsed)
             context = self._context(request, record, deadline, body)
-            # Fields that nobody knows may take 20 times the bytes they came in; scoring may take long.
+            # Frees the body while scoring goes on: unknown fields may take 20 times their bytes in memory.
             del body
             scored = await cancelled_on_disconnect(request, self._gateway.score(parsed, context))
             response = answer(record.dialect.render(parsed, scored, record.request_id))
-            response.raw_headers.extend(_spent(record))
+            response.raw_headers.extend(_usage_headers(record))
             if scored.degraded:
                 record.degraded = response.headers["X-Rerank-Degraded"] = scored.degraded
             return response
@@ -133,7 +133,7 @@ class RerankApi(OnLoop):
         return replace(parsed, fields=self._forwarded(body) | dict(parsed.fields))
 
     def _forwarded(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The fields that the settings list, as far as the client sent them."""
+        """The fields in `forward_fields` that the client sent."""
         fields = {name: body[name] for name in self._settings.forward_fields if body.get(name) is not None}
         for name, value in fields.items():
             try:
@@ -143,7 +143,7 @@ class RerankApi(OnLoop):
         return fields
 
     def _time_limit_s(self, request: HttpRequest, parsed: RerankRequest) -> float:
-        """The shortest of all limits: the client's can't lengthen ours."""
+        """The request's time limit, in seconds: the shortest of the settings' and the client's."""
         limits_ms = [self._settings.deadline_s * 1000]
         if parsed.timeout_ms is not None:
             limits_ms.append(parsed.timeout_ms)
@@ -155,16 +155,16 @@ class RerankApi(OnLoop):
                 if not _MILLISECONDS.fullmatch(given):
                     raise BadInput(f"{name} must be a whole number of milliseconds above 0", param=name)
                 limits_ms.append(int(given))
-        # The body's number may have more digits than a float can take, unless it is compared first.
+        # Compared first: the body's number may have more digits than a float can hold.
         return min(limits_ms) / 1000
 
 
-async def _served_before() -> None:
-    """Stands for `RerankApi.serve` where FastAPI describes it: `AsgiApp` doesn't let its requests come that far."""
+async def _never_called() -> None:
+    """Placeholder for `RerankApi.serve` in FastAPI's description; `AsgiApp` answers its requests before."""
 
 
 def _cache_use(request: HttpRequest, *, is_on: bool) -> CacheUse:
-    """What the client wants of the cache, from the header or else the query string; nothing where it is off."""
+    """The use of the cache that the client asks for, in the header or else the query string; none where it is off."""
     given = request.headers.get("x-rerank-cache") or request.parameters.get("cache") or "default"
     match given.strip().lower():
         case "default":
@@ -178,8 +178,8 @@ def _cache_use(request: HttpRequest, *, is_on: bool) -> CacheUse:
             raise BadInput(message, param="cache")
 
 
-def _spent(record: AccessRecord) -> list[tuple[bytes, bytes]]:
-    """What was spent on a request, as headers."""
+def _usage_headers(record: AccessRecord) -> list[tuple[bytes, bytes]]:
+    """The response headers that say what a request took."""
     stats = record.stats
     spent_ms = (1000 * stats.cache_s, 1000 * stats.workers_s, 1000 * (perf_counter() - record.started))
     timing = b"cache;dur=%.2f, workers;dur=%.2f, total;dur=%.2f" % spent_ms
@@ -187,7 +187,7 @@ def _spent(record: AccessRecord) -> list[tuple[bytes, bytes]]:
 
 
 def _check_counts(body: Mapping[str, Any], most: int) -> None:
-    """Raises when there are too many: before each is looked at, which would take seconds for ten millions."""
+    """Refuse too many documents or queries before each is validated, which takes seconds for ten millions."""
     for name in body.keys() & _SIDES:
         entries = body[name]
         if isinstance(entries, list) and len(entries) > most:
@@ -196,7 +196,7 @@ def _check_counts(body: Mapping[str, Any], most: int) -> None:
 
 
 def _check_lengths(request: RerankRequest, longest: int) -> None:
-    """Raises when a text is too long. The query and the fields go to workers with every chunk of the documents."""
+    """Refuse texts that are too long. Query and fields count too: they go to workers with every chunk."""
     queries, documents = request.pairs.queries, request.pairs.documents
     for what, texts in (("documents", documents), ("query", queries)):
         if max(map(len, texts)) > longest:

@@ -1,4 +1,4 @@
-"""How answers and errors leave the gateway: one dump to bytes, one place where an error becomes HTTP."""
+"""HTTP responses: answers as JSON, and errors with their status and headers."""
 
 from math import ceil
 
@@ -11,32 +11,32 @@ from app.api import dialects
 from app.api.dialects.base import Dialect
 from app.errors import RerankError, SlowBody, TooLarge, Unauthorized
 
-# What is noted of a client that left before its answer; nobody gets it.
+# The status in log and metrics for a client that left before its answer; it is never sent.
 CLIENT_LEFT = 499
 
 
 class InternalError(RerankError):
-    """A bug of ours; the log has its trace."""
+    """An error nobody foresaw: a bug, whose trace is in the log."""
 
 
 def answer(content: object) -> Response:
-    """A 200 with `content` as JSON."""
+    """A response with status 200 and `content` as JSON."""
     try:
         body = orjson.dumps(content)
     except orjson.JSONEncodeError:
-        # A document that is returned may hold an integer beyond 64 bits, which orjson doesn't write.
+        # A returned document may hold an integer beyond 64 bits, which orjson can't write.
         body = to_json(content, inf_nan_mode="null")
     return Response(body, media_type="application/json")
 
 
 def refusal(request: Request, error: RerankError) -> Response:
-    """An error that comes before it is known what the body says: in the shape its path foretells."""
+    """The response for an error before the body is read, in the dialect that its path suggests."""
     path = request.scope["path"]
     return error_answer(error, dialects.guess(path, None), path)
 
 
 def error_answer(error: RerankError, dialect: Dialect, path: str) -> Response:
-    """An error in the shape the client's dialect has for it."""
+    """The response for an error, in the client's dialect."""
     response = Response(
         orjson.dumps(dialect.render_error(error, path)), status_code=error.status, media_type="application/json"
     )
@@ -45,6 +45,6 @@ def error_answer(error: RerankError, dialect: Dialect, path: str) -> Response:
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, SlowBody | TooLarge):
-        # The rest of the body would have to be read and thrown away before the connection could be used again.
+        # To use the connection again, the rest of the body would have to be read and discarded first.
         response.headers["Connection"] = "close"
     return response

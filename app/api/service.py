@@ -13,7 +13,7 @@ from app.errors import NoWorker, Unauthorized
 from app.telemetry.metrics import Metrics
 from app.workers.registry import Registry
 
-# Any fixed date will do: clients want the field, and a worker's own date is when it was asked.
+# A fixed date: clients want the field, and a worker's own is merely the time of the call.
 _CREATED = 1700000000
 
 
@@ -40,7 +40,9 @@ def service_router(
         return answer({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        problem = "This replica is shutting down." if is_draining() else _lack(registry, has_fallback=has_fallback)
+        problem = (
+            "This replica is shutting down." if is_draining() else _unready_reason(registry, has_fallback=has_fallback)
+        )
         if problem is None:
             return answer({"status": "ok"})
         return refusal(request, NoWorker(problem[:500], retry_after_s=1.0))
@@ -65,13 +67,13 @@ def service_router(
     return router
 
 
-def _lack(registry: Registry, *, has_fallback: bool) -> str | None:
-    """What this replica lacks to be ready."""
+def _unready_reason(registry: Registry, *, has_fallback: bool) -> str | None:
+    """The reason why this replica isn't ready, in words; None when it is."""
     if registry.was_ever_usable:
         return None
     if not has_fallback:
         return f"No worker has been usable yet: {registry.problems()}."
-    # A replica that can't look for workers would give everybody degraded scores.
+    # A replica that can't discover workers would give everybody degraded scores.
     is_told = any(source.has_answered for source in registry.sources)
     return None if is_told else f"It isn't known yet where workers are: {registry.problems()}."
 

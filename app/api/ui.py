@@ -1,4 +1,4 @@
-"""The page under `/ui`: a fixed set of files, which a browser may use for nothing else."""
+"""The page under `/ui`: a fixed set of files, with headers that forbid everything else."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ _DESCRIPTION: dict[str, Any] = {
 
 
 def ui_router(admin_auth: AdminAuth) -> APIRouter:
-    """The page and its parts, read now and behind `AdminAuth`."""
+    """The routes of the page and its files, which are read now, behind `AdminAuth`."""
     router = APIRouter()
     files = {path.name: path.read_bytes() for path in _FOLDER.iterdir() if path.suffix in _TYPES}
     for name, content in files.items():
@@ -42,10 +42,10 @@ def ui_router(admin_auth: AdminAuth) -> APIRouter:
 
 
 def _page(content: bytes) -> Serve:
-    """The page, at `/ui` and at `/ui/`.
+    """The endpoint of the page, at `/ui` and at `/ui/`.
 
-    Its links say where its parts are as seen from it, so that they hold under any prefix an ingress puts in front. That
-    is beside it when its address ends with a slash, and else one folder further down.
+    Its links are relative, so that they work under any prefix that an ingress adds. Relative to `/ui/` its files are in
+    the same folder, relative to `/ui` one folder down.
     """
     beside = _part(_PAGE, content)
     below = _part(_PAGE, content.replace(b'="./', b'="ui/'))

@@ -1,1 +1,1 @@
-"""Listening: the server's run, its protocol, certificates, and what SIGHUP reloads."""
+"""The server: its HTTP protocol, its connections, its start and stop, and its reload at SIGHUP."""

@@ -1,4 +1,4 @@
-"""What clients may do before there is a request: how many may be connected, and what one too many is told."""
+"""The limit on client connections, and the answer to a connection beyond it."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.errors import ConnectionShedReason
 
-# Where the server finds this: in the state that the application gives it when it starts.
+# The key in the ASGI lifespan state under which the server finds `Clients`.
 CLIENTS = "rerank.clients"
 
 _FULL_BODY = (
@@ -15,11 +15,11 @@ _FULL_BODY = (
 )
 _REST = b"Content-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n" + _REST % (len(_FULL_BODY), _FULL_BODY)
-# Who asks whether the process is alive would restart it, and help nobody.
+# A liveness probe that got 503 would have the process restarted, which helps nobody.
 _ASKS_WHETHER_ALIVE = b"GET /livez "
 _ALIVE_BODY = b'{"status":"ok"}'
 _ALIVE = b"HTTP/1.1 200 OK\r\n" + _REST % (len(_ALIVE_BODY), _ALIVE_BODY)
-# For a client that is one too many to send its request, and to read what it is told.
+# Time for a client beyond the limit to send its request and to read its answer.
 _TOLD_WITHIN_S = 2.0
 _MOST_TOLD = 64
 
@@ -29,13 +29,13 @@ def _count_nothing(_: ConnectionShedReason) -> None: ...
 
 @dataclass(slots=True)
 class Clients:
-    """The connections of clients.
+    """The count of client connections and its limit.
 
     Args:
-        max_connections: Those beyond are told to come back, and closed.
+        max_connections: Connections beyond it are answered with 503 and closed.
         write_timeout_s: Seconds in which a client has to take the next part of its answer.
-        on_shed: Told why when a connection is closed that its client didn't want closed: it was one too many (`full`),
-            or didn't read its answer (`unread`).
+        on_shed: Called with the reason when the gateway closes a connection: it was beyond the limit (`full`), or its
+            client didn't read its answer (`unread`).
         connections: Open now.
         turned_away: Those beyond that are still being told; they are few, and then none is told.
     """
@@ -47,7 +47,7 @@ class Clients:
     turned_away: int = 0
 
     def has_room(self, transport: asyncio.Transport) -> bool:
-        """Whether one more may be connected; if not, its connection is taken care of."""
+        """True if one more connection fits; otherwise it is answered with 503 and closed, here."""
         if self.connections < self.max_connections:
             return True
         self.on_shed("full")
@@ -59,10 +59,10 @@ class Clients:
 
 
 class _TurnedAway(asyncio.Protocol):
-    """Answers the first request of a connection that is one too many with 503, or `/livez` truthfully, and closes it.
+    """Protocol of a connection beyond the limit: answers its first request with 503, or `/livez` as usual, and closes.
 
-    An answer before the request would be a fault to many clients. What they still send is read and thrown away: if it
-    weren't, their system would throw away the answer.
+    Many clients take an answer before the request as an error. What they still send is read and discarded: otherwise
+    their system would discard the answer.
     """
 
     def __init__(self, transport: asyncio.Transport, clients: Clients) -> None:

@@ -1,19 +1,19 @@
-"""Open files: every connection is one, and clients never get the last."""
+"""The limit of open files, of which clients' connections get three quarters at most."""
 
 import resource
 from contextlib import suppress
 
-# Beyond this a process is asked for more than it can serve.
-_ENOUGH = 2**16
+# One process can't serve more clients than this.
+_MOST_FILES = 2**16
 _MOST_CONNECTIONS = 10_000
-# What the process has open by itself.
-_OWN = 32
+# Files that the process has open without any client.
+_OWN_FILES = 32
 
 
 def raise_limit() -> None:
-    """Let the process open as many files as the system lets it: the usual soft limit, 1024, is meant for `select`."""
+    """Raise the soft limit of open files to the hard one: the usual 1,024 is meant for `select`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _ENOUGH if hard == resource.RLIM_INFINITY else min(_ENOUGH, hard)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(_MOST_FILES, hard)
     if resource.RLIM_INFINITY != soft < wanted:
         # Some systems allow less than they say.
         with suppress(ValueError, OSError):
@@ -21,10 +21,10 @@ def raise_limit() -> None:
 
 
 def for_clients(wanted: int | None) -> int:
-    """Connections that clients may have: as many as wanted, and at most three quarters of the files that may be open.
+    """The number of client connections allowed: `wanted`, or three quarters of the open files if that is less.
 
-    The last quarter is for workers, Redis and name servers: who is let in can be served.
+    The last quarter is for workers, Redis and name servers, so that every connected client can be served.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = _ENOUGH if soft == resource.RLIM_INFINITY else (soft - _OWN) * 3 // 4
+    allowed = _MOST_FILES if soft == resource.RLIM_INFINITY else (soft - _OWN_FILES) * 3 // 4
     return min(wanted or _MOST_CONNECTIONS, max(1, allowed))

@@ -1,10 +1,13 @@
-"""HTTP as clients speak it: uvicorn's protocol, bounded before and between bodies, with a short way for answers.
+"""Uvicorn's HTTP/1.1 protocol with limits on heads, time limits on clients, and answers in one write.
 
-Bodies are the body reader's business. Of heads uvicorn keeps whatever comes, from anybody, for as long as it comes:
-small headers take 20 times their size.
+`app/api/body.py` limits bodies. Heads uvicorn keeps without any limit of size or time, and small headers take 20 times
+their size in memory.
 
-Offers to speak another protocol are passed over. Java's HttpClient and `curl --http2` make one with their first request
-(`Upgrade: h2c`), and go on in HTTP/1.1 when the answer is none to that.
+Offers to switch the protocol are ignored. Java's HttpClient and `curl --http2` make one with their first request
+(`Upgrade: h2c`), and go on in HTTP/1.1 when the answer doesn't take it up.
+
+Uvicorn's insides are used (attributes and methods of `HttpToolsProtocol` and `RequestResponseCycle`), so pyproject.toml
+bounds its version from above; tests/security/test_heads.py and tests/integration/test_answers.py fail when they change.
 """
 
 import asyncio
@@ -18,24 +21,24 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from app.api.request import CLIENT_CONNECTION, LONG_BYTES, ClientConnection, do_nothing
 from app.server.clients import CLIENTS, Clients
 
-# Beside a body, or before the next: a head, chunk extensions, trailers. What comes in one read is looked at as a whole.
+# Most bytes outside of bodies per request: head, chunk extensions, trailers. What comes in one read is counted whole.
 _MOST_BYTES = 64 * 2**10
 _MOST_HEADERS = 256
-# Of an answer, before its writer has to wait; the same as without TLS.
+# Most unsent bytes of an answer before its writer has to wait; without TLS it is the default.
 _MOST_UNSENT_BYTES = 64 * 2**10
-# How every answer begins, whatever it will be.
+# The beginning of every answer, whatever its status.
 _FIRST_BYTES = b"HTTP/1.1 "
-# Seconds until a client that sends nothing more is asked a second time whether it is there. Each time it is twice as
-# long as before, so the first bytes of an answer last for 25 s.
+# Seconds until the second byte is sent to a client that may be gone. Each pause is twice the one before, so the first
+# bytes of an answer last for 25 s.
 _FIRST_PAUSE_S = 0.05
-# What an offer of another protocol consists of: headers, and their names in `Connection`.
-_HOP_OF_AN_OFFER = frozenset({b"upgrade", b"http2-settings"})
+# The headers of an offer to switch the protocol; `Connection` names them, too.
+_UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses heads above 64 KiB or 256 headers with 400, and closes when one takes longer than `head_s`.
+    """HTTP/1.1 that refuses heads above 64 KiB or 256 headers with 400, and closes when one takes longer than `head_s`.
 
-    A connection on which nothing comes at all is closed like an idle one.
+    A connection on which no request begins is closed like an idle one.
     """
 
     head_s: ClassVar[float] = 10.0
@@ -55,7 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._client_connection = ClientConnection(set(), _send_nothing, self._hang_up)
         self._head_without_offer = b""
         if self.scheme == "https":
-            # By default 512 KiB.
+            # The default with TLS is 512 KiB.
             transport.set_write_buffer_limits(_MOST_UNSENT_BYTES)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
@@ -66,31 +69,31 @@ class BoundedProtocol(HttpToolsProtocol):
                 timer.cancel()
         super().connection_lost(exc)
         self._client_connection.has_left = True
-        # Else the last request and its connection would hold each other.
+        # Breaks a reference cycle between the last request and its connection.
         self._client_connection.send_whole = _send_nothing
         self._client_connection.hang_up = self._hang_up = do_nothing
         for leave in [*self._client_connection.on_loss]:
             leave()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never keeps one
-        """Whether to keep the connection for a client that sends nothing more: it may still wait for its answer.
+        """Keep a half-closed connection, by returning True, while its client may still wait for an answer.
 
-        TCP tells it that way, too, when the client is gone. What is sent to one that is gone comes back as a reset, so
-        it is sent what it would get anyway, byte by byte: the beginning of its answer. TLS can't be half closed here.
+        A client that is gone looks the same on TCP, but resets the connection when it is sent something. So it is sent
+        the beginning of its answer, byte by byte. TLS can't be half closed here.
         """
         cycle = self.cycle
         if cycle is None or cycle.response_complete or cycle.more_body or self.scheme == "https":
             self._await_reading()
             return False
         cycle.keep_alive = False
-        # Of requests that wait behind another it is the last; the answer to the first will tell.
+        # Pipelined requests wait behind the first, whose answer shows whether the client is there.
         if not self.pipeline and not cycle.response_started:
             cycle.transport = begun = _Begun(self.transport)
             self._ask_whether_there(cycle, begun, _FIRST_PAUSE_S)
         return True
 
     def _ask_whether_there(self, cycle: RequestResponseCycle, begun: "_Begun", pause_s: float) -> None:
-        """Send a byte and look later what came back: event loops don't tell of resets after the end of what is sent."""
+        """Send a byte, and later look for a reset: event loops don't report one after the end of input."""
         if self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.transport.abort()
         elif not cycle.response_started:
@@ -106,7 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.logger.warning("Invalid HTTP request received.")
             self._refuse("Invalid HTTP request received.")
             return
-        # Most heads come whole, and need no timer.
+        # A timer only for heads that come in parts: most come whole.
         if self._head_timer is None and (self._is_in_head or (self._bytes_beside_bodies and not self._is_in_body)):
             self._head_timer = self.loop.call_later(self.head_s, self._end_late_head)
         if self._bytes_beside_bodies > _MOST_BYTES and not self.transport.is_closing():
@@ -117,7 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._await_reading()
 
     def _end_late_head(self) -> None:
-        """Close the connection; when it waits for the answer to an earlier request, behind that."""
+        """Close the connection, after the answer to an earlier request if there is one."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
             self._await_reading()
@@ -125,12 +128,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def pause_writing(self) -> None:
-        """Give the client its time to read, now that more is to be sent than may be held."""
+        """Start the client's time limit for reading: too much is unsent."""
         super().pause_writing()
         self._await_reading()
 
     def resume_writing(self) -> None:
-        """Go on: the client has read."""
+        """Stop the client's time limit for reading: it has read enough."""
         super().resume_writing()
         if self._write_timer:
             self._write_timer.cancel()
@@ -139,20 +142,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._await_reading()
 
     def on_response_complete(self) -> None:
-        """End a request, whose answer may still have to leave."""
+        """End the request. Part of its answer may still be unsent."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._await_reading()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection; one whose client doesn't read would never end by itself."""
+        """Close an idle connection, with a time limit for its client to read what is unsent."""
         if self.transport.get_write_buffer_size():
             self._shed_unread()
         else:
             super().timeout_keep_alive_handler()
 
     def _await_reading(self) -> None:
-        """Close the connection unless what is to be sent leaves in time."""
+        """Abort the closing connection when its client doesn't read what is unsent in time."""
         if self._write_timer is None:
             self._write_timer = self.loop.call_later(self._clients.write_timeout_s, self._shed_unread)
 
@@ -161,7 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _parse(self, data: bytes) -> None:
-        """Read what came. At an offer of another protocol the parser stops behind the head, and takes no body."""
+        """Parse bytes from the client. After an offer to switch the protocol the parser has to be started anew."""
         unread: bytes | memoryview = data
         while unread:
             try:
@@ -174,20 +177,20 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
 
     def shutdown(self) -> None:
-        """Close the connection when what has begun to come is answered; at once when that is nothing.
+        """Close the connection after the answer to a request that has begun to arrive; at once without one.
 
-        While the gateway is drained, all its answers say that they are the last.
+        While the gateway drains, every answer closes its connection.
         """
         if not self._is_in_head:
             super().shutdown()
 
     def on_message_begin(self) -> None:
-        """Begin a head."""
+        """Start the head of a request."""
         self._is_in_head = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; but not a trailer, which uvicorn would put among the headers."""
+        """Keep a header. Trailers are left out: uvicorn would put them among the headers."""
         if self._is_in_body:
             return
         if len(self.headers) >= _MOST_HEADERS:
@@ -195,7 +198,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin the request."""
+        """Start the request, now that its head is complete."""
         if self.parser.should_upgrade():
             self._head_without_offer = self._written_without_offer()
             return
@@ -210,25 +213,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self.scope["state"][CLIENT_CONNECTION] = self._client_connection
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Keep a part of the body."""
         self._bytes_beside_bodies = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End the request."""
+        """Mark the end of the request's body."""
         if self._head_without_offer:
             return
         self._is_in_body = False
         self._bytes_beside_bodies = 0
         super().on_message_complete()
         self._client_connection.has_sent_all = True
-        # A long body stops the reading; without it nobody would notice that the client leaves. But requests that come
-        # before the answer to the last are kept in memory: after the first of them uvicorn has stopped it, rightly.
+        # Uvicorn stops reading at a long body, and a disconnect would go unnoticed, so reading is resumed. Not so with
+        # pipelined requests, which are kept in memory: after the first of them uvicorn rightly stops.
         if not self.pipeline:
             self.flow.resume_reading()
 
     def send_whole(self, response: Response) -> bool:
-        """As `ClientConnection.send_whole`: whatever is unusual is left to uvicorn."""
+        """Send a whole answer in one write, as `ClientConnection.send_whole`. Returns False for the unusual ones."""
         cycle = self.cycle
         if self.pipeline or self.flow.write_paused or not cycle.keep_alive or len(response.body) > LONG_BYTES:
             return False
@@ -245,10 +248,10 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def _written_without_offer(self) -> bytes:
-        """The head that the parser has just read, as it would be without an offer of another protocol.
+        """The head that was just parsed, without its offer to switch the protocol.
 
         Raises:
-            HttpParserError: the client asks for a tunnel, which is no offer.
+            HttpParserError: the client asks for a tunnel with CONNECT.
         """
         method: bytes = self.parser.get_method()
         if method == b"CONNECT":
@@ -257,15 +260,15 @@ class BoundedProtocol(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"connection":
                 tokens = (token.strip() for token in value.split(b","))
-                kept = b", ".join(token for token in tokens if token.lower() not in _HOP_OF_AN_OFFER)
+                kept = b", ".join(token for token in tokens if token.lower() not in _UPGRADE_HEADERS)
                 lines.append(b"connection: " + kept)
-            elif name not in _HOP_OF_AN_OFFER:
+            elif name not in _UPGRADE_HEADERS:
                 lines.append(name + b": " + value)
         return b"\r\n".join([*lines, b"\r\n"])
 
 
 class _Begun(asyncio.Transport):
-    """A transport on which the first bytes of an answer are sent before there is one."""
+    """Transport that sends the first bytes of an answer one by one, before the answer exists."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
@@ -273,12 +276,12 @@ class _Begun(asyncio.Transport):
         self._sent = 0
 
     def send_byte(self) -> None:
-        """Send one more of the first bytes, if there are more."""
+        """Send one more of the first bytes, if any are left."""
         self._transport.write(_FIRST_BYTES[self._sent : self._sent + 1])
         self._sent = min(self._sent + 1, len(_FIRST_BYTES))
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write what isn't sent yet. The first write of an answer has all of its first line."""
+        """Write `data` without the bytes that were sent already; uvicorn's first write has the whole first line."""
         self._transport.write(memoryview(data)[self._sent :])
         self._sent = 0
 

@@ -1,4 +1,4 @@
-"""What SIGHUP does: keys, certificates and the log level are read again, without a request noticing."""
+"""The reload at SIGHUP: keys, certificates and the log level are read again while requests go on."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from app.settings import Settings, SettingsError
 from app.settings.certificates import Certificates
 from app.telemetry import log
 
-# All other settings are built into what runs.
+# The settings that can change while the gateway runs.
 _LIVE = frozenset({"admin_key", "api_keys", "api_keys_file", "log_format", "log_level"})
 
 
 class Reload:
-    """Reads the settings again. What is wrong with them is logged, and all stays as it was.
+    """The reload of settings. With a mistake in them it is logged, and everything stays as it was.
 
     Args:
         read: Gives the settings as they are written now, or raises SettingsError.
@@ -40,7 +40,7 @@ class Reload:
         self._certificates = certificates
 
     def __call__(self) -> None:
-        """Take over what is written now."""
+        """Apply the settings as they are written now."""
         logger = structlog.get_logger()
         try:
             settings = self._read()

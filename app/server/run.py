@@ -1,4 +1,4 @@
-"""Listening and stopping: uvicorn, with a drain before it closes its doors."""
+"""The run of the server: uvicorn, with a drain before it stops accepting connections."""
 
 import asyncio
 import gc
@@ -19,26 +19,27 @@ from app.server.protocol import BoundedProtocol
 from app.server.signals import Signals
 from app.settings import Settings
 
-# What is in flight ends at its own deadline; this is for the answer to get out.
+# Requests in flight end at their own deadline; this is added for their answers to be sent.
 _LAST_WORDS_S = 2
-# For what clients had sent before the doors closed to be read.
+# Time to read what clients sent before the server stopped accepting connections.
 _LAST_READS_S = 0.05
-# Reading the settings stops everything else for some milliseconds.
+# Shortest time between reloads: each blocks the event loop for some milliseconds.
 _RELOADS_APART_S = 0.1
 
 
 class Drain:
-    """Whether the gateway is on its way out."""
+    """The state of the drain: `has_begun` once the gateway is about to stop."""
 
     def __init__(self) -> None:
         self.has_begun = False
 
 
 class DrainingServer(uvicorn.Server):
-    """On SIGTERM it goes on serving for `drain_s`, so that load balancers see readiness fall before the doors close.
+    """Uvicorn's server that goes on serving for `drain_s` after SIGTERM.
 
-    SIGINT skips that wait; a second signal of either kind skips the rest. SIGHUP calls `reload`, a storm of them once
-    in `_RELOADS_APART_S`.
+    So load balancers see it become unready before it stops accepting connections. SIGINT skips that wait; a second
+    signal of either kind also stops the wait for requests in flight. SIGHUP calls `reload`, at most once per
+    `_RELOADS_APART_S`.
     """
 
     def __init__(self, config: uvicorn.Config, *, drain: Drain, drain_s: float, reload: Callable[[], None]) -> None:
@@ -49,7 +50,7 @@ class DrainingServer(uvicorn.Server):
         self._drain_s = drain_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so: only now is it true.
+        """Start, and log that the gateway serves once it does.
 
         Raises:
             SystemExit: with 1 when it can't start; uvicorn has logged the reason, but not what to do about it.
@@ -63,9 +64,9 @@ class DrainingServer(uvicorn.Server):
         log.info("serving", version=__version__)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop, and let the application close its links in any case: uvicorn forgets it after a second signal.
+        """Stop, and always shut the application down, which uvicorn leaves out after a second signal.
 
-        What had been sent before is read first, since connections on which nothing has begun to come are closed.
+        What clients have sent is read first, since connections on which no request has begun are closed.
         """
         for server in self.servers:
             server.close()
@@ -76,11 +77,11 @@ class DrainingServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing: uvicorn's own would raise the signal again at the end, and the process would not exit with 0."""
+        """Capture no signals: uvicorn's own way raises them again at the end, and the process wouldn't exit with 0."""
         yield
 
     def take(self, sig: signal.Signals) -> None:
-        """Do what SIGTERM, SIGINT or SIGHUP asks for."""
+        """Act on SIGTERM, SIGINT or SIGHUP."""
         if sig != signal.SIGHUP:
             self._stop(sig)
         elif self._reload_timer is None:
@@ -95,7 +96,7 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = self.force_exit = True
             return
         self._drain.has_begun = True
-        # Before it serves, nobody has to move away.
+        # Before it serves, there are no clients to drain.
         wait_s = self._drain_s if sig == signal.SIGTERM and self.started else 0
         structlog.get_logger().info("draining", signal=sig.name, accepts_for_s=wait_s)
         asyncio.get_running_loop().call_later(wait_s, self._stop_accepting)
@@ -116,10 +117,10 @@ def serve(
     """Serve until a signal comes; returns when everything in flight has been answered.
 
     Args:
-        app: What is served.
-        settings: Where, and how long to wait.
-        drain: Is told when the end has begun.
-        tls: Served with; None serves without TLS.
+        app: The application.
+        settings: Address and time limits.
+        drain: Marked when the drain begins.
+        tls: The context for listening; None serves without TLS.
         reload: Called at SIGHUP.
         signals: Taken since before the settings were read.
 
@@ -131,7 +132,7 @@ def serve(
         host=settings.host,
         port=settings.port,
         timeout_keep_alive=settings.keep_alive_s,
-        # A request begins with its head, which may still be on its way.
+        # A request counts from the first byte of its head, which may still be incomplete.
         timeout_graceful_shutdown=ceil(BoundedProtocol.head_s + settings.deadline_s) + _LAST_WORDS_S,
         access_log=False,
         # No other protocol is spoken, whatever is installed.
@@ -154,10 +155,10 @@ def serve(
 
 
 def _collect_rarely() -> None:
-    """Have the garbage collector look at what is new, and not after every request: decision 0013.
+    """Make garbage collection rare, and exempt all objects that exist by now from it (decision 0013).
 
-    A request leaves nothing behind that only the collector could free. What is there by now stays, and looking through
-    it would stop everything for 25 ms.
+    A request leaves no reference cycles behind, and going through the objects of the start would block the event loop
+    for 25 ms.
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

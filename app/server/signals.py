@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP of a process that serves: at no moment has one of them its default, which is death."""
+"""Handlers for SIGTERM, SIGINT and SIGHUP, set from the first to the last moment of a process that serves."""
 
 import os
 import signal
@@ -14,10 +14,11 @@ Take = Callable[[signal.Signals], None]
 
 
 class Signals:
-    """Takes signals from now on, until the process is gone.
+    """Signal handlers that are in place from now on until the process ends.
 
-    While a loop is told of them, all go there. Before that SIGHUP is kept for it, and the others end the process; so
-    they do afterwards, when SIGHUP means nothing any more. Handlers of the loop's own would go when it is closed.
+    While an event loop takes signals, all of them go there. Before that SIGHUP is kept for it, and the others end the
+    process. Afterwards SIGHUP is ignored, and the others still end the process. The loop's own handlers would be gone
+    once it is closed.
     """
 
     def __init__(self) -> None:
@@ -28,7 +29,7 @@ class Signals:
 
     @contextmanager
     def told_to(self, take: Take, loop: AbstractEventLoop) -> Iterator[None]:
-        """Have `take` called in the loop for every signal until the end of the block, and for an earlier SIGHUP."""
+        """Call `take` in the loop for every signal until the end of the block, and for an earlier SIGHUP."""
 
         def tell(sig: signal.Signals) -> None:
             loop.call_soon_threadsafe(take, sig)
@@ -48,5 +49,5 @@ class Signals:
             self._is_hung_up = True
         else:
             log.flush()
-            # An exception could come where it is lost, and there is nothing to clean up.
+            # An exception could be swallowed where it is raised, and there is nothing to clean up.
             os._exit(128 + number)

@@ -1,7 +1,7 @@
-"""Every setting: `RERANK_` environment over files of secrets over a YAML file, checked once, frozen."""
+"""The settings, checked once and frozen. `RERANK_` variables win over files of secrets, those over a YAML file."""
 
-from app.settings.fields import ModelSettings
 from app.settings.loading import CLIENT_KEY, SECRETS_DIR, load, warnings_about
+from app.settings.model_settings import ModelSettings
 from app.settings.secrets import PREFIX, SettingsError, parse_keys
 from app.settings.validation import Settings
 

@@ -1,4 +1,4 @@
-"""What an entry of `RERANK_WORKERS` says: where a worker is, or where workers are to be looked for."""
+"""Addresses in `RERANK_WORKERS`: the URL of a worker, or a place where workers are discovered."""
 
 import re
 from typing import NamedTuple
@@ -8,7 +8,7 @@ LEXICAL = "lexical://"
 _LAST_PORT = 65535
 _LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _DNS = re.compile(rf"dns://(?P<host>{_LABEL}([.]{_LABEL})*[.]?):(?P<port>[0-9]+)/?", re.IGNORECASE | re.ASCII)
-# Kubernetes' own rules for names, but for their lengths: the API server knows those.
+# Kubernetes' own rules for names, except for their lengths, which the API server checks.
 _NAME = "[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
 _SERVICE = re.compile(
     rf"kubernetes://(?P<namespace>{_NAME})/(?P<service>{_NAME}):(?P<port>{_NAME})/?", re.IGNORECASE | re.ASCII
@@ -31,12 +31,12 @@ class Service(NamedTuple):
 
 
 def scheme_of(address: str) -> str:
-    """What stands before the first colon, in small letters."""
+    """The scheme of an address, in small letters."""
     return address.partition(":")[0].lower()
 
 
 def problem_with(address: str) -> str | None:
-    """What is wrong with an address, in words that follow it; None when it can be used."""
+    """The problem with an address, worded to follow it in a sentence; None when it can be used."""
     try:
         match scheme_of(address):
             case "dns":
@@ -75,12 +75,12 @@ def service(address: str) -> Service:
 
 
 def worker_url(ip: str, port: int) -> str:
-    """The URL of the worker that listens there; an IPv6 address needs brackets."""
+    """The URL of the worker at an IP address and port; brackets go around IPv6."""
     return f"http://[{ip}]:{port}" if ":" in ip else f"http://{ip}:{port}"
 
 
 def without_password(address: str) -> str:
-    """The address as it can be shown: nothing that stands before an @, not even where it is no URL at all."""
+    """The address with everything before an @ replaced by stars, even when it is no URL."""
     before, at, host = address.rpartition("@")
     return f"{before[: before.find('://') + 3] if '://' in before else ''}**********@{host}" if at else address
 

@@ -1,4 +1,4 @@
-"""Certificates: the gateway's own, and those it shows to workers and checks theirs by."""
+"""TLS contexts for listening and for calling workers."""
 
 import ssl
 from pathlib import Path
@@ -8,7 +8,7 @@ from app.settings import Settings, SettingsError
 
 
 class Certificates:
-    """The TLS contexts, which `reload` changes in place: connections that stand are not touched.
+    """The TLS contexts. `reload` changes them in place; open connections keep what they began with.
 
     Args:
         settings: Name the files.
@@ -23,7 +23,7 @@ class Certificates:
         self.towards_workers = _towards_workers(settings)
 
     def reload(self) -> None:
-        """Read the files again, for all connections from now on.
+        """Read the files again. New connections use what they hold now.
 
         A certificate authority that is no longer in its file is trusted until the next start: OpenSSL can't forget one.
 
@@ -40,13 +40,13 @@ class Certificates:
 
 
 def default_context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH, **trusted: Any) -> ssl.SSLContext:
-    """A context that checks whom it speaks with, and speaks TLS 1.2 or later.
+    """A TLS context that verifies the other side and speaks TLS 1.2 or later.
 
     Python leaves that to OpenSSL's configuration where it was built so, as Debian's is.
 
     Args:
-        purpose: Whom it authenticates.
-        trusted: As for `ssl.create_default_context`; what the system trusts without it.
+        purpose: SERVER_AUTH for calls to servers, CLIENT_AUTH for listening.
+        trusted: `cafile`, `capath` or `cadata` of `ssl.create_default_context`; without them the system's authorities.
     """
     context = ssl.create_default_context(purpose, **trusted)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -54,7 +54,7 @@ def default_context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH, **trusted: A
 
 
 def _listening(settings: Settings) -> ssl.SSLContext | None:
-    """What clients are met with; None without a certificate."""
+    """The context for listening; None without a certificate."""
     if settings.tls_cert_file is None:
         return None
     context = default_context(ssl.Purpose.CLIENT_AUTH)
@@ -70,7 +70,7 @@ def _fill_listening(context: ssl.SSLContext, settings: Settings) -> None:
 
 
 def _towards_workers(settings: Settings) -> ssl.SSLContext | None:
-    """How https workers are met; None when what the system trusts will do."""
+    """The context for calling https workers; None when no setting asks for one of its own."""
     if settings.worker_ca_file is None and settings.worker_cert_file is None:
         return None
     context = default_context()

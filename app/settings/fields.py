@@ -4,59 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from app.policy.truncate import Truncation
 from app.settings.addresses import without_password
-from app.settings.secrets import PREFIX, parse_keys, read_keys, read_secret
+from app.settings.model_settings import ModelSettings
+from app.settings.secrets import PREFIX, read_keys, read_secret
+from app.settings.value_types import ApiKeys, CommaSeparated, Secret, SentSecret
 from app.types import LongDocuments
 
-
-def _split_commas(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _keys_by_name(value: object) -> object:
-    return parse_keys(_split_commas(value)) if isinstance(value, str) else value
-
-
-def _fit_for_headers(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if not (text.isascii() and text.isprintable()):
-        raise ValueError("it has a character that no header can carry: only printable ASCII can be sent")
-    return secret
-
-
-CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-# An empty secret would let everybody in: it is what a request without a key has.
-Secret = Annotated[SecretStr, Field(min_length=1)]
-SentSecret = Annotated[Secret, AfterValidator(_fit_for_headers)]
-ApiKeys = Annotated[dict[str, Secret], NoDecode, BeforeValidator(_keys_by_name)]
-
-
-class ModelSettings(BaseModel):
-    """What the gateway can't read from a worker about one model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    aliases: tuple[str, ...] = Field(default=(), description="other names clients may use for the model")
-    truncation: Truncation = Field(
-        default="pair",
-        description="what is cut when too long: pair for cross-encoders, document for models behind a chat template",
-    )
-    template_tokens: int = Field(
-        default=160, ge=0, description="tokens of the chat template around both texts, its instruction included"
-    )
-    listwise: bool = Field(
-        default=False, description="the model compares documents with each other: never split, never deduplicated"
-    )
-    revision: str = Field(
-        default="", description="part of the fingerprint: change it when the weights change under one name"
-    )
-
-
-_UNWRITTEN = ModelSettings()
+_MODEL_DEFAULTS = ModelSettings()
 
 
 class Fields(BaseSettings):
@@ -74,169 +31,212 @@ class Fields(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: int = Field(default=8080, ge=1, le=65535, description="port to listen on")
     keep_alive_s: int = Field(
-        default=120, ge=1, description="how long an idle client connection is kept; Milvus reuses one for up to 90 s"
+        default=120,
+        ge=1,
+        description="seconds an idle client connection is kept open; Milvus reuses one for up to 90 s",
     )
 
     max_connections: int | None = Field(
         default=None,
         ge=1,
-        description="connections of clients at most; none for three quarters of the open files allowed, up to 10,000",
+        description=(
+            "most client connections at once; none means three quarters of the open files allowed, up to 10,000"
+        ),
     )
 
     tls_cert_file: Path | None = Field(
-        default=None, description="a PEM file with the certificate to listen with; none listens without TLS"
+        default=None, description="PEM file with the gateway's certificate; none serves without TLS"
     )
-    tls_key_file: Path | None = Field(default=None, description="its key; none when the same file holds both")
+    tls_key_file: Path | None = Field(
+        default=None, description="PEM file with the key of tls_cert_file; none when that file holds both"
+    )
     tls_client_ca_file: Path | None = Field(
-        default=None, description="clients must show a certificate from these authorities"
+        default=None, description="PEM file with authorities; clients must then show a certificate from one of them"
     )
 
     workers: CommaSeparated = Field(
         default=(),
         repr=False,  # a URL may carry a password
         description=(
-            "comma-separated URLs of vLLM servers, or where to find them: dns://host:port, "
+            "comma-separated URLs of vLLM servers, or of places to discover them: dns://host:port, "
             "kubernetes://namespace/service:port; none means the embedded lexical:// worker"
         ),
     )
-    worker_api_key: SentSecret | None = Field(default=None, description="the workers' --api-key")
+    worker_api_key: SentSecret | None = Field(default=None, description="API key sent to workers: vLLM's --api-key")
     worker_ca_file: Path | None = Field(
-        default=None, description="authorities that certify https workers, beside those the system trusts"
+        default=None, description="PEM file with authorities for https workers, besides those the system trusts"
     )
-    worker_cert_file: Path | None = Field(default=None, description="a PEM file with the certificate shown to workers")
-    worker_key_file: Path | None = Field(default=None, description="its key; none when the same file holds both")
-    worker_max_calls: int = Field(default=64, ge=1, le=1024, description="calls in flight per worker at most")
+    worker_cert_file: Path | None = Field(default=None, description="PEM file with the certificate shown to workers")
+    worker_key_file: Path | None = Field(
+        default=None, description="PEM file with the key of worker_cert_file; none when that file holds both"
+    )
+    worker_max_calls: int = Field(default=64, ge=1, le=1024, description="most calls in flight per worker")
     worker_min_documents: int = Field(
-        default=64, ge=1, description="documents in flight per worker where its adaptive limit starts; never below it"
+        default=64, ge=1, description="documents in flight at which a worker's adaptive limit starts, and its minimum"
     )
-    worker_max_documents: int = Field(default=2048, ge=1, description="documents in flight per worker at most")
-    worker_connect_timeout_s: float = Field(default=2.0, gt=0, description="time for a connection to a worker")
+    worker_max_documents: int = Field(
+        default=2048, ge=1, description="documents in flight at most per worker: the maximum of its adaptive limit"
+    )
+    worker_connect_timeout_s: float = Field(
+        default=2.0, gt=0, description="longest time, in seconds, to open a connection to a worker"
+    )
     probe_interval_s: float = Field(
         default=10.0,
         gt=0,
         description=(
-            "how often a usable worker is asked what it serves, and whether it scores: an idle one each time, a busy "
-            "one about every fourth"
+            "seconds between probes of a usable worker, which ask what it serves; an idle worker also scores a fixed "
+            "text at each, a busy one at about every fourth"
         ),
     )
-    probe_timeout_s: float = Field(default=5.0, gt=0, description="time for a worker to answer a probe")
+    probe_timeout_s: float = Field(
+        default=5.0, gt=0, description="longest time, in seconds, for a worker to answer a probe"
+    )
 
     models: dict[str, ModelSettings] = Field(
-        default={}, description="per-model settings, by the name workers serve it under"
+        default={}, description="settings per model, by the name its workers serve it under"
     )
     default_model: str | None = Field(
-        default=None, description="the model of requests that name none, when there are several"
+        default=None, description="model for requests that name none; needed only when workers serve several"
     )
     forward_fields: CommaSeparated = Field(
-        default=(), description="further request fields that go to the worker, such as chat_template_kwargs or priority"
+        default=(),
+        description="further request fields to pass on to workers, such as chat_template_kwargs or priority",
     )
 
-    max_batch: int = Field(default=64, ge=1, le=100_000, description="documents per worker call at most")
-    max_batch_tokens: int = Field(default=32768, ge=1, description="estimated tokens per worker call at most")
+    max_batch: int = Field(default=64, ge=1, le=100_000, description="most documents per worker call")
+    max_batch_tokens: int = Field(default=32768, ge=1, description="most estimated tokens per worker call")
     min_batch: int = Field(
-        default=16, ge=1, description="a list is spread over idle workers only in pieces of at least this"
+        default=16, ge=1, description="fewest documents per worker call when a list is spread over idle workers"
     )
     long_documents: LongDocuments = Field(
-        default="truncate", description="documents too long for the model: truncate, or error"
+        default="truncate", description="documents too long for the model: truncate them, or answer with an error"
     )
-    max_documents: int = Field(default=20_000, ge=1, description="documents per request at most")
+    max_documents: int = Field(default=20_000, ge=1, description="most documents per request")
     max_document_chars: int = Field(
-        default=1_000_000, ge=1, description="characters per document, query or instruction at most"
+        default=1_000_000, ge=1, description="most characters per document, query or instruction"
     )
 
     deadline_s: float = Field(
-        default=25.0, gt=0, description="time for one request, retries included; Milvus gives up at 30"
+        default=25.0,
+        gt=0,
+        description="longest time, in seconds, for one request, including retries; Milvus gives up after 30 s",
     )
     no_worker_wait_s: float = Field(
-        default=5.0, ge=0, description="how long a request waits for a usable worker before a 503"
+        default=5.0, ge=0, description="longest time, in seconds, a request waits for a usable worker before a 503"
     )
-    max_attempts: int = Field(default=4, ge=1, le=100, description="tries per chunk at most")
+    max_attempts: int = Field(default=4, ge=1, le=100, description="most attempts per chunk, the first included")
 
-    retry_ratio: float = Field(default=0.2, ge=0, le=1, description="retries per first attempt of an API key")
-    retry_reserve: float = Field(default=50.0, ge=0, description="retries of an API key beside that, every 10 s")
+    retry_ratio: float = Field(
+        default=0.2, ge=0, le=1, description="retries that each first attempt allows its API key"
+    )
+    retry_reserve: float = Field(
+        default=50.0, ge=0, description="retries allowed to an API key every 10 s, besides those of retry_ratio"
+    )
     hedge: bool = Field(
-        default=False, description="on sends a second attempt elsewhere when the first takes unusually long"
+        default=False, description="on sends a second attempt to another worker when the first takes unusually long"
     )
     document_errors: Literal["error", "lowest"] = Field(
-        default="error", description="documents no worker scores: an error that names them, or the lowest score"
+        default="error",
+        description="documents no worker will score: an error that names them, or the lowest score for each",
     )
     fallback: Literal["none", "lexical"] = Field(
         default="none", description="lexical scores whole lists by words in common while no worker of a model is usable"
     )
-    fallback_hold_s: float = Field(default=10.0, ge=0, description="how long a model stays on the fallback at least")
+    fallback_hold_s: float = Field(
+        default=10.0, ge=0, description="shortest time, in seconds, a model stays on the fallback"
+    )
 
-    max_pending_documents: int = Field(default=200_000, ge=1, description="documents in flight and queued at most")
+    max_pending_documents: int = Field(default=200_000, ge=1, description="most documents in flight and queued at once")
     max_pending_documents_per_key: int | None = Field(
-        default=None, ge=1, description="the same per API key; none leaves only the common limit"
+        default=None,
+        ge=1,
+        description="most documents in flight and queued per API key; none leaves only max_pending_documents",
     )
     key_max_pending_documents: dict[str, int] = Field(
-        default={}, description="the same for single keys, as JSON by key name"
+        default={},
+        description='max_pending_documents_per_key of single API keys, as JSON by key name: {"team-a": 5000}',
     )
     max_queue_wait_s: float = Field(
         default=5.0,
         gt=0,
-        description="how long a request may wait for its turn after a burst; far less while it gets no shorter",
+        description=(
+            "longest queue wait, in seconds, before a request is refused with 429; shortened to a twentieth, or four "
+            "times the request's own scoring time, while the queue isn't shrinking"
+        ),
     )
 
     cache: bool = Field(
-        default=True, description="off scores every pair again, even one that is being scored for another request"
+        default=True,
+        description="off scores every pair anew, even one that is being scored for another request right now",
     )
     cache_max_bytes: int = Field(
-        default=64 * 2**20, ge=0, description="memory for cached scores, about 170 bytes per pair; 0 for none"
+        default=64 * 2**20,
+        ge=0,
+        description="most memory, in bytes, for cached scores; a pair takes about 170, and 0 keeps none in memory",
     )
-    cache_ttl_s: int = Field(default=3600, ge=1, le=30 * 24 * 3600, description="how long scores are kept")
+    cache_ttl_s: int = Field(default=3600, ge=1, le=30 * 24 * 3600, description="seconds a cached score is kept")
     cache_across_keys: bool = Field(
-        default=False, description="on lets API keys share cached scores; off keeps each key's to itself"
+        default=False, description="on lets API keys share cached scores; off keeps those of each key apart"
     )
     cache_secret_file: Path | None = Field(
         default=None,
-        description="a file with a secret of at least 16 bytes that keys the cache, the same for all replicas",
+        description="file with a secret of at least 16 bytes that keys the cache, the same for all replicas",
     )
     redis_url: Annotated[SecretStr, Field(min_length=1)] | None = Field(
         default=None,
-        description="a Redis or Valkey that replicas share scores in: redis://, rediss:// or unix://",
+        description="URL of a Redis or Valkey in which replicas share scores: redis://, rediss:// or unix://",
     )
     redis_timeout_s: float = Field(
-        default=0.02, gt=0, le=1, description="how long a request waits for Redis before it goes on without"
+        default=0.02, gt=0, le=1, description="longest time, in seconds, a request waits for Redis before it goes on"
     )
 
-    max_body_bytes: int = Field(default=32 * 2**20, ge=1, description="bytes per request body at most")
+    max_body_bytes: int = Field(default=32 * 2**20, ge=1, description="most bytes per request body")
     max_bytes_in_flight: int = Field(
         default=512 * 2**20,
         ge=1,
         description=(
-            "bytes of all request bodies and unread answers held at once at most; "
-            "among several API keys, one may hold as much as is free"
+            "most bytes of request bodies and unread answers held at once; with several API keys, one key may hold "
+            "as many as are still free"
         ),
     )
-    body_timeout_s: float = Field(default=10.0, gt=0, description="time for a request body to arrive")
+    body_timeout_s: float = Field(
+        default=10.0, gt=0, description="longest time, in seconds, for a request body to arrive"
+    )
     write_timeout_s: float = Field(
-        default=30.0, gt=0, description="time for a client to take the next part of its answer before it is cut off"
+        default=30.0,
+        gt=0,
+        description="longest time, in seconds, for a client to read the next part of its answer before it is closed",
     )
 
     api_keys: ApiKeys = Field(
-        default={}, description="name:secret pairs, comma-separated; none leaves the gateway open"
+        default={}, description="comma-separated name:secret pairs; none leaves the gateway open to everybody"
     )
     api_keys_file: Path | None = Field(
-        default=None, description="a file with one name:secret per line; # starts a comment"
+        default=None, description="file with one name:secret per line, besides api_keys; # starts a comment"
     )
 
     admin_key: Secret | None = Field(
-        default=None, description="opens /admin and /ui; with none they open on a loopback address only"
+        default=None, description="secret for /admin and /ui; none lets this machine in, over loopback only"
     )
     ui: bool = Field(default=True, description="off serves no page at /ui")
 
-    drain_s: float = Field(default=5.0, ge=0, description="after SIGTERM: how long new requests are still accepted")
-    log_format: Literal["json", "console"] = Field(default="json", description="json, or console for people")
+    drain_s: float = Field(
+        default=5.0, ge=0, description="seconds after SIGTERM in which new requests are still accepted"
+    )
+    log_format: Literal["json", "console"] = Field(
+        default="json", description="json for programs, or console for people"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="lines below it are dropped"
+        default="info", description="least severe level that is logged"
     )
     slow_request_s: float = Field(
-        default=5.0, gt=0, description="a request that takes longer is logged as a warning, with where the time went"
+        default=5.0,
+        gt=0,
+        description="seconds after which a request is logged as a warning, with where its time went",
     )
     traces: bool = Field(
         default=False,
-        description="on exports spans to OTEL_EXPORTER_OTLP_ENDPOINT, over OTLP/HTTP; needs the extra traces",
+        description="on exports spans to OTEL_EXPORTER_OTLP_ENDPOINT over OTLP/HTTP; needs the extra `traces`",
     )
 
     @classmethod
@@ -248,33 +248,33 @@ class Fields(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment over files of secrets, over what the constructor was given: that is what the file says."""
+        """The sources, strongest first: environment, files of secrets, and the YAML file as constructor arguments."""
         return env_settings, file_secret_settings, init_settings
 
     @property
     def keys(self) -> Mapping[str, str]:
-        """Secrets by key name, from the setting and the file. Empty means open.
+        """Secrets by key name, from the setting and the file; empty leaves the gateway open to everybody.
 
         Raises:
-            SettingsError: the file can't be read, or not as keys.
+            SettingsError: the file can't be read, or a line isn't `name:secret`.
         """
         from_file = read_keys(self.api_keys_file) if self.api_keys_file else {}
         return {name: secret.get_secret_value() for name, secret in self.api_keys.items()} | from_file
 
     @property
     def admin_keys(self) -> Mapping[str, str]:
-        """The secret of the admin key by its name. Empty means none."""
+        """The admin key's secret by its name; empty without an admin key."""
         return {"admin": self.admin_key.get_secret_value()} if self.admin_key else {}
 
     @property
     def own_url(self) -> str:
-        """Where this machine finds the gateway: an address that stands for all of them is no destination."""
+        """The gateway's URL for programs on this machine: loopback where it listens on all addresses."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - nothing is bound here
         scheme = "https" if self.tls_cert_file else "http"
         return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
 
     def shown(self) -> dict[str, Any]:
-        """The settings as they can be shown: plain values, secrets as stars."""
+        """The settings as plain values, with stars for secrets."""
         values = self.model_dump(mode="json")
         values["workers"] = [without_password(url) for url in self.workers]
         values["api_keys"] = dict.fromkeys(self.keys, "**********")
@@ -291,5 +291,5 @@ class Fields(BaseSettings):
         return read_secret(path) if path else None
 
     def for_model(self, name: str) -> ModelSettings:
-        """The settings of the model that workers serve as `name`; defaults when none are written down."""
-        return self.models.get(name, _UNWRITTEN)
+        """The settings of the model that workers serve as `name`; defaults when `models` has none."""
+        return self.models.get(name, _MODEL_DEFAULTS)

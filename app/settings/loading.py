@@ -1,4 +1,4 @@
-"""Settings read from where they are written, and mistakes in them explained."""
+"""Settings loaded from environment and files, with an explanation of each mistake in them."""
 
 import difflib
 import os
@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_settings import SettingsError as UnreadableVariable
 
-from app.settings.fields import ModelSettings
+from app.settings.model_settings import ModelSettings
 from app.settings.secrets import PREFIX, SettingsError
 from app.settings.validation import Settings
 
@@ -20,7 +20,7 @@ SECRETS_DIR = f"{PREFIX}SECRETS_DIR"
 CLIENT_KEY = f"{PREFIX}API_KEY"
 # Milvus gives one batch 30 s, its three tries included.
 _MILVUS_TIMEOUT_S = 30
-# Pydantic's words for these are for programmers.
+# Plain words for users where pydantic's are for programmers.
 _PLAIN_WORDS = {
     "tuple_type": "must be a list",
     "dict_type": "must be a mapping",
@@ -33,7 +33,7 @@ def load(config: Path | None = None) -> Settings:
     """Settings from the environment over files of secrets over `config`.
 
     Raises:
-        SettingsError: names every key at fault, and what it takes.
+        SettingsError: names every wrong key, and what it takes.
     """
     written = _read_yaml(config) if config else {}
     secrets_dir = _secrets_dir(os.environ.get(SECRETS_DIR))
@@ -51,7 +51,7 @@ def load(config: Path | None = None) -> Settings:
 
 
 def warnings_about(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """What is legal but probably not meant: unknown `RERANK_` variables, time limits that Milvus can't wait for."""
+    """Warnings about legal but suspicious settings: unknown `RERANK_` variables, and time limits beyond Milvus's."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}CONFIG", SECRETS_DIR}
     unknown = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in known]
     found = [f"{name} is no setting{_nearest(name, known, prefix=PREFIX)}" for name in unknown]
@@ -87,7 +87,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _explain(error: Any, config: Path | None) -> str:
-    """One line a person can act on: which key, what is wrong with it, what it takes."""
+    """The message for one mistake: its key, what is wrong, and what the key takes."""
     steps = [str(step) for step in error["loc"]]
     problem = _PLAIN_WORDS.get(error["type"], error["msg"].removeprefix("Value error, "))
     if not steps:
@@ -106,12 +106,12 @@ def _explain(error: Any, config: Path | None) -> str:
 
 
 def _nearest(name: str, known: Iterable[str], *, prefix: str = "") -> str:
-    """A hint at the nearest known name; a prefix that all of them have would make any two look alike."""
+    """A hint at the nearest known name. The prefix isn't compared: with it any two names look alike."""
     near = difflib.get_close_matches(name.removeprefix(prefix), [one.removeprefix(prefix) for one in known], n=1)
     return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def _description_of(top: str, *below: str) -> str:
-    """What a setting takes, or the part of it that stands two steps below: `models.<name>.<key>`."""
+    """The description of a setting, or of a key two steps below it: `models.<name>.<key>`."""
     part = ModelSettings.model_fields.get(below[1]) if len(below) > 1 else None
     return (part or Settings.model_fields[top]).description or ""

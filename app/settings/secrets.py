@@ -1,4 +1,4 @@
-"""Secrets in files: API keys, and the key of the cache."""
+"""Secrets read from files: API keys, and the secret that keys the cache."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +12,10 @@ class SettingsError(Exception):
 
 
 def parse_keys(lines: object) -> dict[str, str]:
-    """`name:secret` lines as secrets by name.
+    """Secrets by name, from `name:secret` lines.
 
     Raises:
-        ValueError: a line has no name or no secret, or a name stands twice. The message never shows a secret.
+        ValueError: a line has no name or no secret, or two have the same name. The message never shows a secret.
     """
     keys: dict[str, str] = {}
     for number, line in enumerate(lines if isinstance(lines, Iterable) else (), start=1):
@@ -32,7 +32,7 @@ def read_keys(path: Path) -> dict[str, str]:
     """Secrets by key name, from a file with one `name:secret` per line.
 
     Raises:
-        SettingsError: it can't be read, or not as keys.
+        SettingsError: the file can't be read, holds no key, or a line isn't `name:secret`.
     """
     try:
         keys = parse_keys(_lines(path))
@@ -49,7 +49,7 @@ def read_secret(path: Path) -> bytes:
     """The secret that a file holds.
 
     Raises:
-        SettingsError: it can't be read, or is too short to hold a secret.
+        SettingsError: the file can't be read, or holds fewer than 16 bytes.
     """
     try:
         secret = path.read_bytes().strip()

@@ -1,4 +1,4 @@
-"""What each setting allows by itself, but not together."""
+"""Contradictions between settings, each of which is valid by itself."""
 
 import importlib.util
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _NEVER_FORWARDED = frozenset(
 
 
 class Settings(Fields):
-    """The gateway's settings, which fit together."""
+    """The gateway's settings, checked against each other."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -56,7 +56,7 @@ def _cache_contradictions(settings: Fields) -> Iterable[str]:
     if settings.redis_url is None:
         return
     if not _is_redis_url(settings.redis_url.get_secret_value()):
-        # Nothing of the URL is shown: in one that can't be read, nobody knows where the password stands.
+        # The URL isn't shown: in one that can't be parsed, any part may be the password.
         yield (
             "redis_url is no URL like redis://user:password@cache:6379/0, rediss://cache?ssl_ca_certs=/ca.pem or "
             f"unix:///run/redis.sock?db=0: percent-encode special characters; options are {', '.join(_REDIS_OPTIONS)}"
@@ -86,7 +86,7 @@ def _has_exporter() -> bool:
 
 
 def _is_redis_url(url: str) -> bool:
-    """Whether redis-py understands it, and it leaves alone what the gateway decides itself: time limits, for one."""
+    """True if redis-py can parse the URL and it sets nothing that the gateway sets itself, such as time limits."""
     try:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}

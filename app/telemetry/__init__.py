@@ -1,1 +1,1 @@
-"""What is told of the gateway: log, metrics, spans."""
+"""Telemetry: log, metrics and spans."""

@@ -1,4 +1,4 @@
-"""Lines of the log on their way out, by a thread of their own: whoever logs neither waits nor fails."""
+"""A thread that writes the lines of the log, so that logging neither waits nor fails."""
 
 import os
 import threading
@@ -7,22 +7,22 @@ from queue import SimpleQueue
 from select import PIPE_BUF
 from time import monotonic, sleep
 
-# What waits while nobody reads, and as much again is on its way: some 6,000 lines about requests together.
+# Most bytes that are queued while nobody reads; as many again are being written. Together some 6,000 request lines.
 _MOST_CHARS = 2**20
-# Lines that come close together go together: to wake the thread for each would cost more than to write it.
+# Lines of this time are written together: waking the thread for each costs more than writing it.
 _GATHER_S = 0.01
-# A disk may have room again.
+# The pause before writing is tried again: a full disk may have room then.
 _RETRY_S = 0.05
 
 
 class LineWriter:
-    """Writes lines in their order to a file, a pipe or a terminal, and holds those that can't be written yet.
+    """The writer of lines, in their order, to a file, a pipe or a terminal, with a queue for those not written yet.
 
-    When it holds as many as it may, new ones are dropped. The first line that gets through after them says how many.
+    When the queue is full, new lines are discarded. The next line that is written says how many.
 
     Args:
-        fd: Where lines go; to be changed only while nothing is held.
-        about_dropped: Gives the line about so many dropped ones.
+        fd: The file descriptor to write to; to be changed only while the queue is empty.
+        about_dropped: Makes the line that tells the number of discarded ones.
     """
 
     def __init__(self, fd: int, *, about_dropped: Callable[[int], str]) -> None:
@@ -30,7 +30,7 @@ class LineWriter:
         self.dropped = 0
         self._about_dropped = about_dropped
         self._told = 0
-        # Reentrant, and so is the queue: what the garbage collector finds may log, also in the middle of `write`.
+        # Reentrant, as the queue is: a finalizer may log in the middle of `write`.
         self._lock = threading.RLock()
         self._lines: list[str] = []
         self._chars = 0
@@ -39,7 +39,7 @@ class LineWriter:
         self._thread: threading.Thread | None = None
 
     def write(self, line: str) -> None:
-        """Have a line written, which ends with a line feed."""
+        """Queue a line, which ends with a line feed, for writing."""
         with self._lock:
             if self._chars >= _MOST_CHARS:
                 self.dropped += 1
@@ -54,10 +54,10 @@ class LineWriter:
         self._wake.put(None)
 
     def flush(self) -> None:
-        """Do nothing: who logs through a file's methods mustn't wait."""
+        """Do nothing: logging through a file's methods must not wait."""
 
     def drain(self, *, within_s: float) -> None:
-        """Wait until all lines are written, but no longer than that."""
+        """Wait until all lines are written, `within_s` seconds at most."""
         ends = monotonic() + within_s
         while (self._lines or self._is_writing) and monotonic() < ends:
             sleep(0.001)
@@ -71,7 +71,7 @@ class LineWriter:
             self._is_writing = False
 
     def _taken(self) -> list[str]:
-        """The lines that are held, and how many were dropped after them."""
+        """The queued lines, and the line about those discarded after them."""
         with self._lock:
             self._is_writing = True
             lines, self._lines, self._chars = self._lines, [], 0
@@ -79,7 +79,7 @@ class LineWriter:
         return [*lines, self._about_dropped(dropped)] if dropped else lines
 
     def _write(self, part: bytes) -> None:
-        """Write all of it, however long that takes: a line that is half written isn't given up."""
+        """Write a part whole, however long that takes: no line is left half written."""
         while part:
             try:
                 part = part[os.write(self.fd, part) :]
@@ -88,7 +88,7 @@ class LineWriter:
 
 
 def _parts(lines: Iterable[str]) -> Iterator[bytes]:
-    """The lines in parts that a pipe takes as one, so that nothing another process writes to it gets in between."""
+    """The lines in parts that a pipe takes in one piece, so that other writers can't get in between."""
     part = b""
     for line in lines:
         encoded = line.encode(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""One structured line per event, JSON or for people's eyes. Never text of a query or document, never a key."""
+"""The log: one structured line per event, as JSON or for people. It never has text of a query or document, or a key."""
 
 import atexit
 import json
@@ -27,7 +27,7 @@ _LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "err
 
 @dataclass(slots=True)
 class _Sink:
-    """From which level on lines are written, by what, and in which form."""
+    """The configured log: its level, its writer and its format."""
 
     threshold: int
     writer: LineWriter
@@ -35,7 +35,7 @@ class _Sink:
 
 
 def configure(*, style: Literal["json", "console"], level: str, fd: int = _STDOUT) -> None:
-    """Send every event of the process, uvicorn's included, to standard output, or to another file that is open."""
+    """Send every event of the process, uvicorn's included, to standard output or another open file."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     render = _console(colors=os.isatty(fd)) if style == "console" else _json
     if fd != _sink.writer.fd:
@@ -52,37 +52,37 @@ def configure(*, style: Literal["json", "console"], level: str, fd: int = _STDOU
     )
     handler = logging.StreamHandler(_sink.writer)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=stamp, processor=render))
-    # Libraries speak up when something is wrong; uvicorn's own start and stop lines are ours to write.
+    # Libraries log warnings and errors only; the gateway writes lines about start and stop itself.
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
 
 
 def take_uncaught() -> None:
-    """Log what nobody catches, and Python's warnings: written to standard error, it could wait there for ever."""
+    """Log uncaught exceptions and Python's warnings: on standard error nobody may read them, and writing blocks."""
     sys.excepthook = lambda *crash: structlog.get_logger().error("crashed", exc_info=crash)
     threading.excepthook = lambda crash: structlog.get_logger().error("thread_crashed", exc_info=crash.exc_value)
     sys.unraisablehook = lambda crash: structlog.get_logger().error("unraisable", exc_info=crash.exc_value)
     logging.captureWarnings(capture=True)
-    # What a library logs wrongly is lost.
+    # A library's malformed log call is ignored.
     logging.raiseExceptions = False
 
 
 def dropped_lines() -> int:
-    """How many lines this process has dropped because they couldn't be written."""
+    """The number of lines that were discarded because they couldn't be written."""
     return _sink.writer.dropped
 
 
 def flush() -> None:
-    """Wait a moment for the last lines to be written, at the end of the process."""
+    """Wait for the last lines to be written, at the end of the process, but not for long."""
     _sink.writer.drain(within_s=_LAST_LINES_S)
 
 
 def write(level: int, event: str, fields: Mapping[str, Any]) -> None:
-    """Write one event at once. Through structlog a line takes three times as long, and each request leaves one.
+    """Write one event without structlog, through which a request's line takes three times as long.
 
     Args:
         level: INFO, WARNING or ERROR of `logging`.
         event: What happened.
-        fields: What is known of it.
+        fields: Its details.
     """
     if level >= _sink.threshold:
         name = _LEVELS[level]
@@ -112,7 +112,7 @@ def _console(*, colors: bool) -> _Render:
     render = structlog.dev.ConsoleRenderer(colors=colors)
 
     def printed(logger: Any, method: str, event: EventDict) -> str:
-        # Only a trace has lines of its own.
+        # Only a trace may have several lines.
         texts = {name: value for name, value in event.items() if isinstance(value, str)}
         safe = {name: _printable(text, kept="\n" * (name == "exception")) for name, text in texts.items()}
         return render(logger, method, {**event, **safe})
@@ -121,7 +121,7 @@ def _console(*, colors: bool) -> _Render:
 
 
 def _printable(text: str, *, kept: str = "") -> str:
-    """The text with all that would begin a line, or tell a terminal something, escaped as in JSON."""
+    """The text with line breaks and control characters escaped as in JSON."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in kept else json.dumps(char)[1:-1] for char in text)

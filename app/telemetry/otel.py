@@ -1,8 +1,8 @@
-"""Spans that are exported over OTLP/HTTP. The only module that knows OpenTelemetry; loaded only where traces are on.
+"""Spans exported over OTLP/HTTP. Only this module uses OpenTelemetry, and it is imported only when traces are on.
 
-Where spans go, which requests are sampled and what the service is called is read from the standard `OTEL_` variables by
-OpenTelemetry itself. Names of attributes are those of its semantic conventions for HTTP. No span holds text of a query
-or a document, a key, or the message of an error, which might quote one of them.
+OpenTelemetry itself reads the endpoint, the sampling and the service's name from the standard `OTEL_` variables.
+Attributes have the names of its semantic conventions for HTTP. No span holds text of a query or a document, a key, or
+the message of an error, which might quote one of them.
 """
 
 import asyncio
@@ -29,22 +29,22 @@ from app.errors import WorkerError
 from app.telemetry.spans import Span, Traces, current_span, trace_headers
 from app.types import Chunk, RequestStats
 
-# What is left at the end goes out within this time, or not at all.
+# Seconds at the end in which the last spans can be sent.
 _FLUSH_S = 3.0
 _SAYS_IT_AGAIN_S = 60.0
 _SERVER_ERROR = 500
 _USUAL_PORTS = {"http": 80, "https": 443}
 _NO_FAILURE = {"ok", "cancelled"}
 _W3C = TraceContextTextMapPropagator()
-# The client of the exporter speaks through it, several times for each batch that a collector doesn't take.
+# The exporter's HTTP client logs here, several times for each batch that a collector doesn't take.
 _exporter_log = logging.getLogger(OTLPSpanExporter.__module__)
 
 
 class ExportedTraces(Traces):
-    """Where requests get spans that are sent to a collector, in batches, by a thread of its own.
+    """The source of spans that a thread sends to a collector in batches.
 
-    The batches wait in a queue of 2,048 spans; what doesn't fit is dropped. So a collector that is slow or gone costs
-    spans, never requests.
+    Spans wait in a queue of 2,048, and are discarded when it is full. So a collector that is slow or gone costs spans,
+    never requests.
     """
 
     def __init__(self) -> None:
@@ -52,12 +52,12 @@ class ExportedTraces(Traces):
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         provider.add_span_processor(self._batches)
         self._tracer = provider.get_tracer("rerank-gateway", __version__)
-        self._calm = _Calm()
-        _exporter_log.addFilter(self._calm)
+        self._once_per_minute = _OncePerMinute()
+        _exporter_log.addFilter(self._once_per_minute)
 
     def request(self, scope: Scope) -> Span:
         method, path = scope["method"], scope["path"]
-        # Where it came in: what a client writes into Host may be anything.
+        # The address that was connected to: clients may write anything into Host.
         address, port = scope.get("server") or ("", None)
         attributes = {
             "http.request.method": method,
@@ -79,18 +79,18 @@ class ExportedTraces(Traces):
         await asyncio.to_thread(flush.join, _FLUSH_S)
         if flush.is_alive():
             structlog.get_logger().warning("spans_lost", reason=f"the collector didn't take them in {_FLUSH_S:g} s")
-        _exporter_log.removeFilter(self._calm)
+        _exporter_log.removeFilter(self._once_per_minute)
 
 
 class ExportedSpan(Span):
-    """A piece of work that is recorded, from now on until it ends; current for as long.
+    """A recorded span, begun now, and current until it ends.
 
     Args:
         tracer: Makes spans, and decides which are sampled.
-        name: Of few values: a method and a route.
+        name: One of few values: a method and a route.
         kind: Server, client or internal.
-        above: The span that this one belongs to, if any.
-        attributes: What is known at the start, which is what samplers see.
+        above: Its parent, if any.
+        attributes: Attributes known at the start, which samplers see.
     """
 
     __slots__ = ("_span", "_token", "_tracer", "_within")
@@ -107,7 +107,7 @@ class ExportedSpan(Span):
         self._token = current_span.set(self)
 
     def note(self, attributes: Mapping[str, str | int]) -> None:
-        """Add what has become known."""
+        """Add attributes."""
         self._span.set_attributes(attributes)
 
     def chunk(self, chunk: Chunk) -> Span:
@@ -168,8 +168,8 @@ class ExportedSpan(Span):
         self._span.set_status(StatusCode.ERROR)
 
 
-class _Calm(logging.Filter):
-    """Lets each message through once a minute."""
+class _OncePerMinute(logging.Filter):
+    """A log filter that lets each message through once a minute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ class _Calm(logging.Filter):
 
 
 def _resource() -> Resource:
-    """Who sends the spans: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, over a name and a version of ours."""
+    """The resource of all spans: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES over our own name and version."""
     own = Resource.create({"service.name": "rerank-gateway", "service.version": __version__})
     return own.merge(OTELResourceDetector().detect())
 

@@ -1,8 +1,7 @@
-"""Spans as the gateway sees them: pieces of work, and the headers that carry a request's trace on to its workers.
+"""Spans that record nothing but pass a client's trace on to workers, and the interface of spans that are exported.
 
-The spans here are recorded nowhere; those of `app/telemetry/otel.py` are exported. Which one code runs in follows its
-task and the tasks that it starts, so a chunk under way belongs to the request that started it, whoever waits for it
-too.
+`app/telemetry/otel.py` has those. The current span follows a task and the tasks that it starts, so a chunk in flight
+belongs to the request that started it, whoever else waits for it.
 """
 
 import re
@@ -17,15 +16,15 @@ from starlette.types import Scope
 from app.types import Chunk, RequestStats
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,200})?")
-# The length that everybody along the way has to pass on.
+# Longest `tracestate`, in characters, that the W3C asks everyone to pass on.
 _TRACESTATE = re.compile(r"[ -~]{1,512}")
 
 
 class Span:
-    """A piece of work under way that nobody records.
+    """A span that isn't recorded.
 
     Args:
-        headers: What a worker is sent, for its own spans to stand below this one.
+        headers: Headers for workers, which make this span the parent of theirs.
     """
 
     __slots__ = ("headers",)
@@ -42,19 +41,19 @@ class Span:
         return self
 
     def coalesces_with(self, other: "Span") -> None:
-        """Part of this work is waited for, and done below `other`."""
+        """Note that a part of this work waits for `other`, which does it."""
 
     def posts(self, url: str, path: str) -> None:
-        """The attempt is a POST to `path` of the worker at `url`."""
+        """Note that the attempt is a POST to `path` of the worker at `url`."""
 
     def answered(self, status: int) -> None:
-        """The worker answered with an HTTP status."""
+        """Note the HTTP status of the worker's answer."""
 
     def served(self, status: int, dialect: str, stats: RequestStats) -> None:
-        """The request got an answer; `stats` is what it cost."""
+        """Note the status, dialect and stats of an answered request."""
 
     def end(self, outcome: str) -> None:
-        """The work is over. `outcome`: ok, cancelled, or what went wrong."""
+        """End the span. `outcome`: ok, cancelled, or the kind of failure."""
 
     def __enter__(self) -> Self:
         return self
@@ -70,19 +69,19 @@ current_span: ContextVar[Span] = ContextVar("current_span", default=_NOWHERE)
 
 
 class Traces:
-    """Where requests get their spans. These go nowhere, but a client's trace goes on to the workers as it came."""
+    """The source of requests' spans. These aren't recorded, but a client's trace goes on to workers unchanged."""
 
     def request(self, scope: Scope) -> AbstractContextManager[Span]:
-        """The span of a request, current within the block; `scope` is all that the server knows of it."""
+        """The span of a request, current within the block; `scope` is the request's ASGI scope."""
         headers = trace_headers(scope)
         return _passed_on(headers) if headers else _NOWHERE
 
     async def aclose(self) -> None:
-        """Send what is recorded and not sent yet; no span begins after this."""
+        """Send the recorded spans that aren't sent yet; no span may begin after this."""
 
 
 def trace_headers(scope: Scope) -> dict[str, str]:
-    """The W3C trace context that a request came with; empty when there is none, or none that is well-formed."""
+    """The W3C trace context headers of a request; empty when it has none, or malformed ones."""
     traceparent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
     if traceparent is None or not _TRACEPARENT.fullmatch(traceparent):
         return {}

@@ -1,4 +1,4 @@
-"""Work that goes on as long as the gateway does: it never ends unseen."""
+"""Supervision of background tasks, which are restarted when they fail."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,7 +9,7 @@ import structlog
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog.process import Task
 
-# Long enough for what fails at once to cost nothing, and shorter than the pauses of a breaker.
+# Long enough that a task which fails at once costs nothing, and shorter than the pauses of a breaker.
 _RESTART_PAUSE_S = 1.0
 
 
@@ -20,15 +20,15 @@ async def supervised(
     metrics: Metrics,
     failed: Callable[[BaseException], None] | None = None,
 ) -> None:
-    """Do `work`, and begin it anew, 1 s later, whenever it fails in a way nobody foresaw; return when it returns.
+    """Run `work`, and restart it after 1 s whenever it raises; return when it returns.
 
-    Each failure is counted. The log has its trace, but the same failure again and again is told once.
+    Each failure is counted. The log has its trace, but a failure that repeats is logged once.
 
     Args:
-        task: What the log and metrics call it.
-        work: Begins the work; called again for every new beginning.
+        task: The name of the work in log and metrics.
+        work: Makes the coroutine; called again for every restart.
         metrics: Count failures.
-        failed: Called with each failure, so that others don't go by what the work said last.
+        failed: Called with each failure, so that others stop relying on the last result of the work.
     """
     log, told = structlog.get_logger(), ""
     while True:
@@ -47,6 +47,6 @@ async def supervised(
 
 
 def _is_cancelled() -> bool:
-    """Whether somebody cancels the task, rather than that a mistake in it looks like that."""
+    """True if somebody cancels the task; a bug in it may raise CancelledError as well."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

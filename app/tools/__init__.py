@@ -1,1 +1,1 @@
-"""What is run beside the gateway; serving needs nothing of it."""
+"""Tools beside the gateway; serving doesn't import them."""

@@ -1,4 +1,4 @@
-"""What `demo` shows: a first ranking, and how to ask for another."""
+"""The first ranking that `demo` shows, with a command for another."""
 
 import time
 from typing import Any
@@ -12,7 +12,7 @@ from app.settings import Settings
 
 
 def show_ranking(settings: Settings) -> None:
-    """Send the documentation's example to the gateway that is starting, and print what a user would want to see."""
+    """Send the documentation's example to the gateway that is starting, and print its ranking and where to go on."""
     console = Console()
     url = settings.own_url
     secret = next(iter(settings.keys.values()), None)

@@ -1,4 +1,4 @@
-"""Which wire shape a request has. A dialect is one file here; nothing else in the program knows it exists."""
+"""The choice of a request's dialect. Each dialect is one file here, which nothing outside this folder names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from app.api.dialects.voyage import Voyage
 from app.errors import BadInput
 
 _VLLM: Dialect = Vllm(echoes=False)
-# Who calls `/v1/rerank` expects vLLM's and Jina's echo; Milvus, on `/rerank`, decodes none (681 kB per 1000 documents).
+# Clients of `/v1/rerank` expect vLLM's and Jina's echo; Milvus, on `/rerank`, decodes none (681 kB per 1000 documents).
 _VLLM_V1: Dialect = Vllm(echoes=True)
 _SCORE: Dialect = Score()
 _COHERE1: Dialect = Cohere1()
@@ -26,7 +26,7 @@ _BY_NAME = {dialect.name: dialect for dialect in (_VLLM, _COHERE1, _COHERE2, _TE
 
 
 def guess(path: str, asked: str | None) -> Dialect:
-    """The dialect as far as it can be told before the body is read: for errors that come earlier."""
+    """The most likely dialect before the body is read, for errors that come earlier."""
     if asked not in _BY_NAME:
         asked = None
     return detect(path, asked, {})
@@ -55,7 +55,7 @@ def detect(path: str, asked: str | None, body: Mapping[str, Any]) -> Dialect:
 
 
 def _detect_by_body(body: Mapping[str, Any]) -> Dialect | None:
-    """The dialect that the body's own fields give away, if they do."""
+    """The dialect that has fields of this body to itself; None when no field tells."""
     if "texts" in body:
         return _TEI
     if "top_k" in body:
@@ -70,7 +70,7 @@ def _vllm_on(path: str) -> Dialect:
 
 
 def _has_objects(documents: object) -> bool:
-    """Whether some document is an object that is more than a text. Multimodal `content` is nobody's text."""
+    """True if a document is an object with more than a `text`, such as Cohere's fields; not multimodal `content`."""
     if not isinstance(documents, list) or dict not in map(type, documents):
         return False
     return any(type(item) is dict and not item.keys() <= {"text", "content"} for item in documents)

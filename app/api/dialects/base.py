@@ -1,4 +1,4 @@
-"""What a dialect is, and the wire rules all of them share."""
+"""The interface of a dialect, and the wire rules that all dialects share."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -12,12 +12,12 @@ from app.types import RerankRequest, Scored
 
 # Cohere counts a search of up to 100 documents as one unit.
 _DOCUMENTS_PER_SEARCH_UNIT = 100
-# No model takes as many; a longer number would only make a longer error.
+# No model takes as many tokens; a longer number would only make a longer error.
 _MOST_TOKENS = 2**31 - 1
 
 
 class Dialect(Protocol):
-    """One wire shape: what it calls things on the way in and on the way out."""
+    """One wire shape of requests, answers and errors."""
 
     name: ClassVar[str]
 
@@ -32,14 +32,14 @@ class Dialect(Protocol):
         """
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
-        """The answer, ready to be encoded as JSON."""
+        """The body of an answer, ready to be encoded as JSON."""
 
     def render_error(self, error: RerankError, path: str) -> object:
         """The body of an error answer."""
 
 
 def _as_texts(documents: object) -> object:
-    """Documents as strings; a bare string is one document, `{"text": ...}` is its text."""
+    """The documents as strings; a bare string is one document, and `{"text": ...}` stands for its text."""
     if isinstance(documents, str):
         return [documents]
     if not isinstance(documents, list):
@@ -75,7 +75,7 @@ _TEXT = {
     "required": ["text"],
     "additionalProperties": False,
 }
-# Without it, a list of 4 million numbers would be as many errors: 23 s and 3.4 GB for a body of 8 MB.
+# Without it, a list of 4 million numbers would give as many errors: 23 s and 3.4 GB for a body of 8 MB.
 Strings = Annotated[list[str], Field(fail_fast=True)]
 Documents = Annotated[
     list[str],
@@ -94,7 +94,7 @@ Documents = Annotated[
 
 
 class Wire(BaseModel):
-    """Fields every request may have. Unknown ones are ignored, as vLLM does."""
+    """The fields that requests of all dialects may have. Unknown ones are ignored, as vLLM does."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
     not_scoring: ClassVar[frozenset[str]] = frozenset()
@@ -156,7 +156,7 @@ def render_results(request: RerankRequest, scored: Scored, request_id: str, api_
 
 
 def _remarks(scored: Scored) -> dict[str, object]:
-    """What a client should know about scores that are not what it asked for."""
+    """The remarks about scores that aren't what the client asked for: degraded ones, and refused documents."""
     remarks: dict[str, object] = {}
     if scored.degraded:
         remarks["degraded"] = scored.degraded
@@ -169,7 +169,7 @@ def _remarks(scored: Scored) -> dict[str, object]:
 
 
 def rows(request: RerankRequest, scored: Scored, *, score: str, document: str) -> list[dict[str, object]]:
-    """The ranking as objects; `score` and `document` are what the dialect calls them."""
+    """The ranking as objects; `score` and `document` are the dialect's names for these fields."""
     scores, echoed = scored.scores, request.echo
     best = rank(scores, request.top_n)
     if echoed is None:
@@ -178,12 +178,12 @@ def rows(request: RerankRequest, scored: Scored, *, score: str, document: str) -
 
 
 def echo(texts: Sequence[str], *, wanted: bool) -> Sequence[object] | None:
-    """What is returned as each document, the way vLLM, Jina and Cohere write it."""
+    """The documents to return, as vLLM, Jina and Cohere write them; None when the client wants none."""
     return [{"text": text} for text in texts] if wanted else None
 
 
 def render_openai_error(error: RerankError, path: str) -> dict[str, object]:
-    """The error as vLLM writes it, with the text once more where the clients of a path look for it."""
+    """The error body as vLLM writes it, with the message repeated in the field that clients of the path read."""
     shown: dict[str, object] = {
         "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.status}
     }
@@ -195,7 +195,7 @@ def render_openai_error(error: RerankError, path: str) -> dict[str, object]:
 
 
 def bad_input(exc: ValidationError) -> BadInput:
-    """The error that names the first field at fault, never its value."""
+    """The error for the first invalid field. It names the field, never its value."""
     error = exc.errors(include_url=False, include_context=False, include_input=False)[0]
     steps = [step for step in error["loc"] if not (isinstance(step, str) and step.startswith("function-"))]
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")

@@ -11,14 +11,14 @@ from app.types import Pairs, RerankRequest, Scored
 
 
 def _text_or_object(document: object) -> object:
-    # Said here once: the union's own errors name each of its branches.
+    # One message: the union's own errors name each of its branches.
     if not isinstance(document, str | dict):
         raise ValueError("send a string or an object")  # noqa: TRY004 - pydantic takes no TypeError here
     return document
 
 
 class Cohere1Body(base.Wire):
-    """A rerank request as Cohere's v1 clients write it. `max_chunks_per_doc` is taken and ignored."""
+    """A rerank request as Cohere's v1 clients write it. `max_chunks_per_doc` is accepted and ignored."""
 
     query: str
     documents: list[Annotated[str | dict[str, Any], BeforeValidator(_text_or_object)]] = Field(
@@ -58,10 +58,10 @@ class Cohere1:
 
 
 def _joined(document: str | dict[str, Any], places: Mapping[str, int], index: int) -> str:
-    """The text a document is ranked by: those of its fields that have a place, in order of their places.
+    """The text a document is ranked by: its fields that are in `rank_fields`, in that order.
 
-    It takes each field once, and goes through no more than the document has: documents times `rank_fields` can be
-    10,000 times the body that names them. 587 kB took 5 s, and 557 kB with one long text 2.6 GB.
+    Each field is taken once, in one pass over the document's own fields: documents times `rank_fields` can be 10,000
+    times as much as the body. 587 kB took 5 s, and 557 kB with one long text took 2.6 GB.
     """
     if isinstance(document, str):
         return document

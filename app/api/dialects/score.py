@@ -45,7 +45,7 @@ class ScoreBody(base.Wire):
         return self
 
     def sides(self) -> tuple[list[str], list[str]]:
-        """Queries and documents, whatever they were called."""
+        """The queries and the documents, whichever names the client used."""
         for one, other in _SIDES:
             queries, documents = getattr(self, one), getattr(self, other)
             if queries is not None and documents is not None:

@@ -23,7 +23,7 @@ class Vllm:
     """`results` with `relevance_score`, best first.
 
     Args:
-        echoes: Whether documents are returned when the client doesn't say.
+        echoes: Return documents when the client doesn't say.
     """
 
     name: ClassVar[str] = "vllm"

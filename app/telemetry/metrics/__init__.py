@@ -19,7 +19,7 @@ from app.telemetry.metrics.gauges import Gauges, Read
 
 
 class Metrics:
-    """One gateway's metrics, in a registry of their own so that two gateways can live in one process."""
+    """The metrics of one gateway, in a registry of their own so that one process can have two gateways."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -32,46 +32,46 @@ class Metrics:
         counted = (one for one in METRICS if one.kind != "gauge" and not one.is_read)
         self._counted = {one: _counted(one, self.registry) for one in counted}
         ProcessCollector(registry=self.registry)
-        # Looking a child up by its labels costs four times what counting costs.
+        # Children by their labels: the library's look-up costs four times as much as counting.
         self._child = cache(self._bind)
         self._begin_at_zero()
         self._gauges.read(process.BUILD_INFO, lambda: 1, __version__, platform.python_version())
         self._gauges.read(process.LOG_LINES_DROPPED, log.dropped_lines)
 
     def request(self, route: str, dialect: str, status: int, seconds: float) -> None:
-        """A request was answered; status 499 is a client that left before."""
+        """Count a request that was answered; status 499 is a client that left before."""
         self._child(requests.REQUESTS, route, dialect, str(status)).inc()
         self._child(requests.REQUEST_DURATION, route).observe(seconds)
 
     def shed(self, reason: ShedReason) -> None:
-        """A request was refused with 429."""
+        """Count a request that was refused with 429."""
         self._child(requests.SHED, reason).inc()
 
     def connection_shed(self, reason: ConnectionShedReason) -> None:
-        """A client's connection was closed against its will."""
+        """Count a client connection that the gateway closed."""
         self._child(requests.CONNECTIONS_SHED, reason).inc()
 
     def documents(self, source: requests.Source, count: int) -> None:
-        """`count` documents, which may be 0, got their scores from `source`."""
+        """Count documents, maybe none, that got their scores from `source`."""
         if count:
             self._child(requests.DOCUMENTS, source).inc(count)
 
     def document_errors(self, count: int) -> None:
-        """No worker would score `count` documents, which may be 0."""
+        """Count documents, maybe none, that no worker would score."""
         if count:
             self._child(requests.DOCUMENT_ERRORS).inc(count)
 
     def degraded(self, documents: int) -> None:
-        """A request of so many documents was answered by the fallback."""
+        """Count a request, with its documents, that the fallback answered."""
         self._child(requests.DEGRADED).inc()
         self.documents("fallback", documents)
 
     def queued(self, seconds: float) -> None:
-        """A chunk got its slot after `seconds`."""
+        """Record the seconds a chunk waited for its slot."""
         self._child(requests.QUEUE_WAIT).observe(seconds)
 
     def attempt(self, worker: str, kind: workers.Kind, outcome: str, *, documents: int, seconds: float) -> None:
-        """A call to a worker ended. `outcome`: ok, cancelled or that of a `WorkerError`."""
+        """Record a call to a worker. `outcome`: ok, cancelled or that of a `WorkerError`."""
         self._child(workers.CHUNK_DOCUMENTS).observe(documents)
         if kind == "hedge":
             self._child(workers.HEDGES, "won" if outcome == "ok" else "lost").inc()
@@ -82,29 +82,29 @@ class Metrics:
                 self._child(workers.ATTEMPT_DURATION, worker).observe(seconds)
 
     def retry_denied(self) -> None:
-        """A retry wasn't made, since the budget was empty."""
+        """Count a retry that wasn't made because the budget was empty."""
         self._child(workers.RETRIES_DENIED).inc()
 
     def probe(self, worker: str, outcome: str) -> None:
-        """A probe ended. `outcome`: ok, model_changed or that of a `WorkerError`."""
+        """Count a probe. `outcome`: ok, model_changed or that of a `WorkerError`."""
         if self._gauges.watches(worker):
             self._child(workers.PROBES, worker, outcome).inc()
 
     def evicted(self, pairs: int) -> None:
-        """`pairs`, which may be 0, left the cache of this process for others."""
+        """Count pairs, maybe none, that left the cache of this process to make room."""
         if pairs:
             self._child(caches.EVICTIONS).inc(pairs)
 
     def redis_call(self, operation: caches.Operation, seconds: float) -> None:
-        """The shared cache was asked."""
+        """Record the seconds of a call to Redis."""
         self._child(caches.REDIS_DURATION, operation).observe(seconds)
 
     def redis_failed(self, reason: caches.Failure) -> None:
-        """The shared cache didn't do what it was asked."""
+        """Count a call that Redis didn't do."""
         self._child(caches.REDIS_FAILURES, reason).inc()
 
     def task_failed(self, task: process.Task) -> None:
-        """A background task failed in a way nobody foresaw."""
+        """Count a failure of a background task that nobody foresaw."""
         self._child(process.TASK_FAILURES, task).inc()
 
     def read(self, declared: Declaration, value: Read, *labels: str) -> None:
@@ -112,11 +112,11 @@ class Metrics:
         self._gauges.read(declared, value, *labels)
 
     def begin_worker(self, name: str, *, owner: object) -> None:
-        """Begin to count what a worker does; of one that wasn't begun nothing is shown."""
+        """Start the series of a worker; a worker has none before."""
         self._gauges.begin_worker(name, owner=owner)
 
     def forget_worker(self, name: str, *, owner: object) -> None:
-        """Show nothing more of a worker that left, unless another of its name has come meanwhile."""
+        """Remove the series of a worker that left, unless a new one has its name by now."""
         if not self._gauges.forget_worker(name, owner=owner):
             return
         for declared, metric in self._counted.items():
@@ -137,7 +137,7 @@ class Metrics:
         return metric.labels(*labels) if labels else metric
 
     def _begin_at_zero(self) -> None:
-        """A series that begins with its first event at 1 has no increase that Prometheus could see."""
+        """Start all series at 0: Prometheus sees no increase in one that appears with its first event at 1."""
         for declared in self._counted:
             if declared.kind == "counter" and len(declared.labels) == 1:
                 for value in declared.labels[0].values:

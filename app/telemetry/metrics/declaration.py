@@ -1,4 +1,4 @@
-"""What is said of a metric, and of the sets its label values come from."""
+"""Declarations of metrics and of their labels."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Label(NamedTuple):
-    """A label, with all values it can have; without any, its values are the operator's."""
+    """A label with all its possible values; empty when the operator chooses them, as names of workers."""
 
     name: str
     values: tuple[str, ...] = ()
@@ -18,13 +18,13 @@ class Declaration:
     """A metric.
 
     Args:
-        name: As Prometheus knows it.
+        name: Its name in Prometheus.
         kind: Counters only rise, gauges are states, histograms count by size.
-        unit: Of its value; "" for a yes or no.
+        unit: Unit of its value; "" for a yes or no.
         meaning: For an operator: what it shows, and what it means when it rises.
-        labels: Of each of its series.
-        buckets: Upper bounds, in the unit; of histograms only.
-        is_read: Whether a counter is kept elsewhere, and read at a scrape like a gauge.
+        labels: Labels of each of its series.
+        buckets: Upper bounds, in the unit; for histograms only.
+        is_read: True for a counter that is kept elsewhere, and read at a scrape like a gauge.
     """
 
     name: str

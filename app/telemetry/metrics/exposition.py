@@ -1,4 +1,4 @@
-"""Prometheus's text format, written in half of the time the library's own writer takes."""
+"""The writer of Prometheus's text format, twice as fast as the library's own."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -6,12 +6,12 @@ from functools import lru_cache
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-# Those of 250 workers; what isn't remembered is written anew.
+# Enough for the series of 250 workers; labels beyond that are written anew at every scrape.
 _REMEMBERED_LABELS = 8192
 
 
 def exposition(registry: Collector) -> bytes:
-    """All metrics of a registry, as Prometheus reads them.
+    """All metrics of a registry, in Prometheus's text format.
 
     With 50 workers there are 1,500 series, and requests wait while they are written: 3.3 ms instead of 7. Most of it
     is saved by not writing the same labels anew at every scrape.

@@ -1,6 +1,6 @@
-"""The gauges: states of the gateway, read at every scrape, so that nobody has to keep them up to date.
+"""Gauges, which are read at every scrape so that nobody has to keep them up to date.
 
-So are counts that something else keeps.
+Counters that are kept elsewhere are read the same way.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ Read = Callable[[], float]
 
 
 class Gauges(Collector):
-    """What is read at a scrape, by metric and label values."""
+    """The collector of values that are read at a scrape, by metric and label values."""
 
     def __init__(self) -> None:
         self._reads: defaultdict[Declaration, dict[tuple[str, ...], Read]] = defaultdict(dict)
@@ -35,15 +35,15 @@ class Gauges(Collector):
         self._reads[declared][labels] = value
 
     def watches(self, worker: str) -> bool:
-        """Whether a worker of this name is watched."""
+        """True if a worker of this name has series."""
         return worker in self._owners
 
     def begin_worker(self, name: str, *, owner: object) -> None:
-        """Count what a worker of this name does from now on; `owner` tells it from a later one of its name."""
+        """Start the series of a worker; `owner` tells it from a later worker of the same name."""
         self._owners[name] = owner
 
     def forget_worker(self, name: str, *, owner: object) -> bool:
-        """Read the worker's state no more; False when it isn't watched, or another one of its name is."""
+        """Remove a worker's gauges. Returns False when it has none, or they belong to another worker of its name."""
         if self._owners.get(name) is not owner:
             return False
         del self._owners[name]

@@ -1,4 +1,4 @@
-"""The last minutes of the metrics, so that a page that opens has its charts at once."""
+"""The last minutes of the metrics, so that the page has its charts as soon as it opens."""
 
 import asyncio
 from collections import deque
@@ -20,19 +20,19 @@ _KNOWN = frozenset({"memory", "redis", "coalesced", "duplicate"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """What happened between two readings; numbers per second, unless their names say otherwise.
+    """The change of the metrics between two readings; rates per second, unless a name says otherwise.
 
     Args:
         ago_s: Seconds since the later reading.
-        requests: All that were answered.
+        requests: Those answered.
         errors: Those answered with a 5xx.
         shed: Those answered with 429.
         documents: Documents that got a score.
         p50_s: Half of the requests took no longer; None when there were none.
         p99_s: The same of 99 %.
-        hit_ratio: The share of documents whose score was known, under way or asked for twice; None without documents.
+        hit_ratio: Share of documents whose score was cached, in flight or asked for twice; None without documents.
         queued_documents: Documents that wait for a slot, at the reading.
-        pending_documents: Documents let in that have no score yet, at the reading.
+        pending_documents: Documents of admitted requests that have no score yet, at the reading.
     """
 
     ago_s: float
@@ -48,13 +48,13 @@ class Point:
 
 
 class History:
-    """A reading of the metrics every 2 s, for 5 minutes; what counts them doesn't notice.
+    """The readings of the metrics over the last 5 minutes, one every 2 s.
 
     Args:
-        metrics: Are read.
+        metrics: The metrics to read.
         queued_documents: Gives the documents that wait for a slot.
         pending_documents: Gives the documents that have no score yet.
-        is_wanted: Whether anybody may see it; nothing is kept while nobody may.
+        is_wanted: Tells whether anybody may see the history; nothing is kept while nobody may.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class History:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Read on until the end of the block."""
+        """Take readings until the end of the block."""
         reading = asyncio.create_task(supervised("history", self._read_on, metrics=self._metrics))
         try:
             yield
@@ -87,7 +87,7 @@ class History:
             await asyncio.gather(reading, return_exceptions=True)
 
     def read(self, now: float) -> None:
-        """Keep what happened since the last reading; `now` is on the loop's clock."""
+        """Take a reading, and keep the change since the last one; `now` is on the loop's clock."""
         if not self._is_wanted():
             self._last = None
             self._kept.clear()
@@ -121,14 +121,14 @@ class History:
 
 
 def quantile(share: float, bounds: Sequence[float], counts: Sequence[float]) -> float | None:
-    """The value that `share` of what a histogram counted stays below, as Prometheus's histogram_quantile has it.
+    """The quantile of a histogram: the value that `share` of its events stay below, as histogram_quantile computes it.
 
     Within a bucket values count as evenly spread; of those beyond the last bound, only that bound is known.
 
     Args:
         share: From 0 to 1.
         bounds: Upper bounds of the buckets, rising, the last one infinite.
-        counts: What was counted up to each bound.
+        counts: Events up to each bound.
     """
     if not counts or not counts[-1]:
         return None
@@ -140,7 +140,7 @@ def quantile(share: float, bounds: Sequence[float], counts: Sequence[float]) -> 
 
 
 class _Reading(NamedTuple):
-    """The metrics at one time, since the start: `counts` are the requests that took up to each of `bounds`."""
+    """The totals at one time since the start; `counts` are the requests that took up to each of `bounds`."""
 
     at: float
     requests: float

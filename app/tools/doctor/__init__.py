@@ -1,4 +1,4 @@
-"""Examines a gateway, or what stands in its place, and the workers behind it, as Milvus and the gateway meet them."""
+"""The doctor: examines a gateway (or another server in its place) as Milvus calls it, and its workers."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ from app.tools.doctor.milvus import check_errors, check_first, check_order, chec
 from app.tools.doctor.options import SHORT_IDLE_S, Options
 from app.tools.doctor.seen_worker import SeenWorker
 from app.tools.doctor.server_client import ServerClient, client_for
-from app.tools.doctor.target import Target, check_path, meet
+from app.tools.doctor.target import Target, check_path, identify
 from app.tools.doctor.time_limits import bounded
 from app.tools.doctor.times import check_deadline, check_time
 from app.tools.doctor.worker_checks import examine
@@ -31,7 +31,7 @@ _REQUESTS = [*CHECKS["Requests of Milvus"], *CHECKS["Answers"]]
 
 
 async def diagnose(options: Options) -> Findings:
-    """All findings, within half a minute; or the watch on an idle connection, if that is long.
+    """All findings, within half a minute, or longer when an idle connection is watched for longer.
 
     Raises:
         SettingsError: a file with certificates can't be used.
@@ -42,7 +42,7 @@ async def diagnose(options: Options) -> Findings:
         check_deadline(options.settings, found)
     client = client_for(options.url, key=options.key, tls=_trusted(options))
     try:
-        target = await meet(client, found)
+        target = await identify(client, found)
         if target is None:
             await _examine_workers(options, found, until)
         else:
@@ -58,7 +58,7 @@ async def diagnose(options: Options) -> Findings:
 
 
 async def _examine_target(options: Options, target: Target, found: Findings, until: float) -> None:
-    """First what is quick, all at once; then, one by one, what loads the workers and measures time."""
+    """Examine the endpoint: quick checks at once, then one by one those that load the workers or measure time."""
     _tell_trust(options, target.client, found)
     if target.kind == "vllm" and not (options.workers or options.settings.workers):
         found.green("workers-found", "vLLM itself is the worker")
@@ -109,7 +109,7 @@ async def _examine_workers(options: Options, found: Findings, until: float) -> N
 
 
 def _client_for_worker(url: str, options: Options) -> ServerClient:
-    """The way to a worker, with its address as the gateway reads it."""
+    """The client for a worker, whose address is read as the gateway reads it."""
     secret = options.settings.worker_api_key
     tls = Certificates(options.settings).towards_workers
     client = client_for(url, key=secret.get_secret_value() if secret else None, tls=tls)
@@ -119,7 +119,7 @@ def _client_for_worker(url: str, options: Options) -> ServerClient:
 
 
 def _trusted(options: Options) -> ssl.SSLContext:
-    """How the endpoint's certificate is checked."""
+    """The TLS context for calls to the endpoint."""
     context = Certificates(options.settings).towards_workers or default_context()
     if options.trusts_all:
         context.check_hostname = False

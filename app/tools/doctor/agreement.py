@@ -1,4 +1,4 @@
-"""Whether the workers of a model are alike: the gateway never mixes scores of two kinds."""
+"""The check that the workers of a model are alike: the gateway never mixes scores of different models."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _TRAITS = ("root", "max_model_len", "version")
 
 
 def check_agreement(workers: Sequence[SeenWorker], default_model: str | None, found: Findings) -> None:
-    """Compare all workers that were met."""
+    """Compare all workers that answered."""
     by_model: defaultdict[str, list[SeenWorker]] = defaultdict(list)
     for worker in workers:
         if worker.model:
@@ -26,7 +26,7 @@ def check_agreement(workers: Sequence[SeenWorker], default_model: str | None, fo
 
 
 def _check_names(models: Sequence[str], default_model: str | None, found: Findings) -> None:
-    """Milvus names no model, so several need a default."""
+    """Check that several models have a default, since Milvus names none."""
     if len(models) > 1 and default_model is None:
         fix = "set RERANK_DEFAULT_MODEL, or add ?model=NAME to endpoints; one model needs one --served-model-name"
         found.yellow("workers-agree", f"workers serve several models ({', '.join(models)}), and Milvus names none", fix)

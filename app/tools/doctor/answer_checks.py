@@ -1,4 +1,4 @@
-"""The rules of an answer: what Milvus relies on without looking."""
+"""The rules for answers that Milvus relies on without checking them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Asked:
 
     Args:
         provider: `vllm`, or `tei` with its bare list.
-        documents: How many were sent.
+        documents: Number of documents sent.
     """
 
     provider: str
@@ -39,12 +39,12 @@ class Asked:
 
     @property
     def scores(self) -> list[Any]:
-        """What stands for scores, in the order of the results."""
+        """The values of the score field, whatever they are, in the order of the results."""
         return [row.get(self.score_name) if isinstance(row, dict) else None for row in self.rows]
 
     @property
     def by_document(self) -> list[float] | None:
-        """Scores in the order of the documents; None when the answer breaks a rule."""
+        """The scores in the order of the documents; None when the answer breaks a rule."""
         if _results(self) or _scores(self):
             return None
         return [row[self.score_name] for row in sorted(self.rows, key=lambda row: int(row["index"]))]
@@ -52,14 +52,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule.
+    """A rule for answers.
 
     Args:
         check: Its id.
-        problem: What breaks it in an answer, in words; None when nothing does.
-        kept: What is said when all answers keep it.
-        effect: What Milvus makes of a broken one.
-        is_fatal: Whether that breaks searches.
+        problem: Describes how an answer breaks it; None for an answer that keeps it.
+        kept: The finding when all answers keep it.
+        effect: The consequence in Milvus of an answer that breaks it.
+        is_fatal: True if searches then fail.
     """
 
     check: str
@@ -70,7 +70,7 @@ class Rule:
 
 
 def judge(answers: Sequence[Asked], found: Findings) -> None:
-    """Hold the rules against all answers with status 200; each rule is told of once."""
+    """Check all answers with status 200 against the rules, with one finding per rule."""
     for rule in _RULES:
         problem = next((problem for one in answers if (problem := rule.problem(one))), None)
         if problem is None:

@@ -1,4 +1,4 @@
-"""The command's own part: run an examination, print it, and say how it ended."""
+"""The work of `rerank-gateway doctor`: an examination, its printed findings and the exit code."""
 
 import asyncio
 
@@ -12,14 +12,14 @@ from app.tools.doctor.findings_report import as_json, show
 
 
 def run(options: Options, *, prints_json: bool) -> int:
-    """The exit code: 0 without a red finding, 1 with one.
+    """Examine, print the findings, and return the exit code: 1 with a red finding, else 0.
 
     Raises:
         SettingsError: a file with certificates can't be used.
     """
-    # Sources of workers log what this tells itself.
+    # Discovery logs problems that are findings here.
     log.configure(style="console", level="error")
-    # The sign of life goes where it can't get into what is printed, and only to a terminal.
+    # The spinner goes to standard error, apart from the findings, and only to a terminal.
     with Console(stderr=True).status("Examining; this takes up to 30 s, with --full two minutes"):
         found = asyncio.run(diagnose(options))
     url = without_password(options.url.partition("?")[0])

@@ -1,4 +1,4 @@
-"""Where the workers are: as named, or as their sources see them now."""
+"""Discovery of the workers to examine."""
 
 import asyncio
 from contextlib import aclosing
@@ -21,7 +21,7 @@ _LOOK_S = 4.0
 
 
 async def workers_of(options: Options, found: Findings) -> list[str]:
-    """The URLs of all workers that can be found."""
+    """The URLs of all workers: those named, and those that sources discover now."""
     entries = options.workers or options.settings.workers
     if not entries:
         fix = "add --worker URL, or run it with the gateway's settings"
@@ -40,7 +40,7 @@ async def workers_of(options: Options, found: Findings) -> list[str]:
 
 
 async def _look(source: Source) -> tuple[Source, list[str]]:
-    """The workers a source sees first."""
+    """The first workers that a source discovers."""
     try:
         async with (
             asyncio.timeout(_LOOK_S),

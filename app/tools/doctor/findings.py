@@ -1,4 +1,4 @@
-"""What an examination finds: a level, what was seen, and what to do about it."""
+"""Findings: the level, the observation and the fix of each check."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Finding:
     """The outcome of one check.
 
     Args:
-        id: The check.
+        id: Id of the check.
         level: Red breaks searches, yellow costs something or could not be checked.
         seen: One line; never a key, never text of a user.
         fix: One line with the settings or flags to change; "" for green.
@@ -61,12 +61,12 @@ class Finding:
 
     @property
     def subject(self) -> str:
-        """What the check is about."""
+        """The subject of the check."""
         return _SUBJECTS[self.id]
 
 
 class Findings:
-    """The findings so far; checks that run side by side write into one."""
+    """The findings so far, to which concurrent checks add theirs."""
 
     def __init__(self) -> None:
         self._found: list[Finding] = []
@@ -81,19 +81,19 @@ class Findings:
         return "red" if "red" in levels else "yellow" if "yellow" in levels else "green"
 
     def green(self, check: str, seen: str) -> None:
-        """All is as it should be."""
+        """Add a finding that all is well."""
         self._found.append(Finding(check, "green", seen))
 
     def yellow(self, check: str, seen: str, fix: str) -> None:
-        """It works, but costs something; or nobody knows."""
+        """Add a finding that something works at a cost, or couldn't be checked."""
         self._found.append(Finding(check, "yellow", seen, fix))
 
     def red(self, check: str, seen: str, fix: str) -> None:
-        """Searches fail, or get wrong scores."""
+        """Add a finding that searches fail, or get wrong scores."""
         self._found.append(Finding(check, "red", seen, fix))
 
     def put_off(self, checks: Iterable[str], why: str) -> None:
-        """Say of those `checks` that have no finding why they have none."""
+        """Add a yellow finding, with the reason, for each of `checks` that has none."""
         known = {finding.id for finding in self._found}
         for check in checks:
             if check not in known:

@@ -1,4 +1,4 @@
-"""Findings as people and programs read them."""
+"""Reports of findings: text for people, JSON for programs."""
 
 import json
 from itertools import groupby
@@ -12,7 +12,7 @@ _COLOURS: dict[Level, str] = {"green": "green", "yellow": "yellow", "red": "bold
 
 
 def show(found: Findings, url: str, console: Console) -> None:
-    """Print the findings by subject: one line of what was seen, and below red and yellow one of what to do."""
+    """Print the findings by subject: one line for what was seen, and below red and yellow one with the fix."""
     console.print(Text(f"Examined as Milvus sees it: {url}"))
     for subject, findings in groupby(found, key=lambda finding: finding.subject):
         console.print(Text(f"\n{subject}", style="bold"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What to do about a call that failed."""
+"""The fixes for calls that failed."""
 
 from app.tools.doctor.server_client import NoAnswer, Reply
 
@@ -23,12 +23,12 @@ _BY_STATUS = {
 
 
 def is_about_model(reply: Reply) -> bool:
-    """Whether no model, or an unknown one, is what the server objects to."""
+    """True if the server objects to a missing or unknown model."""
     return reply.status in {400, 404, 422} and b"model" in reply.content and b'"error"' in reply.content
 
 
 def fix_for(failed: Reply | NoAnswer) -> str:
-    """The settings to look at after `failed`."""
+    """The fix for a failed call: which settings to change."""
     if isinstance(failed, NoAnswer):
         return _BY_STATUS[504]
     if failed.is_redirect:
@@ -39,5 +39,5 @@ def fix_for(failed: Reply | NoAnswer) -> str:
 
 
 def told(failed: Reply | NoAnswer) -> str:
-    """What was seen of `failed`."""
+    """A failed call in words, for a finding."""
     return f"got no answer: {failed.seen}" if isinstance(failed, NoAnswer) else f"was answered {failed.told}"

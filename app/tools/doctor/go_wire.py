@@ -10,13 +10,13 @@ _ESCAPED = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026", "\u2028": r"\u2028",
 
 
 def marshal(fields: Mapping[str, object]) -> bytes:
-    """A map as `json.Marshal` writes it: sorted keys, and `<>&` escaped."""
+    """A JSON object as Go's `json.Marshal` writes it: with sorted keys, and `<>&` escaped."""
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return re.sub("[<>&\u2028\u2029]", lambda found: _ESCAPED[found[0]], text).encode()
 
 
 def request(method: str, url: httpx.URL, authorization: str | None, body: bytes = b"") -> httpx.Request:
-    """A request with the headers of Go's client in their order: its own, then those that were set, then gzip."""
+    """A request with the headers of Go's client in its order: its own, then those of the caller, then gzip."""
     headers = {"Host": url.netloc.decode(), "User-Agent": "Go-http-client/1.1"}
     if body:
         headers["Content-Length"] = str(len(body))

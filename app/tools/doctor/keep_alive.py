@@ -1,4 +1,4 @@
-"""How long an idle connection lives."""
+"""The check of how long idle connections are kept."""
 
 import asyncio
 from contextlib import suppress
@@ -8,12 +8,12 @@ from app.tools.doctor.options import FULL_IDLE_S
 from app.tools.doctor.server_client import NoAnswer, ServerClient
 from app.tools.doctor.target import Target
 
-# The gateway lets go of a worker's connection after 2.5 s.
+# The gateway closes an idle connection to a worker after 2.5 s.
 WORKER_IDLE_S = 3.0
 
 
 async def check_keep_alive(target: Target, found: Findings, *, idle_s: float) -> None:
-    """Whether the server closes first; that costs Milvus a failed try and a pause of a second."""
+    """Check that the server keeps idle connections for longer than Milvus, which else loses a try and a second."""
     closed_s = await _closed_after_s(target.client, idle_s)
     if closed_s is None:
         more = "" if idle_s >= FULL_IDLE_S else "; --full waits past the 90 s of Milvus"
@@ -30,7 +30,7 @@ async def check_keep_alive(target: Target, found: Findings, *, idle_s: float) ->
 
 
 async def check_worker_keep_alive(client: ServerClient, found: Findings, *, idle_s: float) -> None:
-    """Whether a worker keeps connections for longer than the gateway does."""
+    """Check that a worker keeps idle connections for longer than the gateway does."""
     closed_s = await _closed_after_s(client, idle_s)
     if closed_s is None:
         found.green("worker-keep-alive", f"{client.name} keeps idle connections for {idle_s:g} s and more")
@@ -43,7 +43,7 @@ async def check_worker_keep_alive(client: ServerClient, found: Findings, *, idle
 
 
 async def _closed_after_s(client: ServerClient, wait_s: float) -> float | None:
-    """The seconds after which an idle connection is closed; None when it is still open after `wait_s`."""
+    """The seconds until an idle connection is closed; None when it is still open after `wait_s`."""
     is_secure = client.url.scheme == "https"
     port = client.url.port or (443 if is_secure else 80)
     try:
@@ -60,7 +60,7 @@ async def _closed_after_s(client: ServerClient, wait_s: float) -> float | None:
 
 
 async def _silent_until_closed_s(reader: asyncio.StreamReader, wait_s: float) -> float | None:
-    """The same, counted from the last byte of the answer."""
+    """The seconds from the last byte of the answer until the close; None when it is still open after `wait_s`."""
     loop = asyncio.get_running_loop()
     heard = loop.time()
     try:

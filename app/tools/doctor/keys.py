@@ -1,4 +1,4 @@
-"""Who is let in."""
+"""The check of API keys."""
 
 from app.tools.doctor.findings import Findings
 from app.tools.doctor.milvus import usual
@@ -10,7 +10,7 @@ _SHUT_OUT = {401, 403}
 
 
 async def check_keys(target: Target, found: Findings) -> None:
-    """Whether the key that was given is needed, and a wrong one refused. The first request was let in."""
+    """Check that the given key, which the first request was accepted with, is needed, and a wrong one refused."""
     has_key = target.client.authorization is not None
     request = usual(target)
     reply = await target.client.post(request.path, request.body(["any"]), authorization=_WRONG)

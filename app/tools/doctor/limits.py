@@ -1,4 +1,4 @@
-"""How much one call may hold."""
+"""The checks of how many documents and bytes one call may have."""
 
 from app.tools.doctor.findings import Findings
 from app.tools.doctor.fixes import fix_for, told
@@ -16,7 +16,7 @@ _MB = 10**6
 
 
 async def check_documents(target: Target, found: Findings) -> None:
-    """Whether the 1000 documents of one call, which the set-up advises, are taken."""
+    """Check that a call with 1000 documents is accepted, the number that our guide to Milvus recommends."""
     # Equal ones, which the gateway scores once.
     reply = await replay(target, usual(target), ["Wind power grew last year."] * _DOCUMENTS)
     if isinstance(reply, Reply) and reply.status == _OK:
@@ -40,9 +40,9 @@ async def check_documents(target: Target, found: Findings) -> None:
 
 
 async def check_body(target: Target, found: Findings) -> None:
-    """Whether bodies of the size of large searches arrive.
+    """Check that bodies as large as those of large searches arrive.
 
-    The calls have no query: who reads them refuses them, so that nobody scores them.
+    The calls have no query, so that the server refuses them after reading, and nothing is scored.
     """
     for megabytes in (_USUAL_MB, _LARGE_MB):
         why = await _refusal(target, megabytes)

@@ -1,4 +1,4 @@
-"""Milvus's requests, replayed byte for byte, and its rules held against the answers."""
+"""Milvus's requests, replayed byte for byte, with checks of the answers."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ _ERROR_BYTES = 1000
 
 
 class Request(NamedTuple):
-    """One request of Milvus; `fields` come beside query and documents."""
+    """One request of Milvus; `fields` are those besides query and documents."""
 
     check: str
     path: str
@@ -53,12 +53,12 @@ _REQUESTS = (
 
 
 def usual(target: Target) -> Request:
-    """The request of a search that uses this target."""
+    """The request that a Milvus search sends to this target."""
     return _TEI if target.kind == "tei" else _USUAL
 
 
 async def check_first(target: Target, found: Findings) -> Asked | None:
-    """The answer to a usual request; None when there is none, and then all others would fail alike."""
+    """The answer to a usual request; None when it failed, as all others then would."""
     request = usual(target)
     reply = await replay(target, request, _TEXTS)
     if isinstance(reply, Reply) and reply.status == _OK:
@@ -75,7 +75,7 @@ async def check_first(target: Target, found: Findings) -> Asked | None:
 
 
 async def check_requests(target: Target, first: Asked, found: Findings) -> None:
-    """Replay the other requests, and hold the rules against all answers."""
+    """Replay the other requests, and check all answers against the rules."""
     answers = [first]
     requests = [request for request in _REQUESTS if target.kind != "tei" or request.provider == "tei"]
     replies = await asyncio.gather(*(replay(target, request, _TEXTS) for request in requests))
@@ -93,9 +93,9 @@ async def check_requests(target: Target, first: Asked, found: Findings) -> None:
 
 
 async def check_order(target: Target, first: Asked, found: Findings) -> None:
-    """Whether documents have the same scores in another order, as Milvus 2.6 sends them each time."""
+    """Check that documents get the same scores in another order: Milvus 2.6 sends them in a new one each time."""
     order = [3, 0, 4, 2, 1]
-    # Remembered scores would be the same in any case.
+    # Cached scores would be the same in any case.
     reply = await replay(target, usual(target), [_TEXTS[place] for place in order], query="cache=no-store")
     again = Asked(first.provider, len(order), reply).by_document if isinstance(reply, Reply) else None
     before = first.by_document
@@ -116,7 +116,7 @@ async def check_order(target: Target, first: Asked, found: Findings) -> None:
 
 
 async def check_trailing_slash(target: Target, found: Findings) -> None:
-    """Whether a slash at the end of a URL in milvus.yaml is served."""
+    """Check that a URL with a slash at its end, as in milvus.yaml, is served."""
     reply = await replay(target, usual(target)._replace(path="/rerank/"), _TEXTS)
     if isinstance(reply, Reply) and reply.status == _OK:
         found.green("trailing-slash", "/rerank/ is served without a redirect")
@@ -126,7 +126,7 @@ async def check_trailing_slash(target: Target, found: Findings) -> None:
 
 
 async def check_errors(target: Target, found: Findings) -> None:
-    """Whether an error is one, and short enough for Milvus to show it to its user."""
+    """Check that errors have an error status, and are short enough for Milvus to show them to its users."""
     empty, unknown = await asyncio.gather(
         replay(target, usual(target), []),
         replay(target, usual(target)._replace(fields={"model": "no-such-model"}), _TEXTS[:1]),
@@ -152,7 +152,7 @@ async def check_errors(target: Target, found: Findings) -> None:
 
 
 async def replay(target: Target, request: Request, texts: Sequence[str], *, query: str = "") -> Reply | NoAnswer:
-    """The answer to a request, or why there is none."""
+    """The answer to a request, or the reason for having none."""
     try:
         return await target.client.post(request.path, request.body(texts), query=query)
     except NoAnswer as failed:

@@ -1,4 +1,4 @@
-"""What is to be examined."""
+"""The options of the doctor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,17 +15,17 @@ LIMIT_S = 26.0
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """One run.
+    """The options of one run.
 
     Args:
-        url: Where the gateway, or what stands in its place, answers; may hold credentials.
+        url: URL of the gateway, or of another server in its place; may hold credentials.
         key: The client's API key.
         workers: Entries as in `RERANK_WORKERS`; those of the settings when there are none.
         settings: The gateway's, as far as they are known here.
-        knows_settings: Whether they are more than defaults, so that it makes sense to judge them.
-        trusts_all: Whether certificates are taken as they come.
-        idle_s: How long an idle connection is watched.
-        limit_s: For everything but a long watch.
+        knows_settings: True if they are more than defaults, so that checks of them make sense.
+        trusts_all: Accept any certificate.
+        idle_s: Seconds for which an idle connection is watched.
+        limit_s: Seconds for everything else together.
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""Whether a worker scores: at all, a chunk of the largest size, and texts that are too long."""
+"""The checks that a worker scores: a few pairs, a chunk of the largest size, and texts that are too long."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ _TEXTS = (
 
 
 async def check_work(worker: SeenWorker, settings: Settings, found: Findings) -> None:
-    """Whether it scores; if so, how much at once, and how it cuts."""
+    """Check that a worker scores; if so, also the largest chunk and how it truncates."""
     if not await _check_scores(worker, settings, found):
         return
     await _check_queue(worker, settings, found)
@@ -55,7 +55,7 @@ async def _check_scores(worker: SeenWorker, settings: Settings, found: Findings)
 
 
 async def _check_queue(worker: SeenWorker, settings: Settings, found: Findings) -> None:
-    """Whether it takes a chunk of the largest size."""
+    """Check that a worker accepts a chunk of the largest size."""
     documents = settings.max_batch
     try:
         reply = await _score(worker, ["Wind power grew."] * documents, 2 * probe_timeout_s(settings))

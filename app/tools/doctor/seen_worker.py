@@ -1,4 +1,4 @@
-"""What is seen of one worker."""
+"""The observations of one worker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ _MAX_PROBE_TIMEOUT_S = 5.0
 
 @dataclass(eq=False)
 class SeenWorker:
-    """What was seen of one worker.
+    """One worker, and what was observed of it.
 
     Args:
-        model: The name it serves its first model under; "" until that is known.
+        model: Name of the first model it serves; "" until that is known.
         traits: What else the gateway tells workers of a model apart by: root, length, version.
-        scores: Of the fixed pairs; empty until there are some.
+        scores: Scores of the fixed pairs; empty until they are known.
     """
 
     client: ServerClient
@@ -28,5 +28,5 @@ class SeenWorker:
 
 
 def probe_timeout_s(settings: Settings) -> float:
-    """How long the gateway's probe waits, as far as there is time for it here."""
+    """The time limit for a probe, in seconds: the gateway's, but no longer than fits into this run."""
     return min(settings.probe_timeout_s, _MAX_PROBE_TIMEOUT_S)

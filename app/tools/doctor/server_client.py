@@ -1,4 +1,4 @@
-"""One server as a client of it sees it: calls, and why there is no answer."""
+"""The client for one server, with a reason for each call without an answer."""
 
 import asyncio
 import base64
@@ -51,7 +51,7 @@ class Reply:
 
     @property
     def is_redirect(self) -> bool:
-        """Whether it sends the client elsewhere."""
+        """True if the answer redirects to another URL."""
         return self.status in {301, 302, 303, 307, 308}
 
     @property
@@ -76,13 +76,13 @@ class Reply:
 
 @dataclass
 class ServerClient:
-    """Calls to one server.
+    """The client for one server.
 
     Args:
-        url: Scheme, host, port and what path comes before every other; no credentials.
-        query: The query string of all calls, as Milvus keeps that of its endpoint.
-        authorization: The header of this name; None for none.
-        tls: How a certificate is checked.
+        url: Scheme, host, port and the prefix of all paths; no credentials.
+        query: The query string of all calls: Milvus keeps that of its endpoint.
+        authorization: Value of the Authorization header; None sends none.
+        tls: The context that checks the server's certificate.
     """
 
     url: httpx.URL
@@ -99,12 +99,12 @@ class ServerClient:
 
     @property
     def name(self) -> str:
-        """The server as it can be shown."""
+        """The name of the server in findings."""
         return str(self.url).rstrip("/")
 
     @property
     def is_local(self) -> bool:
-        """Whether it has a name that means another machine elsewhere."""
+        """True if its name is a loopback one, which means another machine elsewhere."""
         return self.url.host in {"localhost", "::1"} or self.url.host.startswith("127.")
 
     async def get(self, path: str, *, timeout_s: float = _TIMEOUT_S) -> Reply:
@@ -129,9 +129,9 @@ class ServerClient:
         Args:
             path: The route.
             fields: The body.
-            query: More for the query string.
-            authorization: In place of the usual one.
-            timeout_s: For the whole call.
+            query: Added to the query string.
+            authorization: Replaces the usual Authorization header.
+            timeout_s: Time limit for the whole call, in seconds.
 
         Raises:
             NoAnswer: there is none.
@@ -142,7 +142,7 @@ class ServerClient:
         )
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         await self._client.aclose()
 
     def _at(self, path: str, query: str = "") -> httpx.URL:
@@ -183,12 +183,12 @@ class ServerClient:
 
 
 def client_for(url: str, *, key: str | None = None, tls: ssl.SSLContext | None = None) -> ServerClient:
-    """The line to a server.
+    """The client for the server at a URL.
 
     Args:
-        url: May hold credentials, which are sent as Basic auth. Its path is dropped, as Milvus does.
+        url: May hold credentials, which are sent as Basic auth. Its path is ignored, as Milvus does.
         key: Sent as a Bearer token, unless the URL has credentials.
-        tls: How a certificate is checked; None for what the system trusts.
+        tls: The context that checks the server's certificate; None trusts the system's authorities.
     """
     given = httpx.URL(url)
     authorization = f"Bearer {key}" if key else None
@@ -200,5 +200,5 @@ def client_for(url: str, *, key: str | None = None, tls: ssl.SSLContext | None =
 
 
 def _causes(exc: BaseException | None) -> list[BaseException]:
-    """The exception and what it came from; httpx tells of TLS and names only through these."""
+    """The exception and its causes; only these tell errors of TLS and DNS apart in httpx."""
     return [exc, *_causes(exc.__cause__ or exc.__context__)] if exc else []

@@ -1,4 +1,4 @@
-"""What answers at an address: the gateway, a bare vLLM, TEI, or something else."""
+"""The server at the endpoint: the gateway, a bare vLLM, TEI, or something else."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from app.tools.doctor.server_client import NoAnswer, Reason, Reply, ServerClient
 Kind = Literal["gateway", "vllm", "tei", "other"]
 
 _TIMEOUT_S = 4.0
-# Milvus puts its own path in place of these, which its users write for the same place.
+# Milvus replaces these paths, which its users write, with its own.
 _HARMLESS_PATHS = {"", "/", "/v1", "/v2", "/rerank", "/v1/rerank", "/v2/rerank"}
 _HIDES = "inside a container localhost is the container: name the machine there"
 _FIXES: dict[Reason, str] = {
@@ -27,12 +27,12 @@ _FIXES: dict[Reason, str] = {
 
 @dataclass(frozen=True)
 class Target:
-    """What answers at an address.
+    """The server that answers at the endpoint.
 
     Args:
-        client: The way there.
-        kind: What it is, as far as can be told.
-        version: Its own word.
+        client: The client for it.
+        kind: The kind of server, as far as can be told.
+        version: The version it reports.
     """
 
     client: ServerClient
@@ -41,13 +41,13 @@ class Target:
 
     @property
     def called(self) -> str:
-        """Its name in a sentence."""
+        """The name of the server in a sentence."""
         names = {"gateway": "rerank-gateway", "vllm": "a bare vLLM", "tei": "TEI", "other": "an unknown server"}
         return f"{names[self.kind]} {self.version}".strip()
 
 
-async def meet(client: ServerClient, found: Findings) -> Target | None:
-    """What answers, or None when nothing does that a search could use."""
+async def identify(client: ServerClient, found: Findings) -> Target | None:
+    """The server at the endpoint; None when no answer comes that a search could use."""
     try:
         alive, version, info = [
             await client.get(path, timeout_s=_TIMEOUT_S) for path in ("/livez", "/version", "/info")
@@ -79,7 +79,7 @@ async def meet(client: ServerClient, found: Findings) -> Target | None:
 
 
 def check_path(path: str, found: Findings) -> None:
-    """Whether the endpoint's path matters; Milvus drops it."""
+    """Warn about an endpoint's path, which Milvus ignores."""
     if path.rstrip("/") not in _HARMLESS_PATHS:
         found.yellow(
             "path",

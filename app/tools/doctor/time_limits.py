@@ -1,4 +1,4 @@
-"""Checks that end in time, whatever they meet."""
+"""Time limits for checks."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable
@@ -10,14 +10,14 @@ from app.tools.doctor.server_client import NoAnswer
 async def bounded(
     checks: Iterable[str], work: Awaitable[None], found: Findings, *, until: float, name: str = ""
 ) -> None:
-    """Do the work; say of those `checks` that have no finding then why they have none.
+    """Run checks until a time limit, and add yellow findings for those that have none by then.
 
     Args:
-        checks: What the work finds out.
-        work: Writes into `found`.
-        found: Of this work, or of all.
-        until: When to stop, on the loop's clock.
-        name: Whom it is about, where there are several.
+        checks: Ids of the checks.
+        work: Runs them, and adds their findings to `found`.
+        found: Findings of these checks, or of all.
+        until: The limit, on the loop's clock.
+        name: The worker they are about, where there are several.
     """
     about = f"{name}: " if name else ""
     try:

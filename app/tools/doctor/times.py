@@ -1,4 +1,4 @@
-"""How long searches take, against the 30 s that Milvus waits for one call."""
+"""The checks of how long searches take: Milvus waits 30 s for one call."""
 
 import secrets
 from typing import NamedTuple
@@ -24,24 +24,24 @@ _TEXT = "Wind and solar power grew last year while coal was burnt less and gas s
 
 
 class _Speed(NamedTuple):
-    """What was measured: a batch of Milvus's default size, and the largest call there was time for."""
+    """The measured times of a batch of Milvus's default size, and of the largest call there was time for."""
 
     batch_s: float
     documents: int
     seconds: float
 
     def call_s(self, documents: int) -> float:
-        """The time of one call, in proportion to the largest."""
+        """The time of one call, in seconds, in proportion to the largest measured."""
         return self.seconds * documents / self.documents
 
     def most_within(self, seconds: float) -> int:
-        """The documents that one call has time for; whole batches, where that is more than one."""
+        """The most documents that one call has time for, rounded down to whole batches where there is more than one."""
         most = max(1, int(self.documents * seconds / self.seconds))
         return most // _BATCH * _BATCH or most
 
 
 async def check_time(target: Target, found: Findings) -> None:
-    """How long 1000 documents take in one call, and in batches of 32 one after another."""
+    """Check how long 1000 documents take, in one call and in consecutive batches of 32."""
     try:
         speed = await _measured(target)
     except NoAnswer as failed:
@@ -62,7 +62,7 @@ async def check_time(target: Target, found: Findings) -> None:
 
 
 def check_deadline(settings: Settings, found: Findings) -> None:
-    """Whether the gateway gives up before Milvus does."""
+    """Check that the gateway gives up before Milvus does."""
     deadline_s = settings.deadline_s
     if deadline_s >= _MILVUS_TIMEOUT_S:
         seen = f"RERANK_DEADLINE_S is {deadline_s:g}, but Milvus gives up after {_MILVUS_TIMEOUT_S:g} s"
@@ -72,7 +72,7 @@ def check_deadline(settings: Settings, found: Findings) -> None:
 
 
 async def _measured(target: Target) -> _Speed | str:
-    """The speed, or what was answered instead of scores."""
+    """The measured speed, or in words the answer that came instead of scores."""
     first = await _timed(target, _BATCH)
     if isinstance(first, str):
         return first
@@ -100,7 +100,7 @@ async def _timed_within(target: Target, documents: int, timeout_s: float) -> flo
 
 
 async def _timed(target: Target, documents: int, *, timeout_s: float = _MILVUS_TIMEOUT_S) -> float | str:
-    """The seconds a call of documents takes that nobody has seen before."""
+    """The seconds a call takes with documents that no cache has; in words what came instead of scores."""
     request = usual(target)
     texts = [f"{secrets.token_hex(4)} {_TEXT * 3}" for _ in range(documents)]
     reply = await target.client.post(request.path, request.body(texts), query="cache=no-store", timeout_s=timeout_s)

@@ -1,4 +1,4 @@
-"""Whether long texts may be cut the way the settings say.
+"""The check that long texts may be truncated the way the settings say.
 
 A model behind a chat template reads its score at the last token, and `truncate_prompt_tokens` cuts that off. So a text
 that is cut by it must score like its own beginning; where it doesn't, only documents may be cut.
@@ -24,7 +24,7 @@ _ALIKE = 0.1
 async def check_truncation(
     client: ServerClient, model: str, max_model_len: int, settings: Settings, found: Findings
 ) -> None:
-    """Whether a pair that is cut scores like one that fits."""
+    """Check that a truncated pair scores like one that fits."""
     if settings.for_model(model).truncation == "document":
         found.green(
             "worker-truncation", f"{client.name} is sent documents that are cut, as RERANK_MODELS says for {model}"
@@ -51,7 +51,7 @@ async def check_truncation(
 
 
 async def _fitting_text(client: ServerClient, model: str, limit: int) -> str:
-    """The beginning of the long text that needs no cut."""
+    """The beginning of the long text that fits without truncation."""
     sentence = await _count(client, model, _SENTENCE)
     filler = (await _count(client, model, _FILLER * _FILLERS)) / _FILLERS
     query = await _count(client, model, _QUERY)
@@ -68,7 +68,7 @@ async def _count(client: ServerClient, model: str, text: str) -> int:
 
 
 async def _score(client: ServerClient, model: str, text: str, fields: dict[str, int]) -> float:
-    """One document's score."""
+    """The score of one document."""
     reply = await client.post("/v1/score", {"model": model, "text_1": _QUERY, "text_2": [text], **fields})
     try:
         return float(reply.json["data"][0]["score"])

@@ -1,4 +1,4 @@
-"""Whether the gateway can work with a worker."""
+"""The checks of one worker: that the gateway can work with it."""
 
 import asyncio
 import re
@@ -30,10 +30,10 @@ _FIXES: Mapping[Reason, str] = {
 
 
 async def examine(worker: SeenWorker, options: Options, found: Findings, *, until: float) -> None:
-    """Check one worker until a time on the loop's clock; what was seen of it is kept in `worker`."""
+    """Check one worker until a time on the loop's clock; observations are kept in `worker`."""
     name, settings = worker.client.name, options.settings
     idle_s = min(options.idle_s, WORKER_IDLE_S)
-    if not await _meet(worker, settings, found):
+    if not await _check_access(worker, settings, found):
         return
     table = (
         (("worker-health",), _check_health(worker.client, found)),
@@ -43,8 +43,8 @@ async def examine(worker: SeenWorker, options: Options, found: Findings, *, unti
     await asyncio.gather(*(bounded(checks, work, found, until=until, name=name) for checks, work in table))
 
 
-async def _meet(worker: SeenWorker, settings: Settings, found: Findings) -> bool:
-    """Whether a vLLM server lets the gateway in."""
+async def _check_access(worker: SeenWorker, settings: Settings, found: Findings) -> bool:
+    """Check that the worker is a vLLM server that lets the gateway in; True if the other checks can go on."""
     client = worker.client
     try:
         listed = await client.get("/v1/models", timeout_s=probe_timeout_s(settings))

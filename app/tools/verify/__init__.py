@@ -1,4 +1,4 @@
-"""Does splitting change the ranking on a model? Scores a sample in many ways, compares, and gives a verdict."""
+"""The verdict on whether splitting changes a model's ranking, from a sample that is scored in many ways."""
 
 from app.tools.verify.command import run
 

@@ -1,4 +1,4 @@
-"""The workers to look at: found, reached and asked what they serve."""
+"""The workers to verify: discovered, connected to, and asked for their models."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -22,11 +22,11 @@ _SEARCH_S = 12.0
 
 
 class NotThere(Exception):
-    """There is nothing to look at; the message says what is missing, and where."""
+    """There is nothing to verify; the message says what is missing, and where."""
 
 
 class Candidate(NamedTuple):
-    """A worker, and the model on it."""
+    """A worker and the model on it."""
 
     link: WorkerLink
     fingerprint: Fingerprint
@@ -37,7 +37,7 @@ async def serving(settings: Settings, model: str | None) -> AsyncIterator[list[C
     """The workers that serve the model, until the end of the block.
 
     Args:
-        settings: Name the workers and how they are reached.
+        settings: Name the workers and how to connect to them.
         model: Its name; None when the workers serve only one, or the settings have a default.
 
     Raises:
@@ -64,7 +64,7 @@ async def _urls(addresses: Sequence[str]) -> list[str]:
 
 
 async def _seen(source: Source) -> list[str]:
-    """The first that a source sees; what comes and goes later is no matter here."""
+    """The first workers that a source discovers; later changes don't matter here."""
     seen: Mapping[str, bool] = {}
     try:
         async with asyncio.timeout(_SEARCH_S), aclosing(source.watch()) as watch:  # type: ignore[type-var] # all sources are generators

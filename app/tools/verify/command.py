@@ -29,13 +29,13 @@ _WIDTH = 120
 
 
 def run(settings: Settings, *, model: str | None, sample_file: Path | None, prints_json: bool) -> int:
-    """Verify, print what was found, and give the exit code.
+    """Verify, print the report, and return the exit code.
 
     Args:
         settings: Name the workers and how the gateway treats them.
-        model: Which model; None when there is only one.
-        sample_file: What is scored; None for the built-in sample.
-        prints_json: Whether the report is for programs.
+        model: Name of the model; None when there is only one.
+        sample_file: The sample; None for the built-in one.
+        prints_json: Print JSON for programs.
     """
     # Standard output is the report's alone, and what discovery would log is part of its error.
     log.configure(style="console", level="error")
@@ -83,7 +83,7 @@ async def _measured(
 
 @contextmanager
 def _progress(documents: int) -> Iterator[Callable[[int], None]]:
-    """Advances a bar on the terminal, if standard error is one."""
+    """A function that advances a progress bar, which is shown if standard error is a terminal."""
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task("scoring", total=documents)
         yield lambda scored: progress.advance(task, scored)

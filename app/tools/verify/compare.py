@@ -1,4 +1,4 @@
-"""How far two scorings of the same documents lie apart, in scores and in the rankings they give."""
+"""The comparison of two scorings of the same documents, by scores and by rankings."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,13 +13,13 @@ _TOP = 10
 
 
 class Comparison(NamedTuple):
-    """What differs between two scorings of the same lists.
+    """The differences between two scorings of the same lists.
 
     Args:
-        documents: In all lists.
+        documents: Number of documents in all lists.
         largest: The largest difference between two scores of a document.
         mean: The mean of these differences.
-        pairs: Pairs of documents of one list, in all lists.
+        pairs: Number of pairs of documents of one list, in all lists.
         swaps: Pairs that stand in the other order in the other ranking.
         top_10: Documents that are no longer among the first ten of their list.
         tau: Kendall's tau-b of the list where it is lowest; 1 is the same order, 0 is none in common.
@@ -35,7 +35,7 @@ class Comparison(NamedTuple):
 
 
 def compare(reference: Scores, other: Scores) -> Comparison:
-    """How `other` differs from `reference`.
+    """The differences of `other` from `reference`.
 
     Args:
         reference: At least one list, none of them empty.
@@ -55,7 +55,7 @@ def compare(reference: Scores, other: Scores) -> Comparison:
 
 
 def worst(comparisons: Iterable[Comparison]) -> Comparison:
-    """The one with the largest difference."""
+    """The comparison with the largest difference."""
     return max(comparisons, key=lambda one: one.largest)
 
 
@@ -78,12 +78,12 @@ def _swaps(one: Sequence[float], other: Sequence[float]) -> int:
 
 
 def _ties(values: Iterable[object]) -> int:
-    """Pairs of equal values."""
+    """The number of pairs of equal values."""
     return sum(comb(count, 2) for count in Counter(values).values())
 
 
 def _inversions(values: Sequence[float]) -> int:
-    """Pairs whose earlier value is the larger one, counted while merging runs that are sorted already."""
+    """The number of pairs whose earlier value is the larger one, counted while merging sorted runs."""
     runs = [[value] for value in values]
     count = 0
     while len(runs) > 1:
@@ -97,7 +97,7 @@ def _inversions(values: Sequence[float]) -> int:
 
 
 def _merged(left: Sequence[float], right: Sequence[float]) -> tuple[list[float], int]:
-    """Two sorted runs as one, and how many pairs of a left and a right value were in the wrong order."""
+    """Two sorted runs merged into one, and the number of pairs of left and right values in the wrong order."""
     merged: list[float] = []
     inversions = at = 0
     for value in right:

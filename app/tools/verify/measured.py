@@ -1,4 +1,4 @@
-"""What was measured on one worker: the noun between the runs and the verdict."""
+"""The measurements of one worker, which the runs make and the verdict judges."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ class Split:
     """The sample split into chunks of one size.
 
     Args:
-        comparison: With the unsplit scores; of several rounds the one with the largest difference.
-        documents_per_s: Of each round.
+        comparison: Comparison with the unsplit scores; of several rounds the one with the largest difference.
+        documents_per_s: Speed of each round.
     """
 
     comparison: Comparison
@@ -21,7 +21,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One worker's scores of the sample, in every way they were asked for, compared with its first unsplit ones.
+    """One worker's scores of the sample in every way, compared with its first unsplit ones.
 
     Args:
         worker: Its name.
@@ -49,10 +49,10 @@ class Measured:
 
     @property
     def splitting(self) -> float:
-        """The largest difference that splitting made, into chunks of whatever size."""
+        """The largest difference that splitting made, into chunks of any size."""
         return max(self.alone.largest, *(split.comparison.largest for split in self.splits.values()))
 
     @property
     def scale(self) -> float:
-        """What differences are measured by: precision is relative to the largest score, once that is above 1."""
+        """The scale for differences: precision is relative to the largest score, once that is above 1."""
         return max(1.0, *(abs(score) for scores in self.unsplit for score in scores))

@@ -1,4 +1,4 @@
-"""What was found, as tables for people and as JSON for programs."""
+"""The report, as tables for people and as JSON for programs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from app.types import Fingerprint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything there is to tell; texts of queries and documents are no part of it.
+    """The content of a report, which shows no texts of queries and documents.
 
     Args:
-        sample: Only counted.
-        measured: What was found on each worker.
-        fingerprints: What each of them serves.
-        verdict: The end of it.
+        sample: The sample; only its numbers are shown.
+        measured: The measurements of each worker.
+        fingerprints: The fingerprint of each worker's model.
+        verdict: The verdict on them.
         min_batch: The setting in force.
     """
 
@@ -35,7 +35,7 @@ class Report:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """All of it; docs/verify.md describes the fields."""
+    """The report for JSON; docs/verify.md describes the fields."""
     verdict = report.verdict
     return {
         "model": report.fingerprints[0].model,
@@ -91,7 +91,7 @@ def _worker(measured: Measured, fingerprint: Fingerprint) -> dict[str, Any]:
 
 
 def _across(measured: Sequence[Measured]) -> Iterator[tuple[str, str, Comparison]]:
-    """Every worker compared with the one that is the standard."""
+    """The comparison of every other worker with the reference worker."""
     standard = groups(measured)[0][0]
     for other in measured:
         if other is not standard:

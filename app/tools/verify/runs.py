@@ -1,4 +1,4 @@
-"""What is scored how: unsplit, again, shuffled, among other texts, alone, and split into chunks of several sizes."""
+"""The runs: the sample unsplit, again, shuffled, among other texts, alone, and split into chunks of several sizes."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -36,18 +36,18 @@ def sizes(sample: Sample) -> list[int]:
 
 
 def documents_to_score(sample: Sample) -> int:
-    """How many documents `measure` has scored in all; some models are slow."""
+    """The number of documents that `measure` has scored in all, for a progress bar."""
     whole_runs = 2 * _ROUNDS + 1 + _ROUNDS * len(sizes(sample))
     return sum(whole_runs * len(pairs) + min(len(pairs), _ALONE_PER_LIST) for pairs in sample)
 
 
 async def measure(scorer: Scorer, sample: Sample, rng: Random) -> Measured:
-    """Score the sample in all ways on one worker.
+    """The measurements of one worker, which scores the sample in all ways.
 
     Args:
         scorer: The worker.
         sample: Lists of documents with a query each.
-        rng: Shuffles.
+        rng: Randomness for shuffling.
 
     Raises:
         WorkerError, BadInput: as `Scorer.score`.
@@ -66,7 +66,7 @@ async def measure(scorer: Scorer, sample: Sample, rng: Random) -> Measured:
 
 
 async def _unsplit(scorer: Scorer, sample: Sample) -> list[Answer]:
-    """One call per list, one after the other: nothing else is on the worker."""
+    """The answers to one call per list, one after the other, so that each is alone on the worker."""
     return [await scorer.score(pairs) for pairs in sample]
 
 
@@ -77,7 +77,7 @@ async def _shuffled(scorer: Scorer, sample: Sample, rng: Random) -> Scores:
 
 
 async def _among_others(scorer: Scorer, sample: Sample, unsplit: Sequence[Sequence[Answer]]) -> Comparison | None:
-    """How the scores of every other document change when the texts between them do.
+    """The change in scores of every other document when the texts between them change.
 
     The new texts are the old ones with their words in another order, so that the calls have the same shape: where the
     tokens are as many as before, a model that scores each document by itself has no reason to answer otherwise. The
@@ -106,7 +106,7 @@ async def _alone(scorer: Scorer, sample: Sample, unsplit: Scores) -> Comparison:
 
 
 async def _splits(scorer: Scorer, sample: Sample, unsplit: Scores) -> Mapping[int, Split]:
-    """Every size in every round, the sizes in turn: whatever else the machine does hits them alike."""
+    """The measurements of each chunk size. Sizes take turns, so that other load on the machine affects all alike."""
     comparisons: dict[int, list[Comparison]] = {size: [] for size in sizes(sample)}
     speeds: dict[int, list[float]] = {size: [] for size in comparisons}
     documents = sum(map(len, sample))
@@ -123,7 +123,7 @@ async def _splits(scorer: Scorer, sample: Sample, unsplit: Scores) -> Mapping[in
 async def _in_chunks(
     scorer: Scorer, sample: Sample, chunks: Sequence[Sequence[Sequence[int]]], *, calls: int
 ) -> Scores:
-    """The scores of all lists, each in its chunks, with so many calls in flight."""
+    """The scores of all lists, each in its chunks, with `calls` calls in flight at most."""
     free = asyncio.Semaphore(calls)
 
     async def one(pairs: Pairs) -> Answer:

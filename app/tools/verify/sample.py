@@ -1,4 +1,4 @@
-"""What is scored: queries with their documents, built in or from a file."""
+"""The sample: queries with their documents, built in or from a file."""
 
 from collections.abc import Sequence
 from importlib.resources import files
@@ -19,11 +19,11 @@ _FORM = '{"query": "…", "documents": ["…", "…"]}'
 
 
 class SampleError(Exception):
-    """A file isn't a sample; the message says which line, and shows nothing of it."""
+    """A file isn't a sample; the message has the line's number, and nothing of its text."""
 
 
 def built_in() -> list[Pairs]:
-    """The sample of the package, always the same: four queries with 128 documents of one to six sentences each."""
+    """The built-in sample, always the same: four queries with 128 documents of one to six sentences each."""
     topics = yaml.safe_load((files(__package__) / "sentences.yaml").read_text(encoding="utf-8"))
     sentences = [topic["sentences"] for topic in topics]
     return [

@@ -1,4 +1,4 @@
-"""What the measurements of a model's workers mean: whether it may be split, and into chunks of which size."""
+"""The verdict on a model: whether its lists may be split, and into chunks of which size."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ _AS_FAST = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What there is to know in the end.
+    """The verdict on a model.
 
     Args:
-        kind: For programs.
-        text: For people, in one sentence.
-        advice: What to do; "" when there is nothing.
+        kind: The verdict for programs.
+        text: The verdict for people, in one sentence.
+        advice: What to do; "" when there is nothing to do.
         max_batch: The recommended `RERANK_MAX_BATCH`; None when the model must not be split.
     """
 
@@ -41,7 +41,7 @@ class Verdict:
 
     @property
     def needs_action(self) -> bool:
-        """Whether the ranking depends on how the registry is set up, until somebody changes that."""
+        """True if the ranking depends on how the workers are set up, so that somebody has to change that."""
         return self.kind in {"not_safe", "workers_differ"}
 
 
@@ -50,7 +50,7 @@ def judge(workers: Sequence[Measured], *, is_listwise: bool, usual_max_batch: in
 
     Args:
         workers: Its workers, at least one.
-        is_listwise: Whether the settings say so: the gateway never splits it then.
+        is_listwise: The model's setting `listwise`, with which the gateway never splits.
         usual_max_batch: Recommended unless another size is clearly faster.
     """
     most = max(workers, key=lambda one: (_RANK.index(split_kind(one)), one.splitting))
@@ -76,7 +76,7 @@ def judge(workers: Sequence[Measured], *, is_listwise: bool, usual_max_batch: in
 
 
 def split_kind(worker: Measured) -> Literal["safe", "precision", "not_safe"]:
-    """What splitting does on one worker, whatever the others do."""
+    """The effect of splitting on one worker by itself."""
     if depends_on_neighbours(worker):
         return "not_safe"
     if worker.splitting <= max(_CHANCE * worker.noise, _FLOAT32 * worker.scale):
@@ -85,13 +85,13 @@ def split_kind(worker: Measured) -> Literal["safe", "precision", "not_safe"]:
 
 
 def depends_on_neighbours(worker: Measured) -> bool:
-    """Whether a document's score changes with the texts that stand beside it, more than repeating changes it."""
+    """True if a document's score changes with the texts beside it by more than repeating changes it."""
     bound = max(_NO_CHANCE * worker.noise, _FLOAT32 * worker.scale)
     return worker.neighbours is not None and worker.neighbours.largest > bound
 
 
 def groups(workers: Sequence[Measured]) -> list[list[Measured]]:
-    """The workers by what they answer, the largest group first; within a group all agree with its first."""
+    """The workers grouped by their scores, the largest group first; all of a group agree with its first."""
     found: list[list[Measured]] = []
     for worker in workers:
         group = next((group for group in found if _agree(group[0], worker)), None)
@@ -103,7 +103,7 @@ def groups(workers: Sequence[Measured]) -> list[list[Measured]]:
 
 
 def recommended(workers: Sequence[Measured], usual: int) -> int:
-    """The fastest chunk size; of those that are about as fast, the one nearest to the usual."""
+    """The fastest chunk size, or the one nearest to the usual among those about as fast."""
     speeds = {size: _speeds_together(workers, size) for size in workers[0].splits}
     fastest = max(median(rounds) for rounds in speeds.values())
     good = [size for size, rounds in speeds.items() if max(rounds) >= _AS_FAST * fastest]
@@ -138,7 +138,7 @@ def _difference(standard: Measured, worker: Measured) -> Literal["weights", "pre
 
 
 def _agree(one: Measured, other: Measured) -> bool:
-    """Whether two workers differ no more than the finer one of them differs from itself."""
+    """True if two workers differ no more than the more precise one differs from itself."""
     return compare(one.unsplit, other.unsplit).largest <= min(_own_difference(one), _own_difference(other))
 
 
@@ -150,5 +150,5 @@ def _own_difference(worker: Measured) -> float:
 
 
 def _speeds_together(workers: Sequence[Measured], size: int) -> list[float]:
-    """Documents per second of all workers together, by round."""
+    """The documents per second of all workers together, by round."""
     return [sum(speeds) for speeds in zip(*(worker.splits[size].documents_per_s for worker in workers), strict=True)]

@@ -1,6 +1,6 @@
-"""Every metric, declared once: what `/metrics` shows, docs/metrics.md explains and alerts go by.
+"""The declarations of all metrics, for `/metrics`, docs/metrics.md and the alerts.
 
-Label values come from closed sets, or from the operator; never from a client.
+Label values come from fixed sets or from the operator, never from a client.
 """
 
 from app.telemetry.metrics.catalog import caches, process, requests, workers

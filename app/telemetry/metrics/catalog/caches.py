@@ -1,4 +1,4 @@
-"""Metrics of the caches: that of this process, and that of all replicas."""
+"""Metrics of the cache of this process and of Redis."""
 
 from typing import Literal, get_args
 
@@ -20,20 +20,21 @@ EVICTIONS = Declaration(
     "rerank_cache_evictions_total",
     "counter",
     "pairs",
-    "Pairs that left the cache of this process for others. Rising while few documents come from memory: it is too "
-    "small.",
+    "Pairs that left the cache of this process to make room for others. Rising while few documents come from memory: "
+    "the cache is too small.",
 )
 REDIS_USABLE = Declaration(
     "rerank_redis_usable",
     "gauge",
     "",
-    "1 while Redis is asked, 0 while it is in doubt; absent when none is configured. At 0 scores are computed again.",
+    "1 while Redis is used, 0 while it is left out after failures; absent when none is configured. At 0 scores that "
+    "only Redis has are computed again.",
 )
 REDIS_DURATION = Declaration(
     "rerank_redis_duration_seconds",
     "histogram",
     "seconds",
-    "Time Redis took. Lookups near RERANK_REDIS_TIMEOUT_S: it slows requests down.",
+    "Time of calls to Redis. Lookups near RERANK_REDIS_TIMEOUT_S: Redis slows requests down.",
     (Label("operation", get_args(Operation)),),
     _MOMENTS_S,
 )
@@ -41,7 +42,7 @@ REDIS_FAILURES = Declaration(
     "rerank_redis_failures_total",
     "counter",
     "calls",
-    "Lookups and writes that Redis didn't do in time (timeout), at all (error), or because it is full or read-only "
-    "(refused). Requests go on without it.",
+    "Lookups and writes that failed: Redis took too long (timeout), was full or read-only (refused), or failed "
+    "otherwise (error). Requests go on without it.",
     (Label("reason", get_args(Failure)),),
 )

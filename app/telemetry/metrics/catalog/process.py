@@ -1,4 +1,4 @@
-"""Metrics of the process, beside those of Prometheus's own client library."""
+"""Metrics of the process, besides those of Prometheus's own client library."""
 
 from typing import Literal, get_args
 
@@ -16,7 +16,7 @@ LOG_LINES_DROPPED = Declaration(
     "rerank_log_lines_dropped_total",
     "counter",
     "lines",
-    "Lines of the log that were dropped. Rising: nobody reads standard output, it is closed, or its disk is full. "
+    "Log lines that were discarded. Rising: nobody reads standard output, it is closed, or its disk is full. "
     "Requests are served all the same.",
     is_read=True,
 )
@@ -24,14 +24,15 @@ BUILD_INFO = Declaration(
     "rerank_build_info",
     "gauge",
     "",
-    "Always 1; its labels say what runs.",
+    "Always 1; its labels have the versions of the gateway and of Python.",
     (Label("version"), Label("python")),
 )
 TASK_FAILURES = Declaration(
     "rerank_task_failures_total",
     "counter",
     "failures",
-    "Background tasks that failed in a way nobody foresaw and were begun anew: the probes of a worker, the search for "
-    "workers, a worker's end, Redis, the charts. Rising: a bug; task_failed in the log has its trace.",
+    "Background tasks that failed in a way nobody foresaw and were restarted: probes of a worker (probe), discovery, "
+    "the removal of a worker (worker_close), redis, the charts (history). Rising: a bug; task_failed in the log has "
+    "its trace.",
     (Label("task", get_args(Task)),),
 )

@@ -8,8 +8,8 @@ from app.telemetry.metrics.declaration import Declaration, Label, subclasses
 Source = Literal["worker", "memory", "redis", "coalesced", "duplicate", "fallback", "refused"]
 
 _CLIENT_LEFT, _BUG = 499, 500
-_TOLD = set(subclasses(RerankError)) - set(subclasses(OperatorError))
-_STATUSES = {200, _CLIENT_LEFT, _BUG} | {error.status for error in _TOLD}
+_CLIENT_ERRORS = set(subclasses(RerankError)) - set(subclasses(OperatorError))
+_STATUSES = {200, _CLIENT_LEFT, _BUG} | {error.status for error in _CLIENT_ERRORS}
 _REQUESTS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 _WAITS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -38,9 +38,9 @@ SHED = Declaration(
     "rerank_shed_total",
     "counter",
     "requests",
-    "Requests refused with 429. queue: too many documents wait before it; deadline: it can't be done in time; pending, "
-    "key: too many documents have no score yet, in all or of its key; bytes: too many bytes of bodies and unread "
-    "answers. Rising: the workers are too few, or the limit is too low.",
+    "Requests refused with 429. queue: too many documents wait before it; deadline: it can't be done in time; pending: "
+    "too many documents have no score yet; key: the same for its API key; bytes: too many bytes of bodies and unread "
+    "answers. Rising: there are too few workers, or a limit is too low.",
     (Label("reason", get_args(ShedReason)),),
 )
 DEGRADED = Declaration(
@@ -91,13 +91,13 @@ PENDING_DOCUMENTS = Declaration(
     "rerank_pending_documents",
     "gauge",
     "documents",
-    "Documents let in that have no score yet. At RERANK_MAX_PENDING_DOCUMENTS requests are refused.",
+    "Documents of admitted requests that have no score yet. At RERANK_MAX_PENDING_DOCUMENTS requests are refused.",
 )
 INFLIGHT_PAIRS = Declaration(
     "rerank_inflight_pairs",
     "gauge",
     "pairs",
-    "Pairs being scored that other requests may join.",
+    "Pairs being scored now. A request for one of them waits for that score instead of computing it again.",
 )
 QUEUE_CHUNKS = Declaration(
     "rerank_queue_chunks",
@@ -109,7 +109,7 @@ QUEUE_DOCUMENTS = Declaration(
     "rerank_queue_documents",
     "gauge",
     "documents",
-    "Documents of the chunks that wait for a slot. Rising without end: more comes than the workers get through.",
+    "Documents of the chunks that wait for a slot. Rising without end: more arrive than the workers can score.",
 )
 QUEUE_WAIT = Declaration(
     "rerank_queue_wait_seconds",

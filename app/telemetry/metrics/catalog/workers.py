@@ -1,4 +1,4 @@
-"""Metrics of workers: what is asked of each, how it answers, and what state it is in."""
+"""Metrics of workers: their calls, their failures and their states."""
 
 from typing import Literal, get_args
 
@@ -18,15 +18,15 @@ ATTEMPTS = Declaration(
     "rerank_attempts_total",
     "counter",
     "calls",
-    "Calls to workers: first tries, retries and hedges. An outcome other than ok is the worker's failure, but for "
-    "cancelled: nobody waited for the answer any more. Failures rising: that worker is sick or overloaded.",
+    "Calls to workers: first attempts, retries and hedges. An outcome other than ok is the worker's failure, except "
+    "cancelled: nobody waited for the answer any more. Failures rising: that worker is broken or overloaded.",
     (WORKER, Label("kind", get_args(Kind)), Label("outcome", ("ok", "cancelled", *_FAILED))),
 )
 ATTEMPT_DURATION = Declaration(
     "rerank_attempt_duration_seconds",
     "histogram",
     "seconds",
-    "Time of the calls that ended well. Rising for one worker: it is slow; for all: they are overloaded, or texts got "
+    "Time of the calls that succeeded. Rising for one worker: it is slow; for all: they are overloaded, or texts got "
     "longer.",
     (WORKER,),
     _CALLS_S,
@@ -56,8 +56,8 @@ HEDGES = Declaration(
     "rerank_hedges_total",
     "counter",
     "calls",
-    "Second attempts sent while the first took long: won gave the answer, lost was for nothing. Won rising: some "
-    "worker has slow moments.",
+    "Second attempts sent while the first took long: won gave the answer, lost didn't. Won rising: some worker is slow "
+    "at times.",
     (Label("result", ("won", "lost")),),
 )
 CALLS = Declaration(
@@ -78,7 +78,7 @@ LIMIT = Declaration(
     "rerank_worker_limit_documents",
     "gauge",
     "documents",
-    "Documents the worker may hold, learned from its latency. Falling: it has become slower.",
+    "Most documents in flight at the worker, learned from its latency. Falling: it has become slower.",
     (WORKER,),
 )
 USABLE = Declaration(
