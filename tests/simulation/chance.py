@@ -13,6 +13,7 @@ from tests.simulation.plan import (
     Fault,
     FaultKind,
     Loop,
+    Measure,
     Operate,
     Plan,
     Replace,
@@ -36,6 +37,9 @@ _PROBE_TOKENS = 64
 _MANY_TOKENS = 20
 # What the requests of a loop may be at most, so that a run stays short.
 _MOST_IN_LOOP = 60
+# Every so many seeds have a steady load, which takes ten times as long to run.
+_STEADY_EVERY, _STEADY_FIRST = 100, 30
+_ROUNDS, _ROUND_S, _PAUSE_S = 3, 13.0, 25.5
 _ON_ROUTES: Sequence[tuple[FaultKind, tuple[Route, ...]]] = (
     ("refuse", ("score", "score", "identify", "tokenize", "all")),
     ("reset", ("score", "score", "identify", "tokenize")),
@@ -55,7 +59,44 @@ _ON_ROUTES: Sequence[tuple[FaultKind, tuple[Route, ...]]] = (
 
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
-    return _Draw(seed).plan()
+    return steady(seed) if seed % _STEADY_EVERY == _STEADY_FIRST else _Draw(seed).plan()
+
+
+def steady(seed: int) -> Plan:
+    """Several rounds of the same load and nothing else: closed loops, well workers that are alike, one model."""
+    rng = Random(f"{seed} steady")
+    max_batch = rng.choice([4, 8, 16, 32])
+    keys: Sequence[str] = rng.choice([("anonymous",), ("anonymous",), ("alpha", "beta")])
+    loops = [
+        Loop(
+            at=0.0,
+            clients=rng.randint(4, 12),
+            lasts_s=_ROUND_S,
+            think_s=rng.choice([0.0, 0.0, 0.05, 0.3]),
+            ask=Ask(at=0.0, key=rng.choice(keys), query=number, documents=rng.randint(max_batch // 2, 3 * max_batch)),
+        )
+        for number in range(rng.randint(1, 3))
+    ]
+    base = WorkerSpec(name="w1", per_token_s=rng.choice([0.001, 0.002, 0.004]))
+    settings: dict[str, Any] = {
+        "max_batch": max_batch,
+        "min_batch": rng.randint(1, max_batch),
+        "deadline_s": 25.0,
+        "max_queue_wait_s": 25.0,
+        "worker_min_documents": rng.choice([1, max_batch, 64]),
+        "cache_max_bytes": rng.choice([0, 10_000]),
+    }
+    if len(keys) > 1:
+        settings["api_keys"] = {name: SECRETS[name] for name in keys}
+    # By the end of a round's pause everything is answered: no request has more than 25 seconds.
+    begins = [number * (_ROUND_S + _PAUSE_S) for number in range(_ROUNDS)]
+    events = [replace(loop, at=at) for at in begins for loop in loops]
+    return Plan(
+        seed=seed,
+        settings=settings,
+        workers=tuple(replace(base, name=f"w{number + 1}") for number in range(rng.randint(1, 3))),
+        events=(*events, *(Measure(at=at + _ROUND_S + _PAUSE_S - 0.1) for at in begins)),
+    )
 
 
 class _Draw:

@@ -60,6 +60,7 @@ class Clients:
         if self._loop.now >= replica.closes_at:
             return None
         request = self._request(ask)
+        request.forecast_s = _forecast_s(replica, request)
         self._record.requests.append(request)
         exchange = _Exchange(request, self._loop, self._record, has_presence=self._has_presence)
         # A task of its own, as a server gives it.
@@ -108,6 +109,18 @@ class Clients:
             began=self._loop.now,
             deadline=self._loop.now + limit_s,
         )
+
+
+def _forecast_s(replica: Replica, request: Request) -> float | None:
+    """Seconds that admission would forecast for a request now; None when it knows of no queue, or of no speed."""
+    serving = [worker for worker in replica.engine.registry.workers if request.ask.model in worker.serves]
+    if not serving:
+        return None
+    fingerprint = serving[0].serves[request.ask.model]
+    outlook = replica.engine.scheduler.outlook(request.ask.key, request.distinct, fingerprint)
+    if not outlook.waiting or outlook.per_s is None:
+        return None
+    return (outlook.before + request.distinct) / outlook.per_s
 
 
 # A client that is refused at once comes back a moment later, not at the same moment.

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.simulation import texts
 from tests.simulation.fairness import keys_share_evenly, nobody_is_passed_over, requests_share_evenly
+from tests.simulation.forecasts import forecasts_come_true
 from tests.simulation.plan import WorkerSpec
 from tests.simulation.record import Request
 from tests.simulation.world import SETTLING_S, Outcome, detection_s, recovery_s
@@ -20,6 +21,9 @@ _ABOUT_CONTENT = frozenset({"refuse_content", "lie", "break"})
 _ABSENCES = frozenset({"waiting", "gone", "not there yet", "drained"})
 _MOST_FAULTY = 2
 _CALLS_IN_TIME = 4
+_FEWEST_MEASUREMENTS = 2
+# Statuses that come up later have series of their own, and a mean may keep some values more than before.
+_MAY_GROW_BY = {"series of metrics": 10, "objects": 60}
 _NOWHERE = "no weights at all"
 # What comes before a request is let in or not: asking the shared cache, having tokens counted.
 _AT_ONCE_S = 0.02
@@ -111,6 +115,17 @@ def nothing_dies_unseen(outcome: Outcome) -> Iterator[str]:
             yield f"{request.id} met {request.crash!r}"
 
 
+def memory_stays_flat(outcome: Outcome) -> Iterator[str]:
+    """Of nothing a gateway keeps more after several rounds of the same load than after the first."""
+    measured = outcome.record.sizes
+    if len(measured) < _FEWEST_MEASUREMENTS or outcome.plan.replicas > 1:
+        return
+    first, last = measured[0], measured[-1]
+    for what, size in last.items():
+        if size > first[what] + _MAY_GROW_BY.get(what, 0):
+            yield f"after {len(measured)} rounds of the same load there are {size} {what}, after one {first[what]}"
+
+
 INVARIANTS: dict[str, Invariant] = {
     check.__name__: check
     for check in (
@@ -125,6 +140,8 @@ INVARIANTS: dict[str, Invariant] = {
         requests_share_evenly,
         keys_share_evenly,
         nobody_is_passed_over,
+        forecasts_come_true,
+        memory_stays_flat,
     )
 }
 

@@ -172,6 +172,11 @@ class Shared(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measure(Event):
+    """The sizes of all that a gateway keeps are written down."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """One run.
 

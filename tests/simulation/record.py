@@ -60,6 +60,7 @@ class Request:
         headers: Of the answer.
         body: Of the answer, decoded.
         crash: What the gateway raised instead of answering.
+        forecast_s: How long admission thought it would take when it was sent; None when it would wait for nobody.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     crash: BaseException | None = None
+    forecast_s: float | None = None
 
     @property
     def is_answered(self) -> bool:
@@ -120,6 +122,7 @@ class Record:
         tainted: Scores computed by workers whose new weights nobody could know of yet: (weights, query, document).
         denied: When the budget refused a retry.
         flushes: When an operator flushed which model.
+        sizes: What each gateway kept at each measurement, by name.
         bugs: What the gateway's log called a bug, or an error.
         on_call_end: Told of the end of each call to a worker.
     """
@@ -133,6 +136,7 @@ class Record:
     tainted: set[tuple[int, str, str]] = field(default_factory=set)
     flushes: list[tuple[float, str]] = field(default_factory=list)
     denied: list[float] = field(default_factory=list)
+    sizes: list[dict[str, int]] = field(default_factory=list)
     bugs: list[Note] = field(default_factory=list)
     on_call_end: dict[object, Callable[[], None]] = field(default_factory=dict)
 

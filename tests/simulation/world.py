@@ -12,10 +12,11 @@ from app.settings import Settings
 from tests.simulation.clients import Clients, order
 from tests.simulation.clock import Stuck, VirtualLoop, telling
 from tests.simulation.discovery import SimulatedSource
-from tests.simulation.plan import Ask, Discover, Event, Fault, Loop, Operate, Plan, Replace, Shared, Standstill
+from tests.simulation.plan import Ask, Discover, Event, Fault, Loop, Measure, Operate, Plan, Replace, Shared, Standstill
 from tests.simulation.record import Note, Record, Request, Trouble
 from tests.simulation.replica import Replica, quick_and_quiet
 from tests.simulation.shared_cache import URL, SharedCache
+from tests.simulation.sizes import sizes_of
 from tests.simulation.workers import SimulatedLink, SimulatedWorker
 
 # Before the first event of a plan, so that most begin with workers that have been asked who they are.
@@ -269,6 +270,8 @@ class World:
                 self._discover(event)
             case Operate():
                 self._operate(event)
+            case Measure():
+                self._record.sizes += [sizes_of(replica) for replica in self._replicas]
             case Standstill():
                 since = self._loop.now
                 self._loop.stand_still(event.lasts_s)
