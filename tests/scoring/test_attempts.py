@@ -18,7 +18,8 @@ from app.errors import (
     Unreachable,
     WorkerError,
 )
-from app.types import Chunk, Pairs, RequestContext, RequestStats
+from app.queueing.model_queue import Waiter
+from app.types import RequestStats
 from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(8)]
@@ -93,7 +94,7 @@ async def test_who_has_waited_for_a_slot_is_not_kept_until_its_deadline():
 
 
 def _waiters() -> list[object]:
-    return [thing for thing in gc.get_objects() if type(thing).__name__ == "_Waiter"]
+    return [thing for thing in gc.get_objects() if type(thing) is Waiter]
 
 
 @on_virtual_clock

@@ -4,9 +4,10 @@ from unittest.mock import patch
 
 import pytest
 
-from app.queueing.scheduler import Outlook, Scheduler
+from app.queueing.model_queue import Outlook
+from app.queueing.scheduler import Scheduler
 from app.types import Chunk, Fingerprint
-from tests.simulation.campaign import RequestStats, look_at
+from tests.simulation.campaign import Tally, look_at
 from tests.simulation.chance import steady
 from tests.simulation.forecasts import forecasts_come_true
 from tests.simulation.invariants import memory_stays_flat
@@ -18,7 +19,7 @@ _CROWDED = 4
 
 @pytest.mark.parametrize("seed", range(8))
 def test_no_promise_is_broken_under_a_steady_load(seed: int):
-    assert look_at(steady(seed), RequestStats()) is None
+    assert look_at(steady(seed), Tally()) is None
 
 
 def test_a_chunk_that_is_kept_for_ever_is_seen():
