@@ -19,7 +19,7 @@ from app.errors import (
     WorkerError,
 )
 from app.queueing.model_queue import Waiter
-from app.types import RequestStats
+from app.types import Chunk, Pairs, RequestContext, RequestStats
 from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(8)]
