@@ -11,7 +11,7 @@ from app.settings import PREFIX, ModelSettings, Settings
 from app.telemetry.metrics.catalog import METRICS, SECTIONS
 from app.telemetry.metrics.declaration import Declaration, Label
 
-# A section begins with the setting that is named here, in the order of app/settings/fields.py.
+# A section begins with the setting that is named here, in the order of app/settings/.
 _SECTIONS = {
     "host": "Listening",
     "workers": "Workers",
@@ -37,7 +37,7 @@ _KINDS = {
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Written by docs/generate.py from app/settings/fields.py. Change the descriptions there, then run `make docs`. -->
+<!-- Written by docs/generate.py from app/settings/. Change the descriptions there, then run `make docs`. -->
 
 Every setting has a default: a gateway without any listens on 127.0.0.1:8080 and scores with the embedded lexical
 worker.
