@@ -1,15 +1,11 @@
 """Clients that close their side when they have sent their request, and those that are gone: TCP tells both alike."""
 
 import asyncio
-import shutil
 import socket
 import struct
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import product
-
-import pytest
 
 from tests.fake_vllm import FakeVllm
 from tests.integration.commands import Running, running, until
@@ -63,15 +59,6 @@ async def test_a_long_answer_reaches_a_client_that_sends_nothing_more():
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"content-length: %d\r\n" % len(answer) in head
     assert len(answer) > 8 * 900_000
-
-
-@pytest.mark.skipif(not shutil.which("nc"), reason="needs nc")
-async def test_nc_that_closes_its_side_after_its_input_gets_its_answer():
-    async with serving(FakeVllm(fixed_s=0.2)) as gateway:
-        command = ("nc", "-N", "127.0.0.1", str(gateway.port))
-        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
-        text, _ = await process.communicate(WHOLE)
-    assert text.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 async def test_a_client_that_is_gone_takes_its_work_with_it():
