@@ -166,7 +166,8 @@ class World:
         self._note("operator", "undrains all workers; all faults are over")
         self._mend()
         self._drained.clear()
-        wait_s = max(recovery_s(self._settings), self._settings.deadline_s + _LITTLE_S)
+        # A call that a hanging worker swallowed is the last to tell: at its deadline, if no other worker could take it.
+        wait_s = self._settings.deadline_s + _LITTLE_S + recovery_s(self._settings)
         await asyncio.sleep(wait_s)
         self._outcome.quiet_at = self._loop.now
         self._outcome.unwell = [told for replica in self._replicas for told in self._unwell(replica)]
