@@ -18,7 +18,7 @@ class Signals:
 
     While an event loop takes signals, all of them go there. Before that SIGHUP is kept for it, and the others end the
     process. Afterwards SIGHUP is ignored, and the others still end the process. The loop's own handlers would be gone
-    once it is closed.
+    once it is closed, and Python's are at its own end: only what is ignored stays so.
     """
 
     def __init__(self) -> None:
@@ -41,6 +41,7 @@ class Signals:
             yield
         finally:
             self._tell = None
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _take(self, number: int, _: FrameType | None) -> None:
         if self._tell:
