@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from app.errors import AllMisconfigured, BadInput, FingerprintGone, Misconfigured, NoWorker, UnknownModel
+from app.errors import AllMisconfigured, BadInput, FingerprintGone, Misconfigured, NotProbed, NoWorker, UnknownModel
 from app.settings import Settings
 from app.types import Fingerprint
 from app.workers.discovery.source import Source
@@ -89,10 +89,11 @@ class Registry:
         return any(w.is_usable and (model is None or model in w.serves) for w in self.workers)
 
     def rules_out(self, asked: str | None) -> bool:
-        """True when it is known which models there are, and that the one asked for isn't among them."""
-        known = self.models()
-        name = self._aliases.get(asked, asked) if asked else None
-        return bool(known and name) and name not in known and name not in self._settings.models
+        """True when it is known which models there are, and that the one asked for isn't among them.
+
+        It isn't known before the first probe of each worker has ended.
+        """
+        return bool(self.models()) and self._are_all_probed() and not self._is_named(asked)
 
     def problems(self) -> str:
         """The reasons why workers can't be used, or weren't found."""
@@ -105,15 +106,16 @@ class Registry:
 
         Args:
             asked: A model's name or alias; None or "" for the only or the default model.
-            until: How long to wait, on the loop's clock, while no worker has said yet what it serves.
+            until: How long to wait, on the loop's clock, while workers that may serve it haven't been probed, or no
+                worker has said what it serves.
 
         Raises:
             UnknownModel: no worker serves it.
             BadInput: none was asked for and there are several.
-            NoWorker: no worker has said what it serves.
+            NoWorker: it isn't known what is served.
         """
         name = asked or None
-        while not (known := self.models()):
+        while not (known := self.models()) or not (self._is_named(name) or self._are_all_probed()):
             await self._wait_for_change(until)
         if name is None:
             names = sorted({fingerprint.model for fingerprint in known.values()})
@@ -122,7 +124,7 @@ class Registry:
             message = f"model is missing and there are several ({_listed(known)}): name one in the body or as ?model="
             raise BadInput(message, param="model")
         own_name = self._aliases.get(name, name)
-        if self.rules_out(name):
+        if not self._is_named(name):
             raise UnknownModel(
                 f"The model `{name[:100]}` does not exist here; there is {_listed(known)}.", param="model"
             )
@@ -161,6 +163,13 @@ class Registry:
         self._changed = asyncio.Event()
         for watcher in self._watchers:
             watcher()
+
+    def _is_named(self, asked: str | None) -> bool:
+        name = self._aliases.get(asked, asked) if asked else None
+        return name is None or name in self.models() or name in self._settings.models
+
+    def _are_all_probed(self) -> bool:
+        return not any(isinstance(worker.problem, NotProbed) for worker in self.workers)
 
     def _usable_fingerprints(self, model: str) -> list[Fingerprint]:
         return [w.serves[model] for w in self.workers if w.is_usable and model in w.serves]

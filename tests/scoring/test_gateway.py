@@ -59,6 +59,15 @@ async def test_duplicate_documents_are_scored_once():
 
 
 @on_virtual_clock
+async def test_a_model_is_unknown_only_once_every_worker_has_been_asked():
+    links = [ScriptedLink("a", model="m"), ScriptedLink("b", model="other", probes_take_s=1)]
+    async with engine(links) as made:
+        assert (await score(made, DOCUMENTS, model="other")).model == "other"
+        with pytest.raises(UnknownModel, match="there is m, other"):
+            await score(made, DOCUMENTS, model="third")
+
+
+@on_virtual_clock
 async def test_a_listwise_model_gets_its_list_whole_with_its_duplicates():
     link = ScriptedLink("w")
     async with engine([link], models={"m": {"listwise": True}}, max_batch=16) as made:
