@@ -9,7 +9,6 @@ import structlog
 
 from app.api.dialects.base import Dialect
 from app.errors import Overloaded, RerankError
-from app.telemetry import log
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import current_span
 from app.types import RequestStats
@@ -53,6 +52,7 @@ class AccessLog:
     def __init__(self, *, slow_s: float, metrics: Metrics) -> None:
         self._slow_s = slow_s
         self._metrics = metrics
+        self._log = structlog.get_logger()
 
     def write(
         self, record: AccessRecord, status: int, *, error: RerankError | None = None, bug: Exception | None = None
@@ -77,10 +77,10 @@ class AccessLog:
         if is_slow:
             line |= _where_time_went(record.stats)
         if bug:
-            structlog.get_logger().error("bug", exc_info=bug, **line)
+            self._log.error("bug", exc_info=bug, **line)
         else:
             level = logging.WARNING if is_slow or status >= _SERVER_ERROR else logging.INFO
-            log.write(level, "slow_request" if is_slow else "request", line)
+            self._log.log(level, "slow_request" if is_slow else "request", **line)
 
 
 def _line(record: AccessRecord, status: int, seconds: float) -> dict[str, Any]:

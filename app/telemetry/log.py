@@ -6,10 +6,9 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Literal, TextIO, cast
 
 import orjson
@@ -22,14 +21,12 @@ _Render = Callable[[Any, str, EventDict], str]
 _STDOUT = 1
 # Nobody may read what is left at the end.
 _LAST_LINES_S = 1.0
-_LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 
 
 @dataclass(slots=True)
 class _Sink:
-    """The configured log: its level, its writer and its format."""
+    """The configured log: its writer and its format."""
 
-    threshold: int
     writer: LineWriter
     render: _Render
 
@@ -41,13 +38,13 @@ def configure(*, style: Literal["json", "console"], level: str, fd: int = _STDOU
     if fd != _sink.writer.fd:
         flush()
         _sink.writer.fd = fd
-    _sink.threshold, _sink.render = threshold, render
+    _sink.render = render
     stamp: list[Any] = [structlog.stdlib.add_log_level, _stamped, structlog.processors.format_exc_info]
     logger = structlog.WriteLogger(cast("TextIO", _sink.writer))
     structlog.configure(
         processors=[*stamp, render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=partial(_same, logger),
+        logger_factory=lambda *_: logger,
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(_sink.writer)
@@ -74,24 +71,6 @@ def dropped_lines() -> int:
 def flush() -> None:
     """Wait for the last lines to be written, at the end of the process, but not for long."""
     _sink.writer.drain(within_s=_LAST_LINES_S)
-
-
-def write(level: int, event: str, fields: Mapping[str, Any]) -> None:
-    """Write one event without structlog, through which a request's line takes three times as long.
-
-    Args:
-        level: INFO, WARNING or ERROR of `logging`.
-        event: What happened.
-        fields: Its details.
-    """
-    if level >= _sink.threshold:
-        name = _LEVELS[level]
-        line = _stamped(None, name, {**fields, "event": event, "level": name})
-        _sink.writer.write(_sink.render(None, name, line) + "\n")
-
-
-def _same(logger: structlog.WriteLogger, *_: object) -> structlog.WriteLogger:
-    return logger
 
 
 def _stamped(_: Any, __: str, event: EventDict) -> EventDict:
@@ -132,5 +111,5 @@ def _about_dropped(lines: int) -> str:
     return _sink.render(None, "warning", _stamped(None, "warning", {**event, "level": "warning"})) + "\n"
 
 
-_sink = _Sink(logging.INFO, LineWriter(_STDOUT, about_dropped=_about_dropped), _json)
+_sink = _Sink(LineWriter(_STDOUT, about_dropped=_about_dropped), _json)
 atexit.register(flush)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,10 +145,9 @@ async def test_a_bug_is_one_line_with_its_trace_however_slow_it_was():
 @pytest.mark.parametrize("style", ["json", "console"])
 def test_no_value_is_so_odd_that_its_line_fails(style: Style):
     with logged(style=style) as out:
-        log.write(logging.INFO, "odd", {"number": 2**64, "half": "\ud800", "thing": object(), "not": float("nan")})
-        structlog.get_logger().info("odd", number=2**64, half="\ud800", thing=object())
-    assert out.getvalue().count("odd") == 2
-    assert out.getvalue().count(r"\ud800") == 2
+        structlog.get_logger().info("odd", number=2**64, half="\ud800", thing=object(), no_number=float("nan"))
+    assert out.getvalue().count("odd") == 1
+    assert out.getvalue().count(r"\ud800") == 1
 
 
 KEPT = {"debug": 3, "info": 3, "warning": 2, "error": 1}

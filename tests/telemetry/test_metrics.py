@@ -8,11 +8,13 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from starlette.types import ASGIApp
 
 from app.assembly import Assembly, assemble
 from app.errors import ClosedMidResponse, ContentRejected, Misconfigured, Unavailable, Unreachable, WorkerError
 from app.settings import Settings
+from app.telemetry.metrics.catalog import METRICS
 from app.types import Answer
 from tests.cache.valkey import valkey
 from tests.integration.commands import until
@@ -20,18 +22,18 @@ from tests.virtual import ScoreCall, ScriptedLink, after, application, engine, o
 
 DOCUMENTS = [f"document {number}" for number in range(8)]
 Samples = dict[str, float]
+_LABELS = [*dict.fromkeys(label.name for one in METRICS for label in one.labels), "le"]
 
 
 def read(text: bytes) -> Samples:
-    """The values of a scrape by series, written as `name{value of its first label, ...}` without `rerank_`."""
+    """The values of a scrape by series, written as `name{value of its first declared label, ...}` without `rerank_`."""
     samples = [sample for family in text_string_to_metric_families(text.decode()) for sample in family.samples]
-    return {
-        sample.name.removeprefix("rerank_") + ("{" + ",".join(sample.labels.values()) + "}") * bool(sample.labels): (
-            sample.value
-        )
-        for sample in samples
-        if sample.name.startswith("rerank_")
-    }
+    return {_series_of(sample): sample.value for sample in samples if sample.name.startswith("rerank_")}
+
+
+def _series_of(sample: Sample) -> str:
+    values = [sample.labels[name] for name in sorted(sample.labels, key=_LABELS.index)]
+    return sample.name.removeprefix("rerank_") + (f"{{{','.join(values)}}}" if values else "")
 
 
 def scraped(made: Assembly) -> Samples:

@@ -5,7 +5,6 @@ from random import Random
 from time import process_time
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp
 
@@ -16,7 +15,6 @@ from app.policy.concurrency_limit import ConcurrencyLimit
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog import METRICS, requests, workers
-from app.telemetry.metrics.exposition import exposition
 from app.types import Answer
 from app.workers.connect import connect
 from app.workers.worker import Worker
@@ -191,20 +189,3 @@ def test_a_scrape_with_50_workers_costs_little():
         metrics.render()
         costs_s.append(process_time() - began)
     assert min(costs_s) < 0.02
-
-
-def test_what_is_written_is_what_the_librarys_own_writer_says():
-    registry = CollectorRegistry()
-    odd = 'a "quoted" \\ back\nslash ü'
-    Counter("calls_total", f"Calls.\n{odd}", ["b", "a"], registry=registry).labels("1", odd).inc(12345678)
-    Histogram("took_seconds", "Took.", ["a"], registry=registry).labels("x").observe(0.25)
-    for name, value in (("big", 1e22), ("endless", float("inf")), ("small", -1e-7), ("no", False)):
-        Gauge(name, "A state.", registry=registry).set(value)
-    ours, theirs = (_families(text) for text in (exposition(registry), generate_latest(registry)))
-    assert ours == theirs
-    assert len(ours) == 6
-
-
-def _families(text: bytes) -> list[tuple[object, ...]]:
-    families = text_string_to_metric_families(text.decode())
-    return [(family.name, family.type, family.documentation, family.samples) for family in families]

@@ -187,7 +187,7 @@ async def test_the_series_of_a_worker_begin_anew_when_it_comes_back_later():
         for _ in range(2):
             await source.show("a")
             await score(made, DOCUMENTS)
-            counted = 'rerank_attempts_total{worker="a",kind="first",outcome="ok"} 1.0'
+            counted = 'rerank_attempts_total{kind="first",outcome="ok",worker="a"} 1.0'
             assert counted in _series(made, "a")
             await source.show()
             assert not _series(made, "a")

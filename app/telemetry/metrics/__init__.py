@@ -5,8 +5,15 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.samples import Sample
 
 from app import __version__
@@ -14,7 +21,6 @@ from app.errors import ConnectionShedReason, ShedReason
 from app.telemetry import log
 from app.telemetry.metrics.catalog import METRICS, caches, process, requests, workers
 from app.telemetry.metrics.declaration import Declaration
-from app.telemetry.metrics.exposition import exposition
 from app.telemetry.metrics.gauges import Gauges, Read
 
 
@@ -129,8 +135,12 @@ class Metrics:
         return (sample for family in self._counted[declared].collect() for sample in family.samples)
 
     def render(self) -> bytes:
-        """All metrics in Prometheus's text format."""
-        return exposition(self.registry)
+        """All metrics in Prometheus's text format.
+
+        Requests wait meanwhile: 7 ms with 50 workers, which have 1,500 series. A writer of our own took half of that,
+        which at a scrape every 15 s is 0.02 % of a core and delays one request in 4,000: too little to keep one.
+        """
+        return generate_latest(self.registry)
 
     def _bind(self, declared: Declaration, *labels: str) -> Any:
         metric = self._counted[declared]
