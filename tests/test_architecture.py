@@ -57,7 +57,7 @@ RETIRED = {
     "bounds": "time_limits",
     "budget": "retry_budget",
     "choice": "placement",
-    "commands": "redis_codec",
+    "commands": "redis_commands",
     "company": "lone_request",
     "digest": "pair_digest",
     "dispatch": "attempts",

@@ -1,22 +1,15 @@
-"""The Redis codec: the commands sent, the keys and values as bytes, and the checks on what comes back.
+"""The Redis codec: keys and values as bytes, and the checks on what comes back.
 
 The number in the prefix is that of this layout: replicas of two layouts share nothing.
 """
 
-import asyncio
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from time import time
 
-from app.cache.redis_connection import RedisConnection
-from app.cache.write_queue import Entry
 from app.types import LARGEST_SCORE, Fingerprint
 
-# Reading the values of so many takes less than 1 ms, during which nothing else is done.
-_PAIRS_PER_LOOKUP = 1000
-# One SET per pair costs the client 9 us, this script 1 us.
-_SET_ALL = "for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end"
 _PREFIX = b"rerank:1:"
 GENERATIONS = _PREFIX + b"generations"
 # The score, the second since 1970 at which it expires, and the beginning of its digest, by which an answer that belongs
@@ -31,88 +24,6 @@ _LONGEST_MODEL_BYTES = 1000
 _NAMES = _PREFIX + b"weights:"
 _LONGEST_NAMES_BYTES = 16_384
 Known = tuple[float, int]
-
-
-async def look_up(connection: RedisConnection, digests: Sequence[bytes], *, within_s: float) -> list[Known | None]:
-    """The values of the pairs, as far as they come in time: of thousands, perhaps only the first ones.
-
-    Raises:
-        TimeoutError: nothing came in time.
-        ValueError: something else came.
-        RedisError: the server refuses, or the connection is lost.
-    """
-    loop = asyncio.get_running_loop()
-    until = loop.time() + within_s
-    pieces = [digests[start : start + _PAIRS_PER_LOOKUP] for start in range(0, len(digests), _PAIRS_PER_LOOKUP)]
-    async with asyncio.timeout(within_s):
-        answers = [await connection.send("MGET", *map(key_of, piece)) for piece in pieces]
-    found: list[Known | None] = []
-    for piece, answer in zip(pieces, answers, strict=True):
-        # Unlike a limit that cancels, this one leaves an answer that is there when this process was late itself.
-        await asyncio.wait([answer], timeout=max(0.0, until - loop.time()))
-        if not answer.done():
-            break
-        found += known_in(answer.result(), piece)
-    if not found:
-        raise TimeoutError
-    return found + [None] * (len(digests) - len(found))
-
-
-async def write(connection: RedisConnection, entries: Sequence[Entry], *, ttl_s: int) -> None:
-    """Keep the entries for `ttl_s`.
-
-    Raises:
-        ResponseError: the server refuses.
-        RedisError: the connection is lost.
-    """
-    keys, values = zip(*entries, strict=True)
-    await connection.ask("EVAL", _SET_ALL, len(keys), *keys, ttl_s, *values)
-
-
-async def generations(connection: RedisConnection) -> dict[str, int]:
-    """The generations of models that replicas have told of.
-
-    Raises:
-        ValueError: something else came.
-        RedisError: the server refuses, or the connection is lost.
-    """
-    count = await connection.ask("HLEN", GENERATIONS)
-    if not isinstance(count, int) or count > MOST_GENERATIONS:
-        raise ValueError("it holds generations of more models than there can be")
-    return generations_in(await connection.ask("HGETALL", GENERATIONS))
-
-
-async def tell(connection: RedisConnection, newer: Mapping[str, int]) -> None:
-    """Tell other replicas of generations.
-
-    Raises:
-        ResponseError: the server refuses.
-        RedisError: the connection is lost.
-    """
-    parts = [part for model, number in newer.items() for part in (model, number)]
-    await connection.ask("HSET", GENERATIONS, *parts)
-
-
-async def names(connection: RedisConnection, fingerprints: Sequence[Fingerprint]) -> dict[Fingerprint, Sequence[str]]:
-    """The names that replicas have for the weights of each fingerprint, given without weights.
-
-    Raises:
-        ValueError: something else came.
-        RedisError: the server refuses, or the connection is lost.
-    """
-    answer = await connection.ask("MGET", *map(names_key_of, fingerprints)) if fingerprints else []
-    return dict(zip(fingerprints, names_in(answer, len(fingerprints)), strict=True))
-
-
-async def tell_names(connection: RedisConnection, names: Mapping[Fingerprint, Sequence[str]], *, ttl_s: int) -> None:
-    """Tell other replicas of names, which are kept for `ttl_s`.
-
-    Raises:
-        ResponseError: the server refuses.
-        RedisError: the connection is lost.
-    """
-    for fingerprint, listed in names.items():
-        await connection.ask("SET", names_key_of(fingerprint), names_value_of(listed), "EX", ttl_s)
 
 
 def key_of(digest: bytes) -> bytes:

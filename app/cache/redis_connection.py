@@ -72,15 +72,15 @@ class RedisConnection:
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
         self._waiting: deque[asyncio.Future[Any]] = deque()
-        self._doubt: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
+        self._failure: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
 
-    def doubt(self, reason: Exception) -> None:
+    def report_failure(self, reason: Exception) -> None:
         """Report that the connection doesn't work, though it isn't lost."""
-        _fail(self._doubt, reason)
+        _fail(self._failure, reason)
 
-    async def until_doubted(self) -> NoReturn:
-        """Wait until `doubt` is called, and raise its reason."""
-        await self._doubt
+    async def until_failure(self) -> NoReturn:
+        """Wait until `report_failure` is called, and raise its reason."""
+        await self._failure
 
     async def send(self, *command: bytes | str | int) -> asyncio.Future[Any]:
         """Send a command. Returns the future of its answer, which may fail with the errors of `ask`.

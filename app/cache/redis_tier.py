@@ -15,8 +15,10 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from app.aio import until_one_ends
-from app.cache.redis_codec import Known, generations, key_of, look_up, names, tell, tell_names, value_of, write
+from app.cache.redis_codec import Known, key_of, value_of
+from app.cache.redis_commands import read_generations, read_names, write_entries, write_generations, write_names
 from app.cache.redis_connection import RedisConnection, connection_to
+from app.cache.redis_timeout import look_up
 from app.cache.replica_sync import Generations, WeightNames
 from app.cache.write_queue import WriteQueue
 from app.policy.breaker import Breaker
@@ -71,12 +73,12 @@ class RedisTier:
         self._exchange_interval_s = exchange_interval_s
         self._breaker = Breaker()
         self._redis: RedisConnection | None = None
-        self._has_news = asyncio.Event()
+        self._exchange_is_due = asyncio.Event()
         self._write_queue = WriteQueue(_MOST_TO_WRITE)
         self._log = structlog.get_logger()
         # What the log said last: it tells of changes, not of requests.
-        self._told_usable: bool | None = None
-        self._told_refused = False
+        self._logged_usable: bool | None = None
+        self._logged_refused = False
 
     @property
     def is_usable(self) -> bool:
@@ -86,15 +88,15 @@ class RedisTier:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the tier connected until the end of the block; what waits to be written then has half a second."""
-        watch = asyncio.create_task(supervised("redis", self._watch, metrics=self._metrics, failed=self._fall_silent))
+        run = asyncio.create_task(supervised("redis", self._run, metrics=self._metrics, failed=self._leave_out))
         try:
             yield
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WRITES_S):
                     await self._write_queue.until_done()
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
 
     async def lookup(self, digests: Sequence[bytes]) -> Sequence[Known | None]:
         """The score and expiry of each pair; None where they aren't known, or don't come in time."""
@@ -107,7 +109,7 @@ class RedisTier:
             self._count(exc)
             if self._breaker.report(failed=True, generation=generation):
                 self._redis = None
-                redis.doubt(exc)
+                redis.report_failure(exc)
             return [None] * len(digests)
         finally:
             self._metrics.redis_call("lookup", perf_counter() - began)
@@ -122,31 +124,31 @@ class RedisTier:
 
     def exchange_soon(self) -> None:
         """Tell other replicas of a new generation, or name, without waiting for the next exchange."""
-        self._has_news.set()
+        self._exchange_is_due.set()
 
-    async def _watch(self) -> None:
+    async def _run(self) -> None:
         """Use one connection after the other, for ever."""
         while True:
             try:
-                await self._use_a_connection()
+                await self._connect_and_use()
             except _FAILURES as exc:
-                self._fall_silent(exc)
+                self._leave_out(exc)
             await asyncio.sleep(max(0.0, self._breaker.probe_at - asyncio.get_running_loop().time()))
 
-    async def _use_a_connection(self) -> NoReturn:
+    async def _connect_and_use(self) -> NoReturn:
         """Open the connection, and use it until something goes wrong."""
         self._breaker.begin_probe()
         try:
             async with asyncio.timeout(_BACKGROUND_TIMEOUT_S):
                 await self._connection.connect()  # type: ignore[no-untyped-call]  # untyped in the library
             redis = RedisConnection(self._connection)
-            await until_one_ends(redis.read(), redis.until_doubted(), self._share(redis))
+            await until_one_ends(redis.read(), redis.until_failure(), self._use(redis))
         finally:
             self._redis = None
             # Waiting for it to be closed would be waiting for a server that may hang.
             await self._connection.disconnect(nowait=True)
 
-    async def _share(self, redis: RedisConnection) -> NoReturn:
+    async def _use(self, redis: RedisConnection) -> NoReturn:
         """Check that the connection answers in time, then exchange and write on it."""
         # A server can answer within the second that an exchange has, and still be too slow for requests.
         await look_up(redis, [token_bytes(DIGEST_BYTES)], within_s=self._timeout_s)
@@ -154,70 +156,70 @@ class RedisTier:
         await self._exchange(redis)
         self._redis = redis
         self._breaker.close()
-        if not self._told_usable:
-            self._told_usable = True
+        if not self._logged_usable:
+            self._logged_usable = True
             self._log.info("redis_usable")
-        await until_one_ends(self._write_on(redis), self._exchange_on(redis))
+        await until_one_ends(self._keep_writing(redis), self._keep_exchanging(redis))
 
-    async def _exchange_on(self, redis: RedisConnection) -> NoReturn:
+    async def _keep_exchanging(self, redis: RedisConnection) -> NoReturn:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._exchange_interval_s):
-                    await self._has_news.wait()
-            self._has_news.clear()
+                    await self._exchange_is_due.wait()
+            self._exchange_is_due.clear()
             await self._exchange(redis)
 
     async def _exchange(self, redis: RedisConnection) -> None:
         """Merge the generations and names of other replicas, and tell them those that are newer here."""
         async with asyncio.timeout(_BACKGROUND_TIMEOUT_S):
-            newer = self._generations.merge(await generations(redis))
+            newer = self._generations.merge(await read_generations(redis))
             if newer:
-                await self._is_taken(tell(redis, newer))
-            longer = self._weight_names.merge(await names(redis, self._weight_names.fingerprints()))
+                await self._is_accepted(write_generations(redis, newer))
+            longer = self._weight_names.merge(await read_names(redis, self._weight_names.fingerprints()))
             now = asyncio.get_running_loop().time()
             if now >= self._renew_at:
                 longer, self._renew_at = self._weight_names.in_use(), now + _RENEWAL * self._ttl_s
             if longer:
-                await self._is_taken(tell_names(redis, longer, ttl_s=self._ttl_s))
+                await self._is_accepted(write_names(redis, longer, ttl_s=self._ttl_s))
 
-    async def _write_on(self, redis: RedisConnection) -> NoReturn:
+    async def _keep_writing(self, redis: RedisConnection) -> NoReturn:
         while True:
             batch = await self._write_queue.take(_PAIRS_PER_WRITE)
             began = perf_counter()
             try:
                 async with asyncio.timeout(_BACKGROUND_TIMEOUT_S):
-                    is_taken = await self._is_taken(write(redis, batch, ttl_s=self._ttl_s))
+                    is_accepted = await self._is_accepted(write_entries(redis, batch, ttl_s=self._ttl_s))
             except _FAILURES as exc:
                 self._count(exc)
                 raise
             finally:
                 self._metrics.redis_call("store", perf_counter() - began)
             self._write_queue.written()
-            if not is_taken:
+            if not is_accepted:
                 # What refuses one write refuses the next.
                 await asyncio.sleep(self._exchange_interval_s)
 
-    async def _is_taken(self, writing: Awaitable[None]) -> bool:
-        """True when the server takes a write; one that is full or read-only refuses, and can still be read."""
+    async def _is_accepted(self, writing: Awaitable[None]) -> bool:
+        """True when the server accepts a write; one that is full or read-only refuses, and can still be read."""
         try:
             await writing
         except ResponseError as exc:
             self._metrics.redis_failed("refused")
-            if not self._told_refused:
+            if not self._logged_refused:
                 self._log.warning("redis_refuses_writes", reason=self._reason(exc))
-            self._told_refused = True
+            self._logged_refused = True
             return False
-        if self._told_refused:
+        if self._logged_refused:
             self._log.info("redis_takes_writes")
-        self._told_refused = False
+        self._logged_refused = False
         return True
 
-    def _fall_silent(self, exc: BaseException) -> None:
-        """Close the tier to requests until the breaker lets it be tried again."""
+    def _leave_out(self, exc: BaseException) -> None:
+        """Leave the tier out of lookups until the breaker lets it be tried again."""
         self._breaker.trip(asyncio.get_running_loop().time())
         self._write_queue.clear()
-        if self._told_usable is not False:
-            self._told_usable = False
+        if self._logged_usable is not False:
+            self._logged_usable = False
             self._log.warning("redis_down", reason=self._reason(exc))
 
     def _count(self, exc: Exception) -> None:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter, time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from app.cache.memory_tier import MemoryTier
 from app.cache.replica_sync import Generations, WeightNames
@@ -12,21 +12,11 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog.requests import Source
 from app.types import Chunk, Fingerprint, Pairs, RequestContext, RequestStats
 
-Known = tuple[float, int]
+if TYPE_CHECKING:
+    # Loading its library takes a sixth of the start, which only those pay who use it.
+    from app.cache.redis_tier import RedisTier
+
 Clock = Callable[[], float]
-
-
-class SharedTier(Protocol):
-    """The tier that replicas share. It never fails: what it can't do in time, it doesn't do."""
-
-    async def lookup(self, digests: Sequence[bytes]) -> Sequence[Known | None]:
-        """The score and expiry of each pair; None where they aren't known."""
-
-    def store(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
-        """Keep scores until `expiry`; it may take a moment until others see them."""
-
-    def exchange_soon(self) -> None:
-        """Tell other replicas of a new generation, or name of weights; they hear of it within seconds."""
 
 
 class ScoreCache:
@@ -48,7 +38,7 @@ class ScoreCache:
         self,
         *,
         memory: MemoryTier,
-        redis: SharedTier | None,
+        redis: "RedisTier | None",
         generations: Generations,
         weight_names: WeightNames,
         secret: bytes,
@@ -114,7 +104,7 @@ class ScoreCache:
         if self._redis:
             self._redis.exchange_soon()
 
-    async def _fill(self, scores: list[float | None], digests: Sequence[bytes], redis: SharedTier) -> int:
+    async def _fill(self, scores: list[float | None], digests: Sequence[bytes], redis: "RedisTier") -> int:
         """Add the scores that the shared tier knows, and keep them in memory. Returns how many those were."""
         missing = [place for place, score in enumerate(scores) if score is None]
         found = await redis.lookup([digests[place] for place in missing])
