@@ -1,7 +1,7 @@
 """Asyncio: several coroutines at once, and the event loop they run in, which may have stood still."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import Any, NoReturn, TypeVar
@@ -77,9 +77,7 @@ async def in_parallel(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         return await results_of(tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
 
 
 async def results_of(tasks: Sequence["asyncio.Task[T]"]) -> list[T]:
@@ -95,6 +93,14 @@ async def results_of(tasks: Sequence["asyncio.Task[T]"]) -> list[T]:
     if failures:
         raise next((failure for failure in failures if isinstance(failure, FingerprintGone)), failures[0])
     return [task.result() for task in tasks]
+
+
+async def cancel(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks and wait until they have ended, in whichever way."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _ended(task: "asyncio.Task[Any]") -> None:
@@ -119,9 +125,7 @@ async def cancel_on_exit(work: Coroutine[Any, Any, T]) -> AsyncIterator[list["as
     try:
         yield tasks
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
 
 
 async def first_answer(tasks: Sequence["asyncio.Task[T | None]"]) -> T:
@@ -144,7 +148,5 @@ async def until_one_ends(*works: Coroutine[Any, Any, NoReturn]) -> NoReturn:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
     raise done.pop().exception() or AssertionError("an endless work ended")

@@ -1,14 +1,15 @@
 """The composition root: makes the ASGI application from the settings."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from random import Random
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.types import StatefulLifespan
 
 from app import __version__
 from app.api.admin import AdminApi
@@ -28,6 +29,7 @@ from app.server.clients import CLIENTS, Clients
 from app.server.run import Drain
 from app.settings import Settings
 from app.settings.certificates import Certificates
+from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog import requests
 from app.telemetry.metrics.history import History
 from app.telemetry.spans import Traces
@@ -59,59 +61,83 @@ def create_app(
         certificates: Shown to workers; by default those of the settings.
     """
     certificates = certificates or Certificates(settings)
+    keys, drain = keys or Keys(settings.keys), drain or Drain()
+    admin_auth = AdminAuth(admin_keys or Keys(settings.admin_keys), host=settings.host)
     link_factory = link_factory or partial(connect, tls=certificates.towards_workers)
     assembly = assemble(settings, link_factory=link_factory, search=search, rng=rng)
-    keys = keys or Keys(settings.keys)
-    drain = drain or Drain()
-    admin_auth = AdminAuth(admin_keys or Keys(settings.admin_keys), host=settings.host)
-    history = _history(assembly, admin_auth)
-    traces = _traces(settings)
+    traces, history = _traces(settings), _history(assembly, admin_auth)
+    clients = _clients(settings, assembly.metrics)
+    bytes_in_flight = _bytes_in_flight(settings, keys, assembly.metrics)
+    bodies = BodyReader(settings, bytes_in_flight)
+    rerank = RerankApi(
+        gateway=assembly.gateway, bodies=bodies, keys=keys, settings=settings, metrics=assembly.metrics, traces=traces
+    )
+    admin = _admin(assembly, history, settings=settings, bodies=bodies, keys=keys, drain=drain)
+    routers = [rerank.router(), _service(assembly, settings, keys, drain), admin.router(admin_auth)]
+    routers += [ui_router(admin_auth)] if settings.ui else []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Clients]]:
-        if not settings.workers:
-            structlog.get_logger().warning(
-                "no_workers_configured",
-                advice="RERANK_WORKERS is empty: scores are lexical word matching, not a neural model",
-            )
+        _warn_without_workers(settings)
         async with aclosing(traces), assembly.running(), history.running():
             yield {CLIENTS: clients}
 
-    app = _described(lifespan)
-    bytes_in_flight = BytesInFlight(settings.max_bytes_in_flight, has_several_keys=lambda: keys.are_several)
-    clients = Clients(
-        max_connections=_connections(settings),
-        write_timeout_s=settings.write_timeout_s,
-        on_shed=assembly.metrics.connection_shed,
+    return AsgiApp(
+        _described(lifespan, routers),
+        is_draining=lambda: drain.has_begun,
+        bytes_in_flight=bytes_in_flight,
+        posts=dict.fromkeys(ROUTES, rerank.serve),
     )
-    assembly.metrics.read(requests.CONNECTIONS, lambda: clients.connections)
-    assembly.metrics.read(requests.BYTES_IN_FLIGHT, lambda: bytes_in_flight.held)
-    bodies = BodyReader(settings, bytes_in_flight)
-    rerank = RerankApi(
-        gateway=assembly.gateway,
-        bodies=bodies,
-        keys=keys,
-        settings=settings,
-        metrics=assembly.metrics,
-        traces=traces,
+
+
+def _traces(settings: Settings) -> Traces:
+    if not settings.traces:
+        return Traces()
+    # Its packages are an optional extra.
+    from app.telemetry.otel import ExportedTraces  # noqa: PLC0415
+
+    return ExportedTraces()
+
+
+def _history(assembly: Assembly, admin_auth: AdminAuth) -> History:
+    return History(
+        assembly.metrics,
+        queued_documents=lambda: assembly.scheduler.waiting_documents,
+        pending_documents=lambda: assembly.admission.pending_documents,
+        is_wanted=lambda: admin_auth.can_admit,
     )
-    app.include_router(rerank.router())
-    app.include_router(
-        service_router(
-            registry=assembly.registry,
-            keys=keys,
-            metrics=assembly.metrics,
-            has_fallback=settings.fallback != "none",
-            is_draining=lambda: drain.has_begun,
+
+
+def _clients(settings: Settings, metrics: Metrics) -> Clients:
+    """The limit on connections, lowered with a warning when open files are too few for the setting."""
+    allowed = open_files.for_clients(settings.max_connections)
+    if settings.max_connections and allowed < settings.max_connections:
+        structlog.get_logger().warning(
+            "fewer_connections",
+            max_connections=allowed,
+            advice=f"RERANK_MAX_CONNECTIONS is {settings.max_connections}: raise the limit of open files (ulimit -n)",
         )
+    clients = Clients(
+        max_connections=allowed, write_timeout_s=settings.write_timeout_s, on_shed=metrics.connection_shed
     )
-    admin = _admin(assembly, history, settings=settings, bodies=bodies, keys=keys, drain=drain)
-    app.include_router(admin.router(admin_auth))
-    if settings.ui:
-        app.include_router(ui_router(admin_auth))
-    app.add_exception_handler(HTTPException, _unknown_route)
-    posts = dict.fromkeys(ROUTES, rerank.serve)
-    return AsgiApp(app, is_draining=lambda: drain.has_begun, bytes_in_flight=bytes_in_flight, posts=posts)
+    metrics.read(requests.CONNECTIONS, lambda: clients.connections)
+    return clients
+
+
+def _bytes_in_flight(settings: Settings, keys: Keys, metrics: Metrics) -> BytesInFlight:
+    bytes_in_flight = BytesInFlight(settings.max_bytes_in_flight, has_several_keys=lambda: keys.are_several)
+    metrics.read(requests.BYTES_IN_FLIGHT, lambda: bytes_in_flight.held)
+    return bytes_in_flight
+
+
+def _service(assembly: Assembly, settings: Settings, keys: Keys, drain: Drain) -> APIRouter:
+    return service_router(
+        registry=assembly.registry,
+        keys=keys,
+        metrics=assembly.metrics,
+        has_fallback=settings.fallback != "none",
+        is_draining=lambda: drain.has_begun,
+    )
 
 
 def _admin(
@@ -130,30 +156,17 @@ def _admin(
     )
 
 
-def _connections(settings: Settings) -> int:
-    """The number of client connections allowed, with a warning when open files are too few for the setting."""
-    allowed = open_files.for_clients(settings.max_connections)
-    if settings.max_connections and allowed < settings.max_connections:
+def _warn_without_workers(settings: Settings) -> None:
+    if not settings.workers:
         structlog.get_logger().warning(
-            "fewer_connections",
-            max_connections=allowed,
-            advice=f"RERANK_MAX_CONNECTIONS is {settings.max_connections}: raise the limit of open files (ulimit -n)",
+            "no_workers_configured",
+            advice="RERANK_WORKERS is empty: scores are lexical word matching, not a neural model",
         )
-    return allowed
 
 
-def _history(assembly: Assembly, admin_auth: AdminAuth) -> History:
-    return History(
-        assembly.metrics,
-        queued_documents=lambda: assembly.scheduler.waiting_documents,
-        pending_documents=lambda: assembly.admission.pending_documents,
-        is_wanted=lambda: admin_auth.can_admit,
-    )
-
-
-def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Clients]]]) -> FastAPI:
-    """A FastAPI application without routes, whose `/docs` works without internet."""
-    return FastAPIOffline(
+def _described(lifespan: StatefulLifespan[FastAPI], routers: Iterable[APIRouter]) -> FastAPI:
+    """A FastAPI application whose `/docs` works without internet."""
+    app = FastAPIOffline(
         title="rerank-gateway",
         version=__version__,
         description="Reranks documents over vLLM workers, in the shapes of vLLM, Jina, Cohere, TEI and Voyage.",
@@ -163,15 +176,10 @@ def _described(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[Mapping
         # FastAPI would write query strings and the messages of errors into spans and logs of its own.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-
-
-def _traces(settings: Settings) -> Traces:
-    if not settings.traces:
-        return Traces()
-    # Its packages are an optional extra.
-    from app.telemetry.otel import ExportedTraces  # noqa: PLC0415
-
-    return ExportedTraces()
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(HTTPException, _unknown_route)
+    return app
 
 
 async def _unknown_route(request: Request, exc: Exception) -> Response:

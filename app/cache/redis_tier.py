@@ -14,7 +14,7 @@ from typing import NoReturn
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
-from app.aio import until_one_ends
+from app.aio import cancel_on_exit, until_one_ends
 from app.cache.redis_codec import Known, key_of, value_of
 from app.cache.redis_commands import read_generations, read_names, write_entries, write_generations, write_names
 from app.cache.redis_connection import RedisConnection, connection_to
@@ -88,15 +88,13 @@ class RedisTier:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the tier connected until the end of the block; what waits to be written then has half a second."""
-        run = asyncio.create_task(supervised("redis", self._run, metrics=self._metrics, failed=self._leave_out))
-        try:
-            yield
-        finally:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LAST_WRITES_S):
-                    await self._write_queue.until_done()
-            run.cancel()
-            await asyncio.gather(run, return_exceptions=True)
+        async with cancel_on_exit(supervised("redis", self._run, metrics=self._metrics, failed=self._leave_out)):
+            try:
+                yield
+            finally:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_WRITES_S):
+                        await self._write_queue.until_done()
 
     async def lookup(self, digests: Sequence[bytes]) -> Sequence[Known | None]:
         """The score and expiry of each pair; None where they aren't known, or don't come in time."""

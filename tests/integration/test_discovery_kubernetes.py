@@ -81,7 +81,7 @@ def kubeconfig(path: Path, server: FakeKubernetes) -> Path:
 
 
 def source_of(slices: Slices, enter: Callable[[], Access]) -> Kubernetes:
-    return Kubernetes(Service("default", slices.service, "http"), rng=Random(7), enter=enter)
+    return Kubernetes(Service("default", slices.service, "http"), rng=Random(7), cluster=enter)
 
 
 @asynccontextmanager
@@ -220,7 +220,7 @@ async def test_who_may_not_list_is_told_what_to_allow(tmp_path: Path):
     async with FakeKubernetes(refusals=deque([403])).running() as server:
         path = kubeconfig(tmp_path / "kubeconfig", server)
         source = Kubernetes(
-            Service("ml", "vllm", "http"), rng=Random(7), enter=lambda: access({"KUBECONFIG": str(path)})
+            Service("ml", "vllm", "http"), rng=Random(7), cluster=lambda: access({"KUBECONFIG": str(path)})
         )
         async with followed(source) as seen:
             await until(lambda: "403" in (source.problem or ""))
@@ -254,7 +254,7 @@ def test_pauses_double_with_every_failure_up_to_half_a_minute_and_vary(failures:
 async def test_an_api_server_that_is_not_there_is_a_trouble_and_no_answer(tmp_path: Path):
     async with FakeKubernetes().running() as server:
         path = kubeconfig(tmp_path / "kubeconfig", server)
-    source = Kubernetes(Service("ml", "vllm", "http"), rng=Random(7), enter=lambda: access({"KUBECONFIG": str(path)}))
+    source = Kubernetes(Service("ml", "vllm", "http"), rng=Random(7), cluster=lambda: access({"KUBECONFIG": str(path)}))
     async with followed(source) as seen:
         await until(lambda: "gave no answer: ConnectError" in (source.problem or ""))
     assert (seen.all, source.has_answered) == ([], False)

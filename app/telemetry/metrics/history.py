@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from typing import NamedTuple
 
+from app.aio import cancel_on_exit
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog import requests
 from app.telemetry.supervision import supervised
@@ -79,12 +80,8 @@ class History:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take readings until the end of the block."""
-        reading = asyncio.create_task(supervised("history", self._read_on, metrics=self._metrics))
-        try:
+        async with cancel_on_exit(supervised("history", self._read_on, metrics=self._metrics)):
             yield
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
 
     def read(self, now: float) -> None:
         """Take a reading, and keep the change since the last one; `now` is on the loop's clock."""
@@ -103,20 +100,17 @@ class History:
             await asyncio.sleep(INTERVAL_S)
 
     def _point(self, before: "_Reading", after: "_Reading") -> Point:
-        seconds = after.at - before.at
-        counts = [late - early for early, late in zip(before.counts, after.counts, strict=True)]
-        documents = after.documents - before.documents
+        change = {name: total - before.totals[name] for name, total in after.totals.items()}
+        counts = [count - before.took[bound] for bound, count in after.took.items()]
+        rates = {name: change[name] / (after.at - before.at) for name in ("requests", "errors", "shed", "documents")}
         return Point(
             ago_s=0.0,
-            requests=(after.requests - before.requests) / seconds,
-            errors=(after.errors - before.errors) / seconds,
-            shed=(after.shed - before.shed) / seconds,
-            documents=documents / seconds,
-            p50_s=quantile(0.5, after.bounds, counts),
-            p99_s=quantile(0.99, after.bounds, counts),
-            hit_ratio=(after.known - before.known) / documents if documents else None,
+            p50_s=quantile(0.5, tuple(after.took), counts),
+            p99_s=quantile(0.99, tuple(after.took), counts),
+            hit_ratio=change["known"] / change["documents"] if change["documents"] else None,
             queued_documents=self._queued_documents(),
             pending_documents=self._pending_documents(),
+            **rates,
         )
 
 
@@ -140,32 +134,25 @@ def quantile(share: float, bounds: Sequence[float], counts: Sequence[float]) -> 
 
 
 class _Reading(NamedTuple):
-    """The totals at one time since the start; `counts` are the requests that took up to each of `bounds`."""
+    """What was counted from the start to one time; `took` has the requests that took up to each bound."""
 
     at: float
-    requests: float
-    errors: float
-    shed: float
-    documents: float
-    known: float
-    bounds: tuple[float, ...]
-    counts: tuple[float, ...]
+    totals: Mapping[str, float]
+    took: Mapping[float, float]
 
 
 def _reading(metrics: Metrics, now: float) -> _Reading:
     answered = [(int(one.labels["status"]), one.value) for one in metrics.samples(requests.REQUESTS)]
     scored = [(one.labels["source"], one.value) for one in metrics.samples(requests.DOCUMENTS)]
+    totals = {
+        "requests": sum(count for _, count in answered),
+        "errors": sum(count for status, count in answered if status >= _LEAST_ERROR),
+        "shed": sum(count for status, count in answered if status == _SHED),
+        "documents": sum(count for _, count in scored),
+        "known": sum(count for source, count in scored if source in _KNOWN),
+    }
     took = dict.fromkeys((*requests.REQUEST_DURATION.buckets, inf), 0.0)
     for one in metrics.samples(requests.REQUEST_DURATION):
         if "le" in one.labels:
             took[float(one.labels["le"])] += one.value
-    return _Reading(
-        at=now,
-        requests=sum(count for _, count in answered),
-        errors=sum(count for status, count in answered if status >= _LEAST_ERROR),
-        shed=sum(count for status, count in answered if status == _SHED),
-        documents=sum(count for _, count in scored),
-        known=sum(count for source, count in scored if source in _KNOWN),
-        bounds=tuple(took),
-        counts=tuple(took.values()),
-    )
+    return _Reading(now, totals, took)

@@ -37,15 +37,15 @@ class Kubernetes:
     Args:
         service: The Service, and which of its ports is the workers'.
         rng: Spreads the calls of several gateways.
-        enter: Gives the access to the cluster, called anew for every request.
+        cluster: Gives the access to the cluster, called anew for every request.
     """
 
-    def __init__(self, service: Service, *, rng: Random, enter: Callable[[], Access] = access) -> None:
+    def __init__(self, service: Service, *, rng: Random, cluster: Callable[[], Access] = access) -> None:
         self.name = f"kubernetes://{service.namespace}/{service.name}:{service.port}"
         self.has_answered = False
         self._service = service
         self._rng = rng
-        self._enter = enter
+        self._cluster = cluster
         self._slices: dict[str, Slice] = {}
         # Up to where the slices are known; None when they have to be listed.
         self._version: str | None = None
@@ -55,7 +55,7 @@ class Kubernetes:
 
     @property
     def problem(self) -> str | None:
-        problem = self._failure or self._lack()
+        problem = self._failure or self._why_no_workers()
         return f"{self.name}: {problem}" if problem else None
 
     async def watch(self) -> AsyncIterator[Endpoints]:
@@ -63,44 +63,48 @@ class Kubernetes:
             try:
                 if self._version is None:
                     await self._list()
-                    yield self._see()
+                    yield self._endpoints()
                 async with aclosing(self._events(self._version or "")) as events:
                     async for event in events:
-                        self._take(event)
-                        yield self._see()
+                        self._apply(event)
+                        yield self._endpoints()
                 self._failures = 0
             except _Gone:
                 self._version = None
                 self._failures += 1
             except DiscoveryError as exc:
                 self._failures += 1
-                self._note(str(exc))
+                self._failed(str(exc))
             await asyncio.sleep(self._pause_s())
 
     async def _list(self) -> None:
         """List all slices anew."""
-        async with self._asked({}, timeout_s=_TIMEOUT_S) as response:
+        async with self._get({}, timeout_s=_TIMEOUT_S) as response:
             listed = _decoded(await response.aread())
-        with _well_formed():
+        with _of_documented_form():
             self._slices = {item["metadata"]["name"]: read_slice(item) for item in listed["items"] or ()}
             self._version = listed["metadata"]["resourceVersion"]
 
     async def _events(self, version: str) -> AsyncGenerator[Mapping[str, Any], None]:
         """The changes to the slices after `version`, until the server ends the watch."""
         watch_s = round(_WATCH_S * self._rng.uniform(1 - _JITTER, 1 + _JITTER))
-        asked = {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(watch_s)}
-        asked["allowWatchBookmarks"] = "true"
-        async with self._asked(asked, timeout_s=watch_s + _TIMEOUT_S) as response:
+        parameters = {
+            "watch": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(watch_s),
+            "allowWatchBookmarks": "true",
+        }
+        async with self._get(parameters, timeout_s=watch_s + _TIMEOUT_S) as response:
             async for line in _lines(response):
                 yield _decoded(line)
 
-    def _take(self, event: Mapping[str, Any]) -> None:
+    def _apply(self, event: Mapping[str, Any]) -> None:
         """Apply one event to the slices.
 
         Raises:
             _Gone: it is an error; whatever it says, a new list is right after it.
         """
-        with _well_formed():
+        with _of_documented_form():
             if event["type"] == "ERROR":
                 raise _Gone
             written = event["object"]
@@ -111,11 +115,11 @@ class Kubernetes:
             self._version = written["metadata"]["resourceVersion"]
         self._failures = 0
 
-    def _see(self) -> Endpoints:
+    def _endpoints(self) -> Endpoints:
         self.has_answered = True
         return workers_of(self._slices.values(), self._service.port)
 
-    def _lack(self) -> str | None:
+    def _why_no_workers(self) -> str | None:
         """The reason why the Service has no workers; None when it has some."""
         if workers_of(self._slices.values(), self._service.port):
             return None
@@ -124,7 +128,7 @@ class Kubernetes:
             return "it has no endpoints"
         return f"it has no port {self._service.port}, but {', '.join(ports)}"[:_REASON_CHARS]
 
-    def _note(self, failure: str) -> None:
+    def _failed(self, failure: str) -> None:
         """Remember why the server can't be asked; a reason is logged once."""
         if failure != self._failure:
             self._log.warning("discovery_failed", source=self.name, reason=failure)
@@ -135,21 +139,21 @@ class Kubernetes:
         return 2.0 ** min(self._failures, _DOUBLINGS) * self._rng.uniform(0.5, 1)
 
     @asynccontextmanager
-    async def _asked(self, asked: Mapping[str, str], *, timeout_s: float) -> AsyncIterator[httpx.Response]:
+    async def _get(self, parameters: Mapping[str, str], *, timeout_s: float) -> AsyncIterator[httpx.Response]:
         """The answer to a question about the Service's slices; `timeout_s` is how long the server may be silent.
 
         Raises:
             DiscoveryError: there is no answer, or it breaks off.
             _Gone: the version that was asked for is too old.
         """
-        way = self._enter()
-        url = f"{way.server}/apis/discovery.k8s.io/v1/namespaces/{self._service.namespace}/endpointslices"
+        cluster = self._cluster()
+        url = f"{cluster.server}/apis/discovery.k8s.io/v1/namespaces/{self._service.namespace}/endpointslices"
         selector = {"labelSelector": f"kubernetes.io/service-name={self._service.name}"}
         timeout = httpx.Timeout(_TIMEOUT_S, read=timeout_s)
         try:
             async with (
-                httpx.AsyncClient(verify=way.tls, timeout=timeout, trust_env=False) as client,
-                client.stream("GET", url, params=selector | dict(asked), headers=way.headers) as response,
+                httpx.AsyncClient(verify=cluster.tls, timeout=timeout, trust_env=False) as client,
+                client.stream("GET", url, params={**selector, **parameters}, headers=cluster.headers) as response,
             ):
                 await self._check(response)
                 self._failure = None
@@ -164,7 +168,7 @@ class Kubernetes:
             return
         if status == HTTPStatus.GONE:
             raise _Gone
-        told = f"its API server answered {status}: {_message_of(await response.aread())}"
+        told = f"its API server answered {status}: {_message_in(await response.aread())}"
         if status == HTTPStatus.UNAUTHORIZED:
             raise DiscoveryError(f"{told}; the token will be read again")
         if status == HTTPStatus.FORBIDDEN:
@@ -194,14 +198,14 @@ def _decoded(text: bytes) -> Mapping[str, Any]:
 
 
 @contextmanager
-def _well_formed() -> Iterator[None]:
+def _of_documented_form() -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, AttributeError, IndexError) as exc:
         raise DiscoveryError("its API server sent something that is no EndpointSlice") from exc
 
 
-def _message_of(body: bytes) -> str:
+def _message_in(body: bytes) -> str:
     """The message in a Status object, cut to a length that is fit to be shown."""
     try:
         return str(orjson.loads(body)["message"])[:_REASON_CHARS]
