@@ -1,11 +1,15 @@
 """The map of `app/`: imports go down only, `TYPE_CHECKING` ones too; a folder per concept, one name for one thing."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import version
 from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 # From the bottom up: each imports from those before it, none from those after it. docs/architecture.md draws it.
@@ -302,3 +306,15 @@ def test_tests_stand_where_their_modules_do(folder: str):
         assert names & starts, (
             f"{path.relative_to(ROOT)} is about no module in {beside.relative_to(ROOT)}: rename or move it"
         )
+
+
+@pytest.mark.parametrize("library", ["redis", "uvicorn"])
+def test_a_library_whose_insides_are_used_is_bound_to_the_minor_version_that_was_tested(library: str):
+    written = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (requirement,) = (one for one in map(Requirement, written) if one.name == library)
+    tested = Version(version(library))
+    assert requirement.specifier.contains(tested)
+    assert not requirement.specifier.contains(f"{tested.major}.{tested.minor + 1}"), (
+        f"insides of {library} may change with any version: bound it in pyproject.toml below the next minor one, where "
+        "a comment names the tests that fail when they do"
+    )

@@ -1,4 +1,8 @@
-"""The Redis connection: one that all commands of a process share, so that none waits for a free one."""
+"""The Redis connection: one that all commands of a process share, so that none waits for a free one.
+
+How redis-py opens its socket is replaced, and that is an inside of it (`_connect` and `_connection_arguments`). So
+pyproject.toml bounds its version from above; tests/cache/test_redis_tier.py fails when they change.
+"""
 
 import asyncio
 import math
