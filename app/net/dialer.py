@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -39,7 +40,7 @@ def look_up(host: str, port: int | None = None) -> asyncio.Future[Sequence[AddrI
         try:
             outcome = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as exc:
-            outcome = exc
+            outcome = _out_of_files() or exc
         except ValueError as exc:
             # No DNS name looks like this, such as one with an empty label.
             outcome = socket.gaierror(socket.EAI_NONAME, str(exc))
@@ -109,6 +110,15 @@ class Dialer:
             if not self._known or is_no_such_name(exc):
                 raise
         return self._known
+
+
+def _out_of_files() -> OSError | None:
+    """The error when this process may open no file; a C library that could ask nobody for that reason hides it."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as exc:
+        return exc
+    return None
 
 
 def _settle(found: asyncio.Future[Sequence[AddrInfoType]], outcome: Sequence[AddrInfoType] | OSError) -> None:

@@ -1,6 +1,8 @@
 """Lookups that hang and addresses that are dead, by a resolver that the test tells what to find, on real sockets."""
 
 import asyncio
+import os
+import resource
 import socket
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from app.errors import Unreachable
+from app.errors import OutOfFiles, Unreachable
 from app.net.dialer import Dialer, is_no_such_name, look_up
 from app.workers.vllm import VllmLink
 from tests.listening import dead_port
@@ -128,6 +130,34 @@ def test_an_address_that_refuses_is_passed_over_at_once(run: Any, resolver: Reso
             await Dialer("gpu-1", port).connect()
 
     run(connect())
+
+
+# glibc gives no reason when it has no file to ask a name server with; without the hosts file a name may not exist.
+@pytest.mark.parametrize("failure", [OSError(0, "Error"), NO_SUCH_NAME, FAILURE], ids=["no reason", "no name", "again"])
+def test_a_lookup_that_fails_for_want_of_files_is_told_as_such(run: Any, resolver: Resolver, failure: OSError):
+    async def connect() -> None:
+        link = VllmLink("http://gpu-1:8000")
+        resolver.failure = failure
+        with no_file_left(), pytest.raises(OutOfFiles):
+            await link.identify()
+        with pytest.raises(Unreachable):
+            await link.identify()
+        await link.close()
+
+    run(connect())
+
+
+@contextmanager
+def no_file_left() -> Iterator[None]:
+    """Nobody in this process can open a file until the end of the block."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first_free = os.dup(0)
+    os.close(first_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("failure", [None, FAILURE], ids=["silent", "failing"])
