@@ -1,7 +1,7 @@
 """Asyncio: several coroutines at once, and the event loop they run in, which may have stood still."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import Any, NoReturn, TypeVar
@@ -80,6 +80,13 @@ async def in_parallel(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         await cancel(tasks)
 
 
+async def cancel(tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    """Cancel the tasks, and wait until they are done with it."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def results_of(tasks: Sequence["asyncio.Task[T]"]) -> list[T]:
     """The results of tasks that others await too, in their order.
 
@@ -93,14 +100,6 @@ async def results_of(tasks: Sequence["asyncio.Task[T]"]) -> list[T]:
     if failures:
         raise next((failure for failure in failures if isinstance(failure, FingerprintGone)), failures[0])
     return [task.result() for task in tasks]
-
-
-async def cancel(tasks: Iterable["asyncio.Task[Any]"]) -> None:
-    """Cancel tasks and wait until they have ended, in whichever way."""
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _ended(task: "asyncio.Task[Any]") -> None:

@@ -1,14 +1,13 @@
 """Membership: workers are added to the registry, held back and removed as its sources see them come and go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
 import structlog
 
-from app.aio import cancel
 from app.telemetry.metrics import Metrics
 from app.telemetry.supervision import supervised
 from app.workers.discovery.source import Endpoints, Source
@@ -60,8 +59,8 @@ class Membership:
         try:
             yield
         finally:
-            await cancel(follows)
-            await cancel(self._stays)
+            await _ended(follows)
+            await _ended(self._stays)
 
     async def _follow(self, source: Source) -> None:
         # After a failure the registry may be half of what was seen.
@@ -111,7 +110,7 @@ class Membership:
             watch.cancel()
             await worker.finish()
         finally:
-            await cancel([watch])
+            await _ended([watch])
             self._metrics.forget_worker(worker.name, owner=worker)
             await worker.link.close()
 
@@ -121,3 +120,11 @@ class Membership:
         if not stay.cancelled() and (failure := stay.exception()):
             self._metrics.task_failed("worker_close")
             self._log.error("task_failed", task="worker_close", exc_info=failure)
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel the tasks, and wait until they are done with it."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
