@@ -143,7 +143,8 @@ def _rows(settings: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
     schema = settings.model_json_schema()["properties"]
     for name, field in settings.model_fields.items():
         shown = f"{prefix}{name.upper()}" if prefix else name
-        yield name, f"| `{shown}` | {_default(name, field.default)} | {_takes(schema[name])} | {field.description} |\n"
+        what = " ".join((field.description or "").split())
+        yield name, f"| `{shown}` | {_default(name, field.default)} | {_takes(schema[name])} | {what} |\n"
 
 
 def _default(name: str, value: Any) -> str:

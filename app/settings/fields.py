@@ -1,10 +1,10 @@
-"""The settings, each with its default and what it does."""
+"""The settings, each with its default and, below it, what it does: pydantic takes that from the source."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.settings.addresses import without_password
@@ -26,218 +26,146 @@ class Fields(BaseSettings):
         env_ignore_empty=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
-    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for all")
-    port: int = Field(default=8080, ge=1, le=65535, description="port to listen on")
-    keep_alive_s: int = Field(
-        default=120,
-        ge=1,
-        description="seconds an idle client connection is kept open; Milvus reuses one for up to 90 s",
-    )
+    host: str = "127.0.0.1"
+    """address to listen on; 0.0.0.0 for all"""
+    port: int = Field(default=8080, ge=1, le=65535)
+    """port to listen on"""
+    keep_alive_s: int = Field(default=120, ge=1)
+    """seconds an idle client connection is kept open; Milvus reuses one for up to 90 s"""
 
-    max_connections: int | None = Field(
-        default=None,
-        ge=1,
-        description=(
-            "most client connections at once; none means three quarters of the open files allowed, up to 10,000"
-        ),
-    )
+    max_connections: int | None = Field(default=None, ge=1)
+    """most client connections at once; none means three quarters of the open files allowed, up to 10,000"""
 
-    tls_cert_file: Path | None = Field(
-        default=None, description="PEM file with the gateway's certificate; none serves without TLS"
-    )
-    tls_key_file: Path | None = Field(
-        default=None, description="PEM file with the key of tls_cert_file; none when that file holds both"
-    )
-    tls_client_ca_file: Path | None = Field(
-        default=None, description="PEM file with authorities; clients must then show a certificate from one of them"
-    )
+    tls_cert_file: Path | None = None
+    """PEM file with the gateway's certificate; none serves without TLS"""
+    tls_key_file: Path | None = None
+    """PEM file with the key of tls_cert_file; none when that file holds both"""
+    tls_client_ca_file: Path | None = None
+    """PEM file with authorities; clients must then show a certificate from one of them"""
 
-    workers: CommaSeparated = Field(
-        default=(),
-        repr=False,  # a URL may carry a password
-        description=(
-            "comma-separated URLs of vLLM servers, or of places to discover them: dns://host:port, "
-            "kubernetes://namespace/service:port; none means the embedded lexical:// worker"
-        ),
-    )
-    worker_api_key: SentSecret | None = Field(default=None, description="API key sent to workers: vLLM's --api-key")
-    worker_ca_file: Path | None = Field(
-        default=None, description="PEM file with authorities for https workers, besides those the system trusts"
-    )
-    worker_cert_file: Path | None = Field(default=None, description="PEM file with the certificate shown to workers")
-    worker_key_file: Path | None = Field(
-        default=None, description="PEM file with the key of worker_cert_file; none when that file holds both"
-    )
-    worker_max_calls: int = Field(default=64, ge=1, le=1024, description="most calls in flight per worker")
-    worker_min_documents: int = Field(
-        default=64, ge=1, description="documents in flight at which a worker's adaptive limit starts, and its minimum"
-    )
-    worker_max_documents: int = Field(
-        default=2048, ge=1, description="documents in flight at most per worker: the maximum of its adaptive limit"
-    )
-    worker_connect_timeout_s: float = Field(
-        default=2.0, gt=0, description="longest time, in seconds, to open a connection to a worker"
-    )
-    probe_interval_s: float = Field(
-        default=10.0,
-        gt=0,
-        description=(
-            "seconds between probes of a usable worker, which ask what it serves; an idle worker also scores a fixed "
-            "text at each, a busy one at about every fourth"
-        ),
-    )
-    probe_timeout_s: float = Field(
-        default=5.0, gt=0, description="longest time, in seconds, for a worker to answer a probe"
-    )
+    workers: CommaSeparated = Field(default=(), repr=False)  # a URL may carry a password
+    """comma-separated URLs of vLLM servers, or of places to discover them: dns://host:port,
+    kubernetes://namespace/service:port; none means the embedded lexical:// worker"""
+    worker_api_key: SentSecret | None = None
+    """API key sent to workers: vLLM's --api-key"""
+    worker_ca_file: Path | None = None
+    """PEM file with authorities for https workers, besides those the system trusts"""
+    worker_cert_file: Path | None = None
+    """PEM file with the certificate shown to workers"""
+    worker_key_file: Path | None = None
+    """PEM file with the key of worker_cert_file; none when that file holds both"""
+    worker_max_calls: int = Field(default=64, ge=1, le=1024)
+    """most calls in flight per worker"""
+    worker_min_documents: int = Field(default=64, ge=1)
+    """documents in flight at which a worker's adaptive limit starts, and its minimum"""
+    worker_max_documents: int = Field(default=2048, ge=1)
+    """documents in flight at most per worker: the maximum of its adaptive limit"""
+    worker_connect_timeout_s: float = Field(default=2.0, gt=0)
+    """longest time, in seconds, to open a connection to a worker"""
+    probe_interval_s: float = Field(default=10.0, gt=0)
+    """seconds between probes of a usable worker, which ask what it serves; an idle worker also scores a fixed text at
+    each, a busy one at about every fourth"""
+    probe_timeout_s: float = Field(default=5.0, gt=0)
+    """longest time, in seconds, for a worker to answer a probe"""
 
-    models: dict[str, ModelSettings] = Field(
-        default={}, description="settings per model, by the name its workers serve it under"
-    )
-    default_model: str | None = Field(
-        default=None, description="model for requests that name none; needed only when workers serve several"
-    )
-    forward_fields: CommaSeparated = Field(
-        default=(),
-        description="further request fields to pass on to workers, such as chat_template_kwargs or priority",
-    )
+    models: dict[str, ModelSettings] = {}
+    """settings per model, by the name its workers serve it under"""
+    default_model: str | None = None
+    """model for requests that name none; needed only when workers serve several"""
+    forward_fields: CommaSeparated = ()
+    """further request fields to pass on to workers, such as chat_template_kwargs or priority"""
 
-    max_batch: int = Field(default=64, ge=1, le=100_000, description="most documents per worker call")
-    max_batch_tokens: int = Field(default=32768, ge=1, description="most estimated tokens per worker call")
-    min_batch: int = Field(
-        default=16, ge=1, description="fewest documents per worker call when a list is spread over idle workers"
-    )
-    long_documents: LongDocuments = Field(
-        default="truncate", description="documents too long for the model: truncate them, or answer with an error"
-    )
-    max_documents: int = Field(default=20_000, ge=1, description="most documents per request")
-    max_document_chars: int = Field(
-        default=1_000_000, ge=1, description="most characters per document, query or instruction"
-    )
+    max_batch: int = Field(default=64, ge=1, le=100_000)
+    """most documents per worker call"""
+    max_batch_tokens: int = Field(default=32768, ge=1)
+    """most estimated tokens per worker call"""
+    min_batch: int = Field(default=16, ge=1)
+    """fewest documents per worker call when a list is spread over idle workers"""
+    long_documents: LongDocuments = "truncate"
+    """documents too long for the model: truncate them, or answer with an error"""
+    max_documents: int = Field(default=20_000, ge=1)
+    """most documents per request"""
+    max_document_chars: int = Field(default=1_000_000, ge=1)
+    """most characters per document, query or instruction"""
 
-    deadline_s: float = Field(
-        default=25.0,
-        gt=0,
-        description="longest time, in seconds, for one request, including retries; Milvus gives up after 30 s",
-    )
-    no_worker_wait_s: float = Field(
-        default=5.0, ge=0, description="longest time, in seconds, a request waits for a usable worker before a 503"
-    )
-    max_attempts: int = Field(default=4, ge=1, le=100, description="most attempts per chunk, the first included")
+    deadline_s: float = Field(default=25.0, gt=0)
+    """longest time, in seconds, for one request, including retries; Milvus gives up after 30 s"""
+    no_worker_wait_s: float = Field(default=5.0, ge=0)
+    """longest time, in seconds, a request waits for a usable worker before a 503"""
+    max_attempts: int = Field(default=4, ge=1, le=100)
+    """most attempts per chunk, the first included"""
 
-    retry_ratio: float = Field(
-        default=0.2, ge=0, le=1, description="retries that each first attempt allows its API key"
-    )
-    retry_reserve: float = Field(
-        default=50.0, ge=0, description="retries allowed to an API key every 10 s, besides those of retry_ratio"
-    )
-    hedge: bool = Field(
-        default=False, description="on sends a second attempt to another worker when the first takes unusually long"
-    )
-    document_errors: Literal["error", "lowest"] = Field(
-        default="error",
-        description="documents no worker will score: an error that names them, or the lowest score for each",
-    )
-    fallback: Literal["none", "lexical"] = Field(
-        default="none", description="lexical scores whole lists by words in common while no worker of a model is usable"
-    )
-    fallback_hold_s: float = Field(
-        default=10.0, ge=0, description="shortest time, in seconds, a model stays on the fallback"
-    )
+    retry_ratio: float = Field(default=0.2, ge=0, le=1)
+    """retries that each first attempt allows its API key"""
+    retry_reserve: float = Field(default=50.0, ge=0)
+    """retries allowed to an API key every 10 s, besides those of retry_ratio"""
+    hedge: bool = False
+    """on sends a second attempt to another worker when the first takes unusually long"""
+    document_errors: Literal["error", "lowest"] = "error"
+    """documents no worker will score: an error that names them, or the lowest score for each"""
+    fallback: Literal["none", "lexical"] = "none"
+    """lexical scores whole lists by words in common while no worker of a model is usable"""
+    fallback_hold_s: float = Field(default=10.0, ge=0)
+    """shortest time, in seconds, a model stays on the fallback"""
 
-    max_pending_documents: int = Field(default=200_000, ge=1, description="most documents in flight and queued at once")
-    max_pending_documents_per_key: int | None = Field(
-        default=None,
-        ge=1,
-        description="most documents in flight and queued per API key; none leaves only max_pending_documents",
-    )
-    key_max_pending_documents: dict[str, int] = Field(
-        default={},
-        description='max_pending_documents_per_key of single API keys, as JSON by key name: {"team-a": 5000}',
-    )
-    max_queue_wait_s: float = Field(
-        default=5.0,
-        gt=0,
-        description=(
-            "longest queue wait, in seconds, before a request is refused with 429; shortened to a twentieth, or four "
-            "times the request's own scoring time, while the queue isn't shrinking"
-        ),
-    )
+    max_pending_documents: int = Field(default=200_000, ge=1)
+    """most documents in flight and queued at once"""
+    max_pending_documents_per_key: int | None = Field(default=None, ge=1)
+    """most documents in flight and queued per API key; none leaves only max_pending_documents"""
+    key_max_pending_documents: dict[str, int] = {}
+    """max_pending_documents_per_key of single API keys, as JSON by key name: {"team-a": 5000}"""
+    max_queue_wait_s: float = Field(default=5.0, gt=0)
+    """longest queue wait, in seconds, before a request is refused with 429; shortened to a twentieth, or four times the
+    request's own scoring time, while the queue isn't shrinking"""
 
-    cache: bool = Field(
-        default=True,
-        description="off scores every pair anew, even one that is being scored for another request right now",
-    )
-    cache_max_bytes: int = Field(
-        default=64 * 2**20,
-        ge=0,
-        description="most memory, in bytes, for cached scores; a pair takes about 170, and 0 keeps none in memory",
-    )
-    cache_ttl_s: int = Field(default=3600, ge=1, le=30 * 24 * 3600, description="seconds a cached score is kept")
-    cache_across_keys: bool = Field(
-        default=False, description="on lets API keys share cached scores; off keeps those of each key apart"
-    )
-    cache_secret_file: Path | None = Field(
-        default=None,
-        description="file with a secret of at least 16 bytes that keys the cache, the same for all replicas",
-    )
-    redis_url: Annotated[SecretStr, Field(min_length=1)] | None = Field(
-        default=None,
-        description="URL of a Redis or Valkey in which replicas share scores: redis://, rediss:// or unix://",
-    )
-    redis_timeout_s: float = Field(
-        default=0.02, gt=0, le=1, description="longest time, in seconds, a request waits for Redis before it goes on"
-    )
+    cache: bool = True
+    """off scores every pair anew, even one that is being scored for another request right now"""
+    cache_max_bytes: int = Field(default=64 * 2**20, ge=0)
+    """most memory, in bytes, for cached scores; a pair takes about 170, and 0 keeps none in memory"""
+    cache_ttl_s: int = Field(default=3600, ge=1, le=30 * 24 * 3600)
+    """seconds a cached score is kept"""
+    cache_across_keys: bool = False
+    """on lets API keys share cached scores; off keeps those of each key apart"""
+    cache_secret_file: Path | None = None
+    """file with a secret of at least 16 bytes that keys the cache, the same for all replicas"""
+    redis_url: Secret | None = None
+    """URL of a Redis or Valkey in which replicas share scores: redis://, rediss:// or unix://"""
+    redis_timeout_s: float = Field(default=0.02, gt=0, le=1)
+    """longest time, in seconds, a request waits for Redis before it goes on"""
 
-    max_body_bytes: int = Field(default=32 * 2**20, ge=1, description="most bytes per request body")
-    max_bytes_in_flight: int = Field(
-        default=512 * 2**20,
-        ge=1,
-        description=(
-            "most bytes of request bodies and unread answers held at once; with several API keys, one key may hold "
-            "as many as are still free"
-        ),
-    )
-    body_timeout_s: float = Field(
-        default=10.0, gt=0, description="longest time, in seconds, for a request body to arrive"
-    )
-    write_timeout_s: float = Field(
-        default=30.0,
-        gt=0,
-        description="longest time, in seconds, for a client to read the next part of its answer before it is closed",
-    )
+    max_body_bytes: int = Field(default=32 * 2**20, ge=1)
+    """most bytes per request body"""
+    max_bytes_in_flight: int = Field(default=512 * 2**20, ge=1)
+    """most bytes of request bodies and unread answers held at once; with several API keys, one key may hold as many as
+    are still free"""
+    body_timeout_s: float = Field(default=10.0, gt=0)
+    """longest time, in seconds, for a request body to arrive"""
+    write_timeout_s: float = Field(default=30.0, gt=0)
+    """longest time, in seconds, for a client to read the next part of its answer before it is closed"""
 
-    api_keys: ApiKeys = Field(
-        default={}, description="comma-separated name:secret pairs; none leaves the gateway open to everybody"
-    )
-    api_keys_file: Path | None = Field(
-        default=None, description="file with one name:secret per line, besides api_keys; # starts a comment"
-    )
+    api_keys: ApiKeys = {}
+    """comma-separated name:secret pairs; none leaves the gateway open to everybody"""
+    api_keys_file: Path | None = None
+    """file with one name:secret per line, besides api_keys; # starts a comment"""
 
-    admin_key: Secret | None = Field(
-        default=None, description="secret for /admin and /ui; none lets this machine in, over loopback only"
-    )
-    ui: bool = Field(default=True, description="off serves no page at /ui")
+    admin_key: Secret | None = None
+    """secret for /admin and /ui; none lets this machine in, over loopback only"""
+    ui: bool = True
+    """off serves no page at /ui"""
 
-    drain_s: float = Field(
-        default=5.0, ge=0, description="seconds after SIGTERM in which new requests are still accepted"
-    )
-    log_format: Literal["json", "console"] = Field(
-        default="json", description="json for programs, or console for people"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least severe level that is logged"
-    )
-    slow_request_s: float = Field(
-        default=5.0,
-        gt=0,
-        description="seconds after which a request is logged as a warning, with where its time went",
-    )
-    traces: bool = Field(
-        default=False,
-        description="on exports spans to OTEL_EXPORTER_OTLP_ENDPOINT over OTLP/HTTP; needs the extra `traces`",
-    )
+    drain_s: float = Field(default=5.0, ge=0)
+    """seconds after SIGTERM in which new requests are still accepted"""
+    log_format: Literal["json", "console"] = "json"
+    """json for programs, or console for people"""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """least severe level that is logged"""
+    slow_request_s: float = Field(default=5.0, gt=0)
+    """seconds after which a request is logged as a warning, with where its time went"""
+    traces: bool = False
+    """on exports spans to OTEL_EXPORTER_OTLP_ENDPOINT over OTLP/HTTP; needs the extra `traces`"""
 
     @classmethod
     def settings_customise_sources(

@@ -114,4 +114,5 @@ def _nearest(name: str, known: Iterable[str], *, prefix: str = "") -> str:
 def _description_of(top: str, *below: str) -> str:
     """The description of a setting, or of a key two steps below it: `models.<name>.<key>`."""
     part = ModelSettings.model_fields.get(below[1]) if len(below) > 1 else None
-    return (part or Settings.model_fields[top]).description or ""
+    description = (part or Settings.model_fields[top]).description or ""
+    return " ".join(description.split())

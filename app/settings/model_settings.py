@@ -8,24 +8,16 @@ from app.policy.truncate import Truncation
 class ModelSettings(BaseModel):
     """Settings of one model: what its workers don't report."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    aliases: tuple[str, ...] = Field(default=(), description="other names clients may use for the model")
-    truncation: Truncation = Field(
-        default="pair",
-        description=(
-            "what is cut when a pair is too long: pair (the end of both texts together) for cross-encoders, "
-            "document for models behind a chat template"
-        ),
-    )
-    template_tokens: int = Field(
-        default=160, ge=0, description="tokens of the chat template around both texts, including its instruction"
-    )
-    listwise: bool = Field(
-        default=False,
-        description="on: the model compares documents with each other, so lists are never split or deduplicated",
-    )
-    revision: str = Field(
-        default="",
-        description="any text that names the version of the weights; change it when they change under the same name",
-    )
+    aliases: tuple[str, ...] = ()
+    """other names clients may use for the model"""
+    truncation: Truncation = "pair"
+    """what is cut when a pair is too long: pair (the end of both texts together) for cross-encoders, document for
+    models behind a chat template"""
+    template_tokens: int = Field(default=160, ge=0)
+    """tokens of the chat template around both texts, including its instruction"""
+    listwise: bool = False
+    """on: the model compares documents with each other, so lists are never split or deduplicated"""
+    revision: str = ""
+    """any text that names the version of the weights; change it when they change under the same name"""
