@@ -24,7 +24,6 @@ class Declaration:
         meaning: For an operator: what it shows, and what it means when it rises.
         labels: Labels of each of its series.
         buckets: Upper bounds, in the unit; for histograms only.
-        is_read: True for a counter that is kept elsewhere, and read at a scrape like a gauge.
     """
 
     name: str
@@ -33,7 +32,21 @@ class Declaration:
     meaning: str
     labels: tuple[Label, ...] = ()
     buckets: tuple[float, ...] = ()
-    is_read: bool = False
+
+
+def counter(name: str, unit: str, meaning: str, *labels: Label) -> Declaration:
+    """A number that only rises."""
+    return Declaration(name, "counter", unit, meaning, labels)
+
+
+def gauge(name: str, unit: str, meaning: str, *labels: Label) -> Declaration:
+    """A state, which is read at every scrape."""
+    return Declaration(name, "gauge", unit, meaning, labels)
+
+
+def histogram(name: str, unit: str, meaning: str, *labels: Label, buckets: tuple[float, ...]) -> Declaration:
+    """A count of events by their size."""
+    return Declaration(name, "histogram", unit, meaning, labels, buckets)
 
 
 def subclasses(root: type[T]) -> list[type[T]]:

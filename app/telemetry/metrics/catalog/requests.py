@@ -3,7 +3,7 @@
 from typing import Literal, get_args
 
 from app.errors import ConnectionShedReason, OperatorError, RerankError, ShedReason
-from app.telemetry.metrics.declaration import Declaration, Label, subclasses
+from app.telemetry.metrics.declaration import Label, counter, gauge, histogram, subclasses
 
 Source = Literal["worker", "memory", "redis", "coalesced", "duplicate", "fallback", "refused"]
 
@@ -17,103 +17,89 @@ ROUTE = Label("route", ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/sc
 DIALECT = Label("dialect", ("vllm", "cohere1", "cohere2", "tei", "voyage", "sglang", "score"))
 STATUS = Label("status", tuple(str(status) for status in sorted(_STATUSES)))
 
-REQUESTS = Declaration(
+REQUESTS = counter(
     "rerank_requests_total",
-    "counter",
     "requests",
     "Requests answered. 5xx rising: workers fail or are missing; 429: rerank_shed_total says why; 499: clients leave "
     "before their answer.",
-    (ROUTE, DIALECT, STATUS),
+    ROUTE,
+    DIALECT,
+    STATUS,
 )
-REQUEST_DURATION = Declaration(
+REQUEST_DURATION = histogram(
     "rerank_request_duration_seconds",
-    "histogram",
     "seconds",
     "Time from a request's first byte to its answer. Rising together with rerank_queue_wait_seconds: too few workers; "
     "without it: slower ones, or longer lists.",
-    (ROUTE,),
-    _REQUESTS_S,
+    ROUTE,
+    buckets=_REQUESTS_S,
 )
-SHED = Declaration(
+SHED = counter(
     "rerank_shed_total",
-    "counter",
     "requests",
     "Requests refused with 429. queue: too many documents wait before it; deadline: it can't be done in time; pending: "
     "too many documents have no score yet; key: the same for its API key; bytes: too many bytes of bodies and unread "
     "answers. Rising: there are too few workers, or a limit is too low.",
-    (Label("reason", get_args(ShedReason)),),
+    Label("reason", get_args(ShedReason)),
 )
-DEGRADED = Declaration(
+DEGRADED = counter(
     "rerank_degraded_requests_total",
-    "counter",
     "requests",
     "Requests answered with lexical scores by the fallback. Rising: no worker of some model is usable.",
 )
-BYTES_IN_FLIGHT = Declaration(
+BYTES_IN_FLIGHT = gauge(
     "rerank_request_bytes_in_flight",
-    "gauge",
     "bytes",
     "Bytes of request bodies, and of long answers that clients are still reading, held now. At "
     "RERANK_MAX_BYTES_IN_FLIGHT requests are refused; among several API keys each is refused at its share of that.",
 )
-CONNECTIONS = Declaration(
+CONNECTIONS = gauge(
     "rerank_connections",
-    "gauge",
     "connections",
     "Connections of clients. At RERANK_MAX_CONNECTIONS new ones are answered with 503 and closed.",
 )
-CONNECTIONS_SHED = Declaration(
+CONNECTIONS_SHED = counter(
     "rerank_connections_shed_total",
-    "counter",
     "connections",
     "Connections of clients that the gateway closed. full: they were beyond RERANK_MAX_CONNECTIONS; unread: their "
     "client took nothing of its answer for RERANK_WRITE_TIMEOUT_S. Rising: clients leak connections, or somebody "
     "attacks.",
-    (Label("reason", get_args(ConnectionShedReason)),),
+    Label("reason", get_args(ConnectionShedReason)),
 )
-DOCUMENTS = Declaration(
+DOCUMENTS = counter(
     "rerank_documents_total",
-    "counter",
     "documents",
     "Documents that got a score, by where it came from: a worker; the cache of this process (memory) or of all "
     "replicas (redis); the call of another request (coalesced); an equal document of the same request (duplicate); the "
     "fallback; refused: they got the lowest score.",
-    (Label("source", get_args(Source)),),
+    Label("source", get_args(Source)),
 )
-DOCUMENT_ERRORS = Declaration(
+DOCUMENT_ERRORS = counter(
     "rerank_document_errors_total",
-    "counter",
     "documents",
     "Documents no worker would score. Rising: clients send texts that workers refuse, or workers fail on them; the "
     "errors clients get have the reason.",
 )
-PENDING_DOCUMENTS = Declaration(
+PENDING_DOCUMENTS = gauge(
     "rerank_pending_documents",
-    "gauge",
     "documents",
     "Documents of admitted requests that have no score yet. At RERANK_MAX_PENDING_DOCUMENTS requests are refused.",
 )
-INFLIGHT_PAIRS = Declaration(
+INFLIGHT_PAIRS = gauge(
     "rerank_inflight_pairs",
-    "gauge",
     "pairs",
     "Pairs being scored now. A request for one of them waits for that score instead of computing it again.",
 )
-QUEUE_CHUNKS = Declaration(
-    "rerank_queue_chunks",
-    "gauge",
-    "chunks",
-    "Chunks that wait for a slot. Above 0 for long: the workers are saturated.",
+QUEUE_CHUNKS = gauge(
+    "rerank_queue_chunks", "chunks", "Chunks that wait for a slot. Above 0 for long: the workers are saturated."
 )
-QUEUE_DOCUMENTS = Declaration(
+QUEUE_DOCUMENTS = gauge(
     "rerank_queue_documents",
-    "gauge",
     "documents",
     "Documents of the chunks that wait for a slot. Rising without end: more arrive than the workers can score.",
 )
-QUEUE_WAIT = Declaration(
+QUEUE_WAIT = histogram(
     "rerank_queue_wait_seconds",
-    "histogram",
     "seconds",
     "Time a chunk waited for its slot, and for a usable worker when there was none. Rising: the workers are saturated.",
     buckets=_WAITS_S,

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from app.errors import WorkerError
 from app.policy.breaker import State
-from app.telemetry.metrics.declaration import Declaration, Label, subclasses
+from app.telemetry.metrics.declaration import Label, counter, gauge, histogram, subclasses
 
 Kind = Literal["first", "retry", "hedge"]
 
@@ -14,109 +14,96 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 WORKER = Label("worker")
 
-ATTEMPTS = Declaration(
+ATTEMPTS = counter(
     "rerank_attempts_total",
-    "counter",
     "calls",
     "Calls to workers: first attempts, retries and hedges. An outcome other than ok is the worker's failure, except "
     "cancelled: nobody waited for the answer any more. Failures rising: that worker is broken or overloaded.",
-    (WORKER, Label("kind", get_args(Kind)), Label("outcome", ("ok", "cancelled", *_FAILED))),
+    WORKER,
+    Label("kind", get_args(Kind)),
+    Label("outcome", ("ok", "cancelled", *_FAILED)),
 )
-ATTEMPT_DURATION = Declaration(
+ATTEMPT_DURATION = histogram(
     "rerank_attempt_duration_seconds",
-    "histogram",
     "seconds",
     "Time of the calls that succeeded. Rising for one worker: it is slow; for all: they are overloaded, or texts got "
     "longer.",
-    (WORKER,),
-    _CALLS_S,
+    WORKER,
+    buckets=_CALLS_S,
 )
-CHUNK_DOCUMENTS = Declaration(
+CHUNK_DOCUMENTS = histogram(
     "rerank_chunk_documents",
-    "histogram",
     "documents",
     "Documents per call to a worker. Falling: requests got smaller, or a worker refuses big chunks, and a document "
     "costs more.",
     buckets=_SIZES,
 )
-RETRIES_DENIED = Declaration(
+RETRIES_DENIED = counter(
     "rerank_retries_denied_total",
-    "counter",
     "retries",
     "Retries that weren't made because the budget was empty. Rising: workers fail so often that clients see it.",
 )
-RETRY_BUDGET = Declaration(
+RETRY_BUDGET = gauge(
     "rerank_retry_budget",
-    "gauge",
     "retries",
     "Retries the budget would pay for now. At 0 a chunk's first failure is the client's answer, unless the worker "
     "couldn't be reached.",
 )
-HEDGES = Declaration(
+HEDGES = counter(
     "rerank_hedges_total",
-    "counter",
     "calls",
     "Second attempts sent while the first took long: won gave the answer, lost didn't. Won rising: some worker is slow "
     "at times.",
-    (Label("result", ("won", "lost")),),
+    Label("result", ("won", "lost")),
 )
-CALLS = Declaration(
-    "rerank_worker_calls",
-    "gauge",
-    "calls",
-    "Calls in flight. At RERANK_WORKER_MAX_CALLS the worker gets no more.",
-    (WORKER,),
+CALLS = gauge(
+    "rerank_worker_calls", "calls", "Calls in flight. At RERANK_WORKER_MAX_CALLS the worker gets no more.", WORKER
 )
-DOCUMENTS = Declaration(
+DOCUMENTS = gauge(
     "rerank_worker_documents",
-    "gauge",
     "documents",
     "Documents in flight. At rerank_worker_limit_documents the worker gets no more.",
-    (WORKER,),
+    WORKER,
 )
-LIMIT = Declaration(
+LIMIT = gauge(
     "rerank_worker_limit_documents",
-    "gauge",
     "documents",
     "Most documents in flight at the worker, learned from its latency. Falling: it has become slower.",
-    (WORKER,),
+    WORKER,
 )
-USABLE = Declaration(
+USABLE = gauge(
     "rerank_worker_usable",
-    "gauge",
     "",
     "1 while the worker may be given work, else 0. Its sum is the capacity there is.",
-    (WORKER,),
+    WORKER,
 )
-DRAINED = Declaration(
+DRAINED = gauge(
     "rerank_worker_drained",
-    "gauge",
     "",
     "1 while an operator keeps work from the worker, else 0. At 1 for long: it was forgotten after a maintenance.",
-    (WORKER,),
+    WORKER,
 )
-BREAKER = Declaration(
+BREAKER = gauge(
     "rerank_worker_breaker",
-    "gauge",
     "",
     "1 for the state the worker's breaker is in, 0 for the others. closed: work goes to it; open: nothing does; "
     "half_open: a probe is under way. Not closed for long: the worker is down.",
-    (WORKER, Label("state", tuple(state.value for state in State))),
+    WORKER,
+    Label("state", tuple(state.value for state in State)),
 )
-MISCONFIGURED = Declaration(
+MISCONFIGURED = gauge(
     "rerank_worker_misconfigured",
-    "gauge",
     "",
     "1 while the worker can't serve as it is set up: a wrong key, address or model. It won't pass by itself; the log "
     "says what to check.",
-    (WORKER,),
+    WORKER,
 )
-PROBES = Declaration(
+PROBES = counter(
     "rerank_probes_total",
-    "counter",
     "probes",
     "Probes of workers: ok; model_changed, when the worker scores as with other weights than before under the same "
     "name; or what went wrong. model_changed rising: weights were exchanged; until all workers have the new ones, only "
     "part of them serves.",
-    (WORKER, Label("outcome", ("ok", "model_changed", *_FAILED))),
+    WORKER,
+    Label("outcome", ("ok", "model_changed", *_FAILED)),
 )
