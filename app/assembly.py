@@ -94,13 +94,13 @@ def assemble(
         settings=settings,
         rng=rng,
     )
-    singleflight = Singleflight(
-        admission=admission, attempts=attempts, scheduler=scheduler, settings=settings, metrics=metrics
-    )
+    singleflight = Singleflight(attempts=attempts, admission=admission, scheduler=scheduler)
     gateway = Gateway(
         registry=registry,
         cache=cache,
         singleflight=singleflight,
+        admission=admission,
+        scheduler=scheduler,
         token_counter=TokenCounter(registry=registry, prober=prober, stalls=stalls),
         fallback=_fallback(registry, admission, settings, metrics),
         settings=settings,

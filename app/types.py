@@ -132,19 +132,19 @@ class Chunk:
         pairs: The slice.
         fingerprint: Only workers of this fingerprint may score it.
         fields: Fields that go to the worker beside the texts.
-        pair_tokens: Estimated tokens of each pair; empty as long as nobody asks for them.
         context: Whose chunk it is.
-        tokens: Their sum, the unit in which work is balanced.
         digests: What each pair is known by in caches and computations; empty when it shall not be known.
+        pair_tokens: Estimated tokens of each pair; empty as long as nobody asks for them.
+        tokens: Their sum, the unit in which work is balanced.
     """
 
     pairs: Pairs
     fingerprint: Fingerprint
     fields: Mapping[str, Any]
-    pair_tokens: Sequence[int]
     context: RequestContext
-    tokens: int
     digests: Sequence[bytes] = ()
+    pair_tokens: Sequence[int] = ()
+    tokens: int = 0
 
     def part(self, indices: Sequence[int]) -> "Chunk":
         """The chunk of the pairs at `indices`; itself when these are all."""

@@ -3,15 +3,17 @@
 import asyncio
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from random import Random
 
-from tenacity import AsyncRetrying, retry_if_exception
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from app.aio import OnLoop, cancel_on_exit, first_answer, in_parallel
 from app.cache.score_cache import ScoreCache
 from app.errors import AttemptTimeout, ChunkTooBig, DeadlineExceeded, WorkerError
 from app.policy import retry
 from app.policy.hedge import HEDGE_AT_SHARE, HEDGE_RATIO, HEDGE_RESERVE, hedge_after_s
+from app.policy.merge import Part, merge
 from app.policy.retry_budget import RetryBudget
 from app.queueing.scheduler import Scheduler
 from app.queueing.slot import Slot
@@ -81,23 +83,31 @@ class Attempts(OnLoop):
             DeadlineExceeded: the deadline passed while a worker worked.
             Overloaded, FingerprintGone, NoWorker, BadGateway: see `Scheduler.slot`.
         """
-        with current_span.get().chunk(chunk):
-            return await self._score(chunk)
+        parts: list[Part] = []
+        pieces: list[Sequence[int]] = [range(len(chunk.pairs))]
+        # A piece of one pair isn't halved: after log2 of the pairs, rounded up, no piece is left.
+        while pieces:
+            answers = await in_parallel([self._score_unless_too_big(chunk.part(piece)) for piece in pieces])
+            parts += [(piece, answer) for piece, answer in zip(pieces, answers, strict=True) if answer]
+            too_big = [piece for piece, answer in zip(pieces, answers, strict=True) if not answer]
+            pieces = [half for piece in too_big for half in (piece[: len(piece) // 2], piece[len(piece) // 2 :])]
+        return merge(parts, len(chunk.pairs))
 
-    async def _score(self, chunk: Chunk) -> Answer:
-        """The chunk's scores, from one call or from its halves."""
-        try:
-            return await self._score_whole(chunk)
-        except ChunkTooBig:
-            return await self._score_halves(chunk)
-        except WorkerError as error:
-            if not retry.objects_to_content(error):
-                raise
-            if len(chunk.pairs) == 1:
-                return Answer([math.nan], 0, {0: error})
-            if not self._pays_for_retry(chunk.context):
-                raise
-            return await self._score_halves(chunk)
+    async def _score_unless_too_big(self, chunk: Chunk) -> Answer | None:
+        """The chunk's scores; None when its halves may fare better."""
+        with current_span.get().chunk(chunk):
+            try:
+                return await self._score_whole(chunk)
+            except ChunkTooBig:
+                return None
+            except WorkerError as error:
+                if not retry.objects_to_content(error):
+                    raise
+                if len(chunk.pairs) == 1:
+                    return Answer([math.nan], 0, {0: error})
+                if not self._pays_for_retry(chunk.context):
+                    raise
+                return None
 
     async def _score_whole(self, chunk: Chunk) -> Answer:
         """The chunk's scores from one worker: attempts until one succeeds, or no further one can help."""
@@ -105,45 +115,36 @@ class Attempts(OnLoop):
         try:
             answer = await self._try(progress)
         except WorkerError as error:
-            if not progress.may_retry:
-                raise
             answer = await self._retry(progress, error)
         self._cache.store(chunk, answer.scores)
         self._settle_blame(progress)
         return answer
 
-    async def _retry(self, progress: "_Progress", first: WorkerError) -> Answer:
-        """The scores after a first failure. Were the first attempt in here too, each chunk would pay 0.09 ms for it."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda _: progress.may_retry),
-            wait=lambda _: self._pause_s(progress),
-            stop=lambda state: self._is_too_late(progress, state.upcoming_sleep),
-            reraise=True,
-        )
-        pause_s = self._pause_s(progress)
-        if self._is_too_late(progress, pause_s):
-            raise first
-        await asyncio.sleep(pause_s)
-        answer: Answer = await retrying(self._try, progress)
-        return answer
-
     async def _try(self, progress: "_Progress") -> Answer:
-        """The scores of one attempt. When it fails, `progress.may_retry` says whether a further one has been paid."""
-        progress.may_retry = False
+        """The scores of one attempt, whose failure is counted."""
         try:
             return await self._attempt(progress)
         except WorkerError as error:
             progress.tries += retry.is_try(error)
-            if self._allows_another(progress, error):
-                progress.may_retry = retry.is_free(error) or self._pays_for_retry(progress.chunk.context)
             raise
 
-    async def _score_halves(self, chunk: Chunk) -> Answer:
-        middle = len(chunk.pairs) // 2
-        parts = [chunk.part(range(middle)), chunk.part(range(middle, len(chunk.pairs)))]
-        first, second = await in_parallel([self.score(part) for part in parts])
-        refused = dict(first.refused) | {middle + place: error for place, error in second.refused.items()}
-        return Answer(first.scores + second.scores, first.tokens + second.tokens, refused)
+    async def _retry(self, progress: "_Progress", first: WorkerError) -> Answer:
+        """The scores after a first failure. Were the first attempt in here too, each chunk would pay 0.09 ms for it."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: self._allows_another(progress, error)),
+            wait=lambda _: self._pause_s(progress),
+            stop=lambda state: self._is_too_late(progress, state.upcoming_sleep),
+            # Comes last: what isn't done isn't paid for.
+            before_sleep=lambda state: self._pay_for_another(progress, state),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                if attempt.retry_state.attempt_number == 1:
+                    raise first
+                return await self._try(progress)
+        # Not reached: what fails leaves the loop as it is.
+        raise first
 
     async def _attempt(self, progress: "_Progress") -> Answer:
         """The scores of one attempt, hedged when hedging is on and the first worker takes unusually long."""
@@ -229,14 +230,24 @@ class Attempts(OnLoop):
         for slot, error in progress.objections:
             self._outcomes.failed(slot, progress.chunk, error)
 
-    def _allows_another(self, progress: "_Progress", error: WorkerError) -> bool:
-        return retry.allows(
+    def _allows_another(self, progress: "_Progress", error: BaseException) -> bool:
+        return isinstance(error, WorkerError) and retry.allows(
             error,
             tries=progress.tries,
             objections=len(progress.objections),
             another_worker=self._has_another_worker(progress),
             max_attempts=self._max_attempts,
         )
+
+    def _pay_for_another(self, progress: "_Progress", state: RetryCallState) -> None:
+        """Pay for one more attempt unless the last one was free; when that can't be paid, the last failure stands."""
+        error = state.outcome and state.outcome.exception()
+        if (
+            isinstance(error, WorkerError)
+            and not retry.is_free(error)
+            and not self._pays_for_retry(progress.chunk.context)
+        ):
+            raise error
 
     def _pays_for_retry(self, context: RequestContext) -> bool:
         """Withdraw one retry from the key's budget. Returns False when none is left there."""
@@ -260,14 +271,12 @@ class Attempts(OnLoop):
 class _Progress:
     """The attempts of one chunk: the workers tried, the tries counted, and the objections to its content.
 
-    `longest_s` is the longest time a call was waited for in vain. `may_retry`: the last attempt failed, and a further
-    one is allowed and paid for.
+    `longest_s` is the longest time a call was waited for in vain.
     """
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
         self.tried: set[Worker] = set()
         self.tries = 0
-        self.may_retry = False
         self.longest_s = 0.0
         self.objections: list[tuple[Slot, WorkerError]] = []
