@@ -77,9 +77,14 @@ async def in_parallel(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         return await results_of(tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
+
+
+async def cancel(tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    """Cancel the tasks, and wait until they are done with it."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def results_of(tasks: Sequence["asyncio.Task[T]"]) -> list[T]:
@@ -119,9 +124,7 @@ async def cancel_on_exit(work: Coroutine[Any, Any, T]) -> AsyncIterator[list["as
     try:
         yield tasks
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
 
 
 async def first_answer(tasks: Sequence["asyncio.Task[T | None]"]) -> T:
@@ -144,7 +147,5 @@ async def until_one_ends(*works: Coroutine[Any, Any, NoReturn]) -> NoReturn:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
     raise done.pop().exception() or AssertionError("an endless work ended")

@@ -10,6 +10,7 @@ import structlog
 
 from app.aio import OnLoop, StallDetector
 from app.errors import AttemptTimeout, Busy, OutOfFiles, Unreachable, WorkerError
+from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.supervision import supervised
 from app.types import Fingerprint
@@ -56,27 +57,16 @@ class Prober(OnLoop):
     failure while this process itself stood still.
 
     Args:
-        fingerprinter: Makes fingerprints of what workers say and score.
-        interval_s: How often a usable worker is asked.
-        timeout_s: How long the fixed pairs may take.
+        settings: How often a usable worker is asked, how long the fixed pairs may take, the models' revisions.
         stalls: Detects that this process stood still.
         metrics: Count probes.
         rng: Spreads the probes of several gateways.
     """
 
-    def __init__(
-        self,
-        *,
-        fingerprinter: Fingerprinter,
-        interval_s: float,
-        timeout_s: float,
-        stalls: StallDetector,
-        metrics: Metrics,
-        rng: Random,
-    ) -> None:
-        self._fingerprinter = fingerprinter
-        self._interval_s = interval_s
-        self._timeout_s = timeout_s
+    def __init__(self, settings: Settings, *, stalls: StallDetector, metrics: Metrics, rng: Random) -> None:
+        self._fingerprinter = Fingerprinter(settings)
+        self._interval_s = settings.probe_interval_s
+        self._timeout_s = settings.probe_timeout_s
         self._stalls = stalls
         self._metrics = metrics
         self._rng = rng
