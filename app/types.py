@@ -1,7 +1,7 @@
 """Types that go through the pipeline: a request comes in, is split into chunks, and leaves as scores."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -150,25 +150,10 @@ class Chunk:
         """The chunk of the pairs at `indices`; itself when these are all."""
         if len(indices) == len(self.pairs):
             return self
-        tokens = [*map(self.pair_tokens.__getitem__, indices)] if self.pair_tokens else ()
+        pair_tokens = [*map(self.pair_tokens.__getitem__, indices)] if self.pair_tokens else ()
         digests = [*map(self.digests.__getitem__, indices)] if self.digests else ()
-        return self._of(self.pairs.take(indices), tokens, digests)
-
-    def with_pair_tokens(self, pair_tokens: Sequence[int]) -> "Chunk":
-        """The same chunk with the tokens of its pairs."""
-        return self._of(self.pairs, pair_tokens, self.digests)
-
-    def _of(self, pairs: Pairs, pair_tokens: Sequence[int], digests: Sequence[bytes]) -> "Chunk":
-        # dataclasses.replace would take three times as long.
-        return Chunk(
-            pairs=pairs,
-            fingerprint=self.fingerprint,
-            fields=self.fields,
-            pair_tokens=pair_tokens,
-            context=self.context,
-            tokens=sum(pair_tokens),
-            digests=digests,
-        )
+        pairs, tokens = self.pairs.take(indices), sum(pair_tokens)
+        return replace(self, pairs=pairs, digests=digests, pair_tokens=pair_tokens, tokens=tokens)
 
 
 class Answer(NamedTuple):

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from random import Random
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
@@ -117,7 +118,9 @@ class Attempts(OnLoop):
         except WorkerError as error:
             answer = await self._retry(progress, error)
         self._cache.store(chunk, answer.scores)
-        self._settle_blame(progress)
+        # Another worker has scored the content: what objected to it is at fault.
+        for slot, objection in progress.objections:
+            self._outcomes.failed(slot, objection)
         return answer
 
     async def _try(self, progress: "_Progress") -> Answer:
@@ -133,7 +136,7 @@ class Attempts(OnLoop):
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: self._allows_another(progress, error)),
             wait=lambda _: self._pause_s(progress),
-            stop=lambda state: self._is_too_late(progress, state.upcoming_sleep),
+            stop=lambda state: self._loop.time() + state.upcoming_sleep >= progress.chunk.context.deadline,
             # Comes last: what isn't done isn't paid for.
             before_sleep=lambda state: self._pay_for_another(progress, state),
             reraise=True,
@@ -190,12 +193,12 @@ class Attempts(OnLoop):
         span = current_span.get().attempt(kind)
         outcome = "cancelled"
         try:
-            async with self._outcomes.stall_timeout(slot, chunk, began, longer_than_s=progress.longest_s):
+            async with self._outcomes.stall_timeout(slot, began, longer_than_s=progress.longest_s):
                 answer = await worker.link.score(
                     chunk.fingerprint.model, chunk.pairs, chunk.fields, request_id=chunk.context.request_id
                 )
             outcome = "ok"
-            self._outcomes.succeeded(slot, chunk, self._loop.time() - began)
+            self._outcomes.succeeded(slot, self._loop.time() - began)
         except TimeoutError:
             took_s = self._loop.time() - began
             progress.longest_s = max(progress.longest_s, took_s)
@@ -221,14 +224,9 @@ class Attempts(OnLoop):
     def _report(self, slot: Slot, progress: "_Progress", error: WorkerError) -> None:
         """Record a failure against its worker; one about the content is kept until it is known whose fault it was."""
         if not retry.objects_to_content(error):
-            self._outcomes.failed(slot, progress.chunk, error)
+            self._outcomes.failed(slot, error)
         elif not slot.is_outdated:
             progress.objections.append((slot, error))
-
-    def _settle_blame(self, progress: "_Progress") -> None:
-        """Record the objections as failures of their workers, now that another worker has scored the content."""
-        for slot, error in progress.objections:
-            self._outcomes.failed(slot, progress.chunk, error)
 
     def _allows_another(self, progress: "_Progress", error: BaseException) -> bool:
         return isinstance(error, WorkerError) and retry.allows(
@@ -259,24 +257,25 @@ class Attempts(OnLoop):
     def _pause_s(self, progress: "_Progress") -> float:
         return retry.pause_s(tries=progress.tries, another_worker=self._has_another_worker(progress), rng=self._rng)
 
-    def _is_too_late(self, progress: "_Progress", pause_s: float) -> bool:
-        """No time would be left after a pause, so that the last failure is raised at once."""
-        return self._loop.time() + pause_s >= progress.chunk.context.deadline
-
     def _has_another_worker(self, progress: "_Progress") -> bool:
         usable = self._registry.usable(progress.chunk.fingerprint)
         return any(worker not in progress.tried and not worker.backs_off_long(self._loop.time()) for worker in usable)
 
 
+@dataclass(slots=True, eq=False)
 class _Progress:
-    """The attempts of one chunk: the workers tried, the tries counted, and the objections to its content.
+    """The attempts of one chunk.
 
-    `longest_s` is the longest time a call was waited for in vain.
+    Args:
+        chunk: What is to be scored.
+        tried: The workers it was sent to.
+        tries: Failed attempts that count as tries.
+        longest_s: The longest time a call was waited for in vain.
+        objections: To its content; a fault of those workers once another one has scored it.
     """
 
-    def __init__(self, chunk: Chunk) -> None:
-        self.chunk = chunk
-        self.tried: set[Worker] = set()
-        self.tries = 0
-        self.longest_s = 0.0
-        self.objections: list[tuple[Slot, WorkerError]] = []
+    chunk: Chunk
+    tried: set[Worker] = field(default_factory=set)
+    tries: int = 0
+    longest_s: float = 0.0
+    objections: list[tuple[Slot, WorkerError]] = field(default_factory=list)

@@ -1,6 +1,7 @@
 """One request -> scores: dedup, look up what is known, wait for what is under way, admit and compute the rest."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -136,7 +137,7 @@ class Gateway(OnLoop):
             missing = [place for place, score in enumerate(found) if score is None]
         began = perf_counter()
         tokens = pair_tokens(chunk.pairs, chunk.fingerprint.max_model_len)
-        parts += await self._compute(chunk.with_pair_tokens(tokens), missing)
+        parts += await self._compute(replace(chunk, pair_tokens=tokens, tokens=sum(tokens)), missing)
         chunk.context.stats.workers_s = perf_counter() - began
         return merge(parts, len(found))
 
@@ -222,7 +223,7 @@ class Gateway(OnLoop):
         self._metrics.documents("refused", len(answer.refused))
         lowest = min(scored)
         scores = [lowest if place in answer.refused else score for place, score in enumerate(answer.scores)]
-        unscored = {place: error.reason for place, error in answer.refused.items()}
+        unscored = {place: error.message for place, error in answer.refused.items()}
         return Scored(model=model, scores=scores, tokens=answer.tokens, unscored=unscored)
 
 
@@ -231,11 +232,10 @@ def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:
     places = [f"documents[{index}]" for index in sorted(refused)]
     more = f" and {len(places) - _NAMED_DOCUMENTS} more" if len(places) > _NAMED_DOCUMENTS else ""
     first = refused[min(refused)]
-    reason, words = first.reason, first.words
-    message = f"{', '.join(places[:_NAMED_DOCUMENTS])}{more}: {reason}"
+    message = f"{', '.join(places[:_NAMED_DOCUMENTS])}{more}: {first.message}"
     # A worker that can't score a text says nothing about whether the client wrote it wrongly.
     is_input = any(isinstance(error, ContentRejected) for error in refused.values())
-    return (BadInput if is_input else BadGateway)(message, param=places[0], words=words)
+    return (BadInput if is_input else BadGateway)(message, param=places[0], words=first.words)
 
 
 def _to_client_error(error: WorkerError) -> RerankError:
@@ -243,11 +243,11 @@ def _to_client_error(error: WorkerError) -> RerankError:
     words = error.words
     match error:
         case ContentRejected():
-            return BadInput(error.reason, words=words)
+            return BadInput(error.message, words=words)
         case AttemptTimeout():
-            return DeadlineExceeded(f"Time ran out: {error.reason}.")
+            return DeadlineExceeded(f"Time ran out: {error.message}.")
         case Unavailable() | Unreachable() | OutOfFiles():
             wait_s = error.retry_after_s or 1.0
-            return NoWorker(f"No worker can serve now: {error.reason}.", retry_after_s=wait_s, words=words)
+            return NoWorker(f"No worker can serve now: {error.message}.", retry_after_s=wait_s, words=words)
         case _:
-            return BadGateway(f"No worker gave a usable answer: {error.reason}.", words=words)
+            return BadGateway(f"No worker gave a usable answer: {error.message}.", words=words)

@@ -199,7 +199,7 @@ class Worker:
         await self._idle.wait()
 
     def __repr__(self) -> str:
-        state = self.breaker.state.value + (f" ({self.problem.reason})" if self.problem else "")
+        state = self.breaker.state.value + (f" ({self.problem.message})" if self.problem else "")
         return f"<Worker {self.name} {state}, {self.calls} calls, {self.documents} documents in flight>"
 
 

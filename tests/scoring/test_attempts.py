@@ -80,7 +80,7 @@ async def test_after_all_workers_were_tried_the_same_one_is_tried_after_a_pause(
 async def test_when_tries_are_used_up_the_client_is_told_of_the_last(failure: WorkerError, told: type[Exception]):
     link = ScriptedLink("w", always=failure)
     async with engine([link], max_attempts=2) as made:
-        with pytest.raises(told, match=failure.reason):
+        with pytest.raises(told, match=failure.message):
             await score(made, DOCUMENTS[:1])
     assert len(link.calls) == 2
 
