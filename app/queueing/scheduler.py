@@ -180,12 +180,7 @@ class Scheduler(OnLoop):
 
     def _serve(self, fingerprint: Fingerprint) -> None:
         """Grant free slots in fair order; send all waiters away when no worker is left."""
-        model_queue = self._queues[fingerprint]
-        now = self._loop.time()
-        self._grant_free_slots(model_queue, fingerprint, now)
-        model_queue.load.observe(model_queue.queue.documents, now)
-
-    def _grant_free_slots(self, model_queue: ModelQueue, fingerprint: Fingerprint, now: float) -> None:
+        model_queue, now = self._queues[fingerprint], self._loop.time()
         usable = self._registry.usable(fingerprint)
         if not usable:
             model_queue.send_all_away()
@@ -195,11 +190,12 @@ class Scheduler(OnLoop):
             taken = model_queue.queue.take(candidates) if free else None
             if taken is None:
                 self._wake_after_back_off(model_queue, fingerprint, usable, now)
-                return
+                break
             waiter, found = taken
             # The task of a waiter that was cancelled just now hasn't run yet to take it out of the queue.
             if not waiter.granted.done():
                 waiter.granted.set_result(self._grant(waiter.chunk, found, now))
+        model_queue.load.observe(model_queue.queue.documents, now)
 
     def _grant(self, chunk: Chunk, candidates: Sequence[Worker], now: float) -> Slot:
         factors = load_factors(candidates, now)

@@ -137,7 +137,7 @@ class Prober(OnLoop):
             # The worker said them of the gateway's own texts, and the operator needs them.
             exc.words = ""
             found = exc
-        self._count(worker, found)
+        self._metrics.probe(worker.name, _outcome_of(found, worker.serves))
         if generation == worker.breaker.generation:
             self._conclude(worker, found, began)
 
@@ -194,18 +194,14 @@ class Prober(OnLoop):
     def _is_idle(self, worker: Worker, now: float) -> bool:
         return worker.calls == 0 and now - worker.last_success_at >= self._interval_s
 
-    def _count(self, worker: Worker, found: Found) -> None:
-        if isinstance(found, WorkerError):
-            outcome = found.outcome
-        else:
-            outcome = "model_changed" if _has_changed_model(worker.serves, found) else "ok"
-        self._metrics.probe(worker.name, outcome)
 
-
-def _has_changed_model(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]) -> bool:
-    """True when some model differs from before in nothing but its weights."""
-    both = [(before[model], fingerprint) for model, fingerprint in after.items() if model in before]
-    return any(old != new and old._replace(probe_scores=new.probe_scores) == new for old, new in both)
+def _outcome_of(found: Found, before: Mapping[str, Fingerprint]) -> str:
+    """The outcome of a probe; `model_changed` when some model differs from before in nothing but its weights."""
+    if isinstance(found, WorkerError):
+        return found.outcome
+    both = [(before[model], fingerprint) for model, fingerprint in found.items() if model in before]
+    has_changed = any(old != new and old._replace(probe_scores=new.probe_scores) == new for old, new in both)
+    return "model_changed" if has_changed else "ok"
 
 
 def _logged_state(worker: Worker) -> tuple[object, ...]:

@@ -82,7 +82,7 @@ class Worker:
 
     @property
     def is_drained(self) -> bool:
-        """True while its operator keeps work from it."""
+        """True while its operator keeps work from it: chunks that wait go elsewhere, its calls are finished."""
         return self._is_drained
 
     @is_drained.setter
