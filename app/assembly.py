@@ -13,7 +13,6 @@ from app.aio import StallDetector
 from app.cache import replica_sync
 from app.cache.memory_tier import MemoryTier
 from app.cache.score_cache import ScoreCache
-from app.policy.concurrency_limit import ConcurrencyLimit
 from app.policy.pair_digest import SECRET_BYTES
 from app.queueing.admission import Admission
 from app.queueing.scheduler import Scheduler
@@ -28,13 +27,10 @@ from app.telemetry.metrics.catalog import caches, process, requests, workers
 from app.workers.connect import LinkFactory, connect
 from app.workers.discovery import sources
 from app.workers.discovery.source import Source
-from app.workers.fingerprinter import Fingerprinter
-from app.workers.link import WorkerLink
 from app.workers.membership import Membership
 from app.workers.prober import Prober
 from app.workers.registry import Registry
 from app.workers.token_counter import TokenCounter
-from app.workers.worker import Worker
 
 if TYPE_CHECKING:
     from app.cache.redis_tier import RedisTier
@@ -79,10 +75,9 @@ def assemble(
     """
     rng = rng or Random()  # noqa: S311 - balancing and jitter, no secrets
     metrics, stalls = Metrics(), StallDetector()
-    registry, prober, membership = _workers(
-        settings, metrics, stalls, link_factory=link_factory, search=search, rng=rng
-    )
-    scheduler = Scheduler(registry, no_worker_wait_s=settings.no_worker_wait_s, rng=rng)
+    registry = Registry(search(settings.workers, rng), settings)
+    prober = Prober(settings, stalls=stalls, metrics=metrics, rng=rng)
+    scheduler = Scheduler(registry, settings, rng=rng)
     admission = Admission(scheduler, settings)
     cache, redis = _cache(settings, metrics)
     attempts = Attempts(
@@ -94,31 +89,22 @@ def assemble(
         settings=settings,
         rng=rng,
     )
-    singleflight = Singleflight(
-        admission=admission, attempts=attempts, scheduler=scheduler, settings=settings, metrics=metrics
-    )
+    singleflight = Singleflight(attempts=attempts, admission=admission, scheduler=scheduler)
     gateway = Gateway(
         registry=registry,
         cache=cache,
         singleflight=singleflight,
+        admission=admission,
+        scheduler=scheduler,
         token_counter=TokenCounter(registry=registry, prober=prober, stalls=stalls),
-        fallback=_fallback(registry, admission, settings, metrics),
+        fallback=None if settings.fallback == "none" else Fallback(registry, admission, settings, metrics),
         settings=settings,
         metrics=metrics,
     )
-    _watch(
-        metrics,
-        scheduler=scheduler,
-        admission=admission,
-        attempts=attempts,
-        singleflight=singleflight,
-        memory=cache.memory,
-        redis=redis,
-    )
-    return Assembly(
+    assembly = Assembly(
         registry=registry,
         prober=prober,
-        membership=membership,
+        membership=Membership(registry, settings, prober=prober, metrics=metrics, link_factory=link_factory),
         scheduler=scheduler,
         admission=admission,
         cache=cache,
@@ -128,55 +114,23 @@ def assemble(
         metrics=metrics,
         stalls=stalls,
     )
+    _watch(assembly, attempts)
+    return assembly
 
 
-def _watch(
-    metrics: Metrics,
-    *,
-    scheduler: Scheduler,
-    admission: Admission,
-    attempts: Attempts,
-    singleflight: Singleflight,
-    memory: MemoryTier,
-    redis: "RedisTier | None",
-) -> None:
+def _watch(assembly: Assembly, attempts: Attempts) -> None:
     """Have the metrics read these states at every scrape."""
-    read = metrics.read
-    read(requests.PENDING_DOCUMENTS, lambda: admission.pending_documents)
-    read(requests.QUEUE_CHUNKS, lambda: scheduler.waiting)
-    read(requests.QUEUE_DOCUMENTS, lambda: scheduler.waiting_documents)
+    read, memory, redis = assembly.metrics.read, assembly.cache.memory, assembly.redis
+    read(requests.PENDING_DOCUMENTS, lambda: assembly.admission.pending_documents)
+    read(requests.QUEUE_CHUNKS, lambda: assembly.scheduler.waiting)
+    read(requests.QUEUE_DOCUMENTS, lambda: assembly.scheduler.waiting_documents)
     read(workers.RETRY_BUDGET, lambda: attempts.retries_left)
-    read(requests.INFLIGHT_PAIRS, lambda: singleflight.pairs)
+    read(requests.INFLIGHT_PAIRS, lambda: assembly.singleflight.pairs)
     read(caches.PAIRS, lambda: len(memory))
     read(caches.BYTES, lambda: memory.size_bytes)
     read(process.TASKS, lambda: len(asyncio.all_tasks()))
     if redis:
         read(caches.REDIS_USABLE, lambda: redis.is_usable)
-
-
-def _workers(
-    settings: Settings,
-    metrics: Metrics,
-    stalls: StallDetector,
-    *,
-    link_factory: LinkFactory,
-    search: Search,
-    rng: Random,
-) -> tuple[Registry, Prober, Membership]:
-    """The registry, who asks its workers what they are, and who lets them join and leave."""
-    registry = Registry(search(settings.workers, rng), settings)
-    prober = Prober(
-        fingerprinter=Fingerprinter({name: own.revision for name, own in settings.models.items()}),
-        interval_s=settings.probe_interval_s,
-        timeout_s=settings.probe_timeout_s,
-        stalls=stalls,
-        metrics=metrics,
-        rng=rng,
-    )
-    membership = Membership(
-        registry, prober=prober, metrics=metrics, make_worker=lambda url: _worker(link_factory(url, settings), settings)
-    )
-    return registry, prober, membership
 
 
 def _cache(settings: Settings, metrics: Metrics) -> tuple[ScoreCache, "RedisTier | None"]:
@@ -207,22 +161,9 @@ def _cache(settings: Settings, metrics: Metrics) -> tuple[ScoreCache, "RedisTier
     return cache, redis
 
 
-def _fallback(registry: Registry, admission: Admission, settings: Settings, metrics: Metrics) -> Fallback | None:
-    if settings.fallback == "none":
-        return None
-    return Fallback(registry, admission=admission, hold_s=settings.fallback_hold_s, metrics=metrics)
-
-
 def _cache_secret(settings: Settings) -> bytes:
     """The key of the digests: what replicas share scores by has to be the same for all of them."""
     written = settings.cache_secret
     if written is not None:
         return sha256(written).digest()
     return b"" if settings.redis_url else token_bytes(SECRET_BYTES)
-
-
-def _worker(link: WorkerLink, settings: Settings) -> Worker:
-    limit = ConcurrencyLimit(
-        least=settings.worker_min_documents, most=settings.worker_max_documents, chunk=settings.max_batch
-    )
-    return Worker(link, limit=limit, max_calls=settings.worker_max_calls)

@@ -44,18 +44,22 @@ ShedReason = Literal["queue", "deadline", "pending", "key", "bytes"]
 ConnectionShedReason = Literal["full", "unread"]
 
 
-class _Quoting(Exception):
+class _Failure(Exception):
     """A failure whose message may quote a client's texts, in the part that is `words`."""
 
-    words: str
+    def __init__(self, message: str, *, retry_after_s: float | None = None, words: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+        self.words = words
 
     @property
     def redacted(self) -> str:
         """The message for all but the client whose texts these are."""
-        return str(self).replace(self.words, "(what the worker said of the texts)") if self.words else str(self)
+        return self.message.replace(self.words, "(what the worker said of the texts)") if self.words else self.message
 
 
-class RerankError(_Quoting):
+class RerankError(_Failure):
     """A failure that a client is told about.
 
     Args:
@@ -71,11 +75,8 @@ class RerankError(_Quoting):
     def __init__(
         self, message: str, *, param: str | None = None, retry_after_s: float | None = None, words: str = ""
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(message, retry_after_s=retry_after_s, words=words)
         self.param = param
-        self.retry_after_s = retry_after_s
-        self.words = words
 
 
 class BadInput(RerankError):
@@ -202,22 +203,16 @@ class LastWorker(OperatorError):
     type = "ConflictError"
 
 
-class WorkerError(_Quoting):
+class WorkerError(_Failure):
     """One attempt on one worker failed.
 
     Args:
-        reason: The event, starting with the worker's name: "gpu-1:8000 returned 7 scores for 8 documents".
+        message: The event, starting with the worker's name: "gpu-1:8000 returned 7 scores for 8 documents".
         retry_after_s: The worker's own `Retry-After`, in seconds.
-        words: The part of the reason that the worker said of the texts it got, which it may have quoted.
+        words: The part of the message that the worker said of the texts it got, which it may have quoted.
     """
 
     outcome: ClassVar[str] = "error"
-
-    def __init__(self, reason: str, *, retry_after_s: float | None = None, words: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retry_after_s = retry_after_s
-        self.words = words
 
 
 class Unreachable(WorkerError):

@@ -1,7 +1,7 @@
 """Types that go through the pipeline: a request comes in, is split into chunks, and leaves as scores."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -132,43 +132,28 @@ class Chunk:
         pairs: The slice.
         fingerprint: Only workers of this fingerprint may score it.
         fields: Fields that go to the worker beside the texts.
-        pair_tokens: Estimated tokens of each pair; empty as long as nobody asks for them.
         context: Whose chunk it is.
-        tokens: Their sum, the unit in which work is balanced.
         digests: What each pair is known by in caches and computations; empty when it shall not be known.
+        pair_tokens: Estimated tokens of each pair; empty as long as nobody asks for them.
+        tokens: Their sum, the unit in which work is balanced.
     """
 
     pairs: Pairs
     fingerprint: Fingerprint
     fields: Mapping[str, Any]
-    pair_tokens: Sequence[int]
     context: RequestContext
-    tokens: int
     digests: Sequence[bytes] = ()
+    pair_tokens: Sequence[int] = ()
+    tokens: int = 0
 
     def part(self, indices: Sequence[int]) -> "Chunk":
         """The chunk of the pairs at `indices`; itself when these are all."""
         if len(indices) == len(self.pairs):
             return self
-        tokens = [*map(self.pair_tokens.__getitem__, indices)] if self.pair_tokens else ()
+        pair_tokens = [*map(self.pair_tokens.__getitem__, indices)] if self.pair_tokens else ()
         digests = [*map(self.digests.__getitem__, indices)] if self.digests else ()
-        return self._of(self.pairs.take(indices), tokens, digests)
-
-    def with_pair_tokens(self, pair_tokens: Sequence[int]) -> "Chunk":
-        """The same chunk with the tokens of its pairs."""
-        return self._of(self.pairs, pair_tokens, self.digests)
-
-    def _of(self, pairs: Pairs, pair_tokens: Sequence[int], digests: Sequence[bytes]) -> "Chunk":
-        # dataclasses.replace would take three times as long.
-        return Chunk(
-            pairs=pairs,
-            fingerprint=self.fingerprint,
-            fields=self.fields,
-            pair_tokens=pair_tokens,
-            context=self.context,
-            tokens=sum(pair_tokens),
-            digests=digests,
-        )
+        pairs, tokens = self.pairs.take(indices), sum(pair_tokens)
+        return replace(self, pairs=pairs, digests=digests, pair_tokens=pair_tokens, tokens=tokens)
 
 
 class Answer(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from app.api.dialects.base import Dialect
+from app.api.request import HttpRequest
 from app.errors import Overloaded, RerankError
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import current_span
@@ -18,25 +19,21 @@ _SERVER_ERROR = 500
 
 @dataclass(slots=True)
 class AccessRecord:
-    """The facts about one request that its log line and counts are made of.
+    """The facts about one request that its log line and counts are made of, beside the request itself.
 
     Args:
-        path: Its route.
-        request_id: The client's, or ours.
+        request: As it came.
         arrived: On the loop's clock, which deadlines go by; uvloop's has whole milliseconds.
         started: On the finer clock that durations are measured with.
         dialect: As far as it is known yet.
-        key: The name of its API key.
         degraded: The fallback that answered it.
         stats: The calls and documents it took.
     """
 
-    path: str
-    request_id: str
+    request: HttpRequest
     arrived: float
     started: float
     dialect: Dialect
-    key: str = ""
     degraded: str = ""
     stats: RequestStats = field(default_factory=RequestStats)
 
@@ -66,7 +63,7 @@ class AccessLog:
             bug: An exception nobody foresaw; the line gets its trace.
         """
         seconds = perf_counter() - record.started
-        self._metrics.request(record.path, record.dialect.name, status, seconds)
+        self._metrics.request(record.request.path, record.dialect.name, status, seconds)
         current_span.get().served(status, record.dialect.name, record.stats)
         if isinstance(error, Overloaded):
             self._metrics.shed(error.reason)
@@ -84,12 +81,12 @@ class AccessLog:
 
 
 def _line(record: AccessRecord, status: int, seconds: float) -> dict[str, Any]:
-    stats = record.stats
+    request, stats = record.request, record.stats
     line: dict[str, Any] = {
-        "request_id": record.request_id,
-        "route": record.path,
+        "request_id": request.request_id,
+        "route": request.path,
         "dialect": record.dialect.name,
-        "key": record.key,
+        "key": request.key,
         "model": stats.model,
         "documents": stats.documents,
         "cache_hits": stats.cache_hits,

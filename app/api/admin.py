@@ -117,7 +117,7 @@ class AdminApi:
             )
             raise LastWorker(message, param="worker")
         if not worker.is_drained:
-            self._registry.drain(worker)
+            worker.is_drained = True
             self._log.info("worker_drained", worker=worker.name, calls=worker.calls)
         return answer(admin_schemas.worker_report(worker, _now()))
 
@@ -125,7 +125,7 @@ class AdminApi:
         """Give a drained worker work again."""
         worker = self._worker((await self._read(request, UndrainBody)).worker)
         if worker.is_drained:
-            self._registry.undrain(worker)
+            worker.is_drained = False
             self._log.info("worker_undrained", worker=worker.name)
         return answer(admin_schemas.worker_report(worker, _now()))
 

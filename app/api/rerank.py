@@ -62,8 +62,7 @@ class RerankApi(OnLoop):
 
     async def _answer(self, request: HttpRequest) -> Response:
         record = AccessRecord(
-            path=request.path,
-            request_id=request.request_id,
+            request=request,
             arrived=self._loop.time(),
             started=perf_counter(),
             dialect=dialects.guess(request.path, request.parameters.get("dialect")),
@@ -76,18 +75,18 @@ class RerankApi(OnLoop):
             response = Response(status_code=CLIENT_LEFT)
         except RerankError as exc:
             error = exc
-            response = error_answer(error, record.dialect, record.path)
+            response = error_answer(error, record.dialect, request.path)
         except Exception as exc:  # noqa: BLE001 - the last resort: whatever it is, the client gets an answer and the log a trace
             bug = exc
-            message = f"The gateway has a bug; its log has the details under request id {record.request_id}."
+            message = f"The gateway has a bug; its log has the details under request id {request.request_id}."
             error = InternalError(message)
-            response = error_answer(error, record.dialect, record.path)
+            response = error_answer(error, record.dialect, request.path)
         self._log.write(record, response.status_code, error=error, bug=bug)
         return response
 
     async def _score(self, request: HttpRequest, record: AccessRecord) -> Response:
-        record.key = request.key = self._keys.name_of(request.headers.get("authorization"))
-        with self._bodies.reservation(record.key) as reservation:
+        request.key = self._keys.name_of(request.headers.get("authorization"))
+        with self._bodies.reservation(request.key) as reservation:
             body = await self._bodies.read(request, reservation)
             parsed = self._parse(request, body, record)
             deadline = record.arrived + self._time_limit_s(request, parsed)
@@ -95,7 +94,7 @@ class RerankApi(OnLoop):
             # Frees the body while scoring goes on: unknown fields may take 20 times their bytes in memory.
             del body
             scored = await cancelled_on_disconnect(request, self._gateway.score(parsed, context))
-            response = answer(record.dialect.render(parsed, scored, record.request_id))
+            response = answer(record.dialect.render(parsed, scored, request.request_id))
             response.raw_headers.extend(_usage_headers(record))
             if scored.degraded:
                 record.degraded = response.headers["X-Rerank-Degraded"] = scored.degraded
@@ -106,8 +105,8 @@ class RerankApi(OnLoop):
     ) -> RequestContext:
         priority = body.get("priority")
         return RequestContext(
-            key=record.key,
-            request_id=record.request_id,
+            key=request.key,
+            request_id=request.request_id,
             deadline=deadline,
             priority=priority if type(priority) is int else 0,
             takes_degraded=request.headers.get("x-rerank-degraded", "").lower() != "deny",
@@ -116,7 +115,7 @@ class RerankApi(OnLoop):
         )
 
     def _parse(self, request: HttpRequest, body: dict[str, Any], record: AccessRecord) -> RerankRequest:
-        record.dialect = dialects.detect(record.path, request.parameters.get("dialect"), body)
+        record.dialect = dialects.detect(request.path, request.parameters.get("dialect"), body)
         if "top_n" in request.parameters:
             # It would shift the scores of Milvus, which goes by position.
             raise BadInput("top_n can't be set in the query string: send it in the body", param="top_n")

@@ -20,11 +20,11 @@ class LoneRequest:
     def enter(self, request: Hashable, now: float) -> None:
         """Count one more chunk of a request, which begins to wait."""
         self._pieces[request] += 1
-        self._look(now)
+        self._note_others(now)
 
     def leave(self, request: Hashable, now: float) -> None:
         """Count one chunk of a request less: it is done, or was given up."""
-        self._look(now)
+        self._note_others(now)
         self._pieces[request] -= 1
         if not self._pieces[request]:
             del self._pieces[request]
@@ -33,6 +33,6 @@ class LoneRequest:
         """True when there is one request, and has been no other for a second."""
         return len(self._pieces) == 1 and now - self._had_others_at > _ALONE_AFTER_S
 
-    def _look(self, now: float) -> None:
+    def _note_others(self, now: float) -> None:
         if len(self._pieces) > 1:
             self._had_others_at = now

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from app.errors import WorkerError
 from app.types import Answer
 
+# Places of pairs, and the scores of the pairs there.
+Part = tuple[Sequence[int], Answer]
 
-def merge(parts: Iterable[tuple[Sequence[int], Answer]], size: int) -> Answer:
+
+def merge(parts: Iterable[Part], size: int) -> Answer:
     """One answer for `size` pairs.
 
     Args:

@@ -38,7 +38,7 @@ class Readings:
     """The scores by which weights were first told apart.
 
     New scores are always compared with those, never with the last ones: weights that change little by little, or noise
-    upon noise, can't wander away under one name.
+    upon noise, can't move on for ever under one name.
     """
 
     def __init__(self) -> None:

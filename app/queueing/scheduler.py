@@ -12,6 +12,7 @@ from app.policy.balance import pick
 from app.queueing.model_queue import ModelQueue, Outlook, Waiter
 from app.queueing.placement import candidates_for, load_factors, that_fit
 from app.queueing.slot import Slot
+from app.settings import Settings
 from app.types import Chunk, Fingerprint, RequestContext
 from app.workers.registry import Registry
 from app.workers.worker import Worker
@@ -22,13 +23,13 @@ class Scheduler(OnLoop):
 
     Args:
         registry: The workers, each of which has a few slots.
-        no_worker_wait_s: How long a chunk waits for a usable worker.
+        settings: How long a chunk waits for a usable worker.
         rng: Breaks ties between equally loaded workers.
     """
 
-    def __init__(self, registry: Registry, *, no_worker_wait_s: float, rng: Random) -> None:
+    def __init__(self, registry: Registry, settings: Settings, *, rng: Random) -> None:
         self._registry = registry
-        self._no_worker_wait_s = no_worker_wait_s
+        self._no_worker_wait_s = settings.no_worker_wait_s
         self._rng = rng
         self._queues: defaultdict[Fingerprint, ModelQueue] = defaultdict(ModelQueue)
         self._waiting: dict[Chunk, Waiter] = {}
@@ -46,11 +47,8 @@ class Scheduler(OnLoop):
 
     def outlook(self, key: str, documents: int, fingerprint: Fingerprint) -> Outlook:
         """The wait ahead of a new request of `documents`."""
-        model_queue = self._queues.get(fingerprint)
-        if model_queue is None:
-            return Outlook(0, 0, None, is_overload=False)
         workers = len(self._registry.usable(fingerprint))
-        return model_queue.outlook(key, documents, workers=workers, now=self._loop.time())
+        return self._queues[fingerprint].outlook(key, documents, workers=workers, now=self._loop.time())
 
     def effective_workers(self, fingerprint: Fingerprint) -> int:
         """The number of full-speed workers that the usable ones add up to; at least 1."""
@@ -182,12 +180,7 @@ class Scheduler(OnLoop):
 
     def _serve(self, fingerprint: Fingerprint) -> None:
         """Grant free slots in fair order; send all waiters away when no worker is left."""
-        model_queue = self._queues[fingerprint]
-        now = self._loop.time()
-        self._grant_free_slots(model_queue, fingerprint, now)
-        model_queue.load.observe(model_queue.queue.documents, now)
-
-    def _grant_free_slots(self, model_queue: ModelQueue, fingerprint: Fingerprint, now: float) -> None:
+        model_queue, now = self._queues[fingerprint], self._loop.time()
         usable = self._registry.usable(fingerprint)
         if not usable:
             model_queue.send_all_away()
@@ -197,11 +190,12 @@ class Scheduler(OnLoop):
             taken = model_queue.queue.take(candidates) if free else None
             if taken is None:
                 self._wake_after_back_off(model_queue, fingerprint, usable, now)
-                return
+                break
             waiter, found = taken
             # The task of a waiter that was cancelled just now hasn't run yet to take it out of the queue.
             if not waiter.granted.done():
                 waiter.granted.set_result(self._grant(waiter.chunk, found, now))
+        model_queue.load.observe(model_queue.queue.documents, now)
 
     def _grant(self, chunk: Chunk, candidates: Sequence[Worker], now: float) -> Slot:
         factors = load_factors(candidates, now)

@@ -3,15 +3,18 @@
 import asyncio
 import math
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from random import Random
 
-from tenacity import AsyncRetrying, retry_if_exception
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from app.aio import OnLoop, cancel_on_exit, first_answer, in_parallel
 from app.cache.score_cache import ScoreCache
 from app.errors import AttemptTimeout, ChunkTooBig, DeadlineExceeded, WorkerError
 from app.policy import retry
 from app.policy.hedge import HEDGE_AT_SHARE, HEDGE_RATIO, HEDGE_RESERVE, hedge_after_s
+from app.policy.merge import Part, merge
 from app.policy.retry_budget import RetryBudget
 from app.queueing.scheduler import Scheduler
 from app.queueing.slot import Slot
@@ -81,23 +84,31 @@ class Attempts(OnLoop):
             DeadlineExceeded: the deadline passed while a worker worked.
             Overloaded, FingerprintGone, NoWorker, BadGateway: see `Scheduler.slot`.
         """
-        with current_span.get().chunk(chunk):
-            return await self._score(chunk)
+        parts: list[Part] = []
+        pieces: list[Sequence[int]] = [range(len(chunk.pairs))]
+        # A piece of one pair isn't halved: after log2 of the pairs, rounded up, no piece is left.
+        while pieces:
+            answers = await in_parallel([self._score_unless_too_big(chunk.part(piece)) for piece in pieces])
+            parts += [(piece, answer) for piece, answer in zip(pieces, answers, strict=True) if answer]
+            too_big = [piece for piece, answer in zip(pieces, answers, strict=True) if not answer]
+            pieces = [half for piece in too_big for half in (piece[: len(piece) // 2], piece[len(piece) // 2 :])]
+        return merge(parts, len(chunk.pairs))
 
-    async def _score(self, chunk: Chunk) -> Answer:
-        """The chunk's scores, from one call or from its halves."""
-        try:
-            return await self._score_whole(chunk)
-        except ChunkTooBig:
-            return await self._score_halves(chunk)
-        except WorkerError as error:
-            if not retry.objects_to_content(error):
-                raise
-            if len(chunk.pairs) == 1:
-                return Answer([math.nan], 0, {0: error})
-            if not self._pays_for_retry(chunk.context):
-                raise
-            return await self._score_halves(chunk)
+    async def _score_unless_too_big(self, chunk: Chunk) -> Answer | None:
+        """The chunk's scores; None when its halves may fare better."""
+        with current_span.get().chunk(chunk):
+            try:
+                return await self._score_whole(chunk)
+            except ChunkTooBig:
+                return None
+            except WorkerError as error:
+                if not retry.objects_to_content(error):
+                    raise
+                if len(chunk.pairs) == 1:
+                    return Answer([math.nan], 0, {0: error})
+                if not self._pays_for_retry(chunk.context):
+                    raise
+                return None
 
     async def _score_whole(self, chunk: Chunk) -> Answer:
         """The chunk's scores from one worker: attempts until one succeeds, or no further one can help."""
@@ -105,45 +116,38 @@ class Attempts(OnLoop):
         try:
             answer = await self._try(progress)
         except WorkerError as error:
-            if not progress.may_retry:
-                raise
             answer = await self._retry(progress, error)
         self._cache.store(chunk, answer.scores)
-        self._settle_blame(progress)
-        return answer
-
-    async def _retry(self, progress: "_Progress", first: WorkerError) -> Answer:
-        """The scores after a first failure. Were the first attempt in here too, each chunk would pay 0.09 ms for it."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda _: progress.may_retry),
-            wait=lambda _: self._pause_s(progress),
-            stop=lambda state: self._is_too_late(progress, state.upcoming_sleep),
-            reraise=True,
-        )
-        pause_s = self._pause_s(progress)
-        if self._is_too_late(progress, pause_s):
-            raise first
-        await asyncio.sleep(pause_s)
-        answer: Answer = await retrying(self._try, progress)
+        # Another worker has scored the content: what objected to it is at fault.
+        for slot, objection in progress.objections:
+            self._outcomes.failed(slot, objection)
         return answer
 
     async def _try(self, progress: "_Progress") -> Answer:
-        """The scores of one attempt. When it fails, `progress.may_retry` says whether a further one has been paid."""
-        progress.may_retry = False
+        """The scores of one attempt, whose failure is counted."""
         try:
             return await self._attempt(progress)
         except WorkerError as error:
             progress.tries += retry.is_try(error)
-            if self._allows_another(progress, error):
-                progress.may_retry = retry.is_free(error) or self._pays_for_retry(progress.chunk.context)
             raise
 
-    async def _score_halves(self, chunk: Chunk) -> Answer:
-        middle = len(chunk.pairs) // 2
-        parts = [chunk.part(range(middle)), chunk.part(range(middle, len(chunk.pairs)))]
-        first, second = await in_parallel([self.score(part) for part in parts])
-        refused = dict(first.refused) | {middle + place: error for place, error in second.refused.items()}
-        return Answer(first.scores + second.scores, first.tokens + second.tokens, refused)
+    async def _retry(self, progress: "_Progress", first: WorkerError) -> Answer:
+        """The scores after a first failure. Were the first attempt in here too, each chunk would pay 0.09 ms for it."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: self._allows_another(progress, error)),
+            wait=lambda _: self._pause_s(progress),
+            stop=lambda state: self._loop.time() + state.upcoming_sleep >= progress.chunk.context.deadline,
+            # Comes last: what isn't done isn't paid for.
+            before_sleep=lambda state: self._pay_for_another(progress, state),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                if attempt.retry_state.attempt_number == 1:
+                    raise first
+                return await self._try(progress)
+        # Not reached: what fails leaves the loop as it is.
+        raise first
 
     async def _attempt(self, progress: "_Progress") -> Answer:
         """The scores of one attempt, hedged when hedging is on and the first worker takes unusually long."""
@@ -189,12 +193,12 @@ class Attempts(OnLoop):
         span = current_span.get().attempt(kind)
         outcome = "cancelled"
         try:
-            async with self._outcomes.stall_timeout(slot, chunk, began, longer_than_s=progress.longest_s):
+            async with self._outcomes.stall_timeout(slot, began, longer_than_s=progress.longest_s):
                 answer = await worker.link.score(
                     chunk.fingerprint.model, chunk.pairs, chunk.fields, request_id=chunk.context.request_id
                 )
             outcome = "ok"
-            self._outcomes.succeeded(slot, chunk, self._loop.time() - began)
+            self._outcomes.succeeded(slot, self._loop.time() - began)
         except TimeoutError:
             took_s = self._loop.time() - began
             progress.longest_s = max(progress.longest_s, took_s)
@@ -220,23 +224,28 @@ class Attempts(OnLoop):
     def _report(self, slot: Slot, progress: "_Progress", error: WorkerError) -> None:
         """Record a failure against its worker; one about the content is kept until it is known whose fault it was."""
         if not retry.objects_to_content(error):
-            self._outcomes.failed(slot, progress.chunk, error)
+            self._outcomes.failed(slot, error)
         elif not slot.is_outdated:
             progress.objections.append((slot, error))
 
-    def _settle_blame(self, progress: "_Progress") -> None:
-        """Record the objections as failures of their workers, now that another worker has scored the content."""
-        for slot, error in progress.objections:
-            self._outcomes.failed(slot, progress.chunk, error)
-
-    def _allows_another(self, progress: "_Progress", error: WorkerError) -> bool:
-        return retry.allows(
+    def _allows_another(self, progress: "_Progress", error: BaseException) -> bool:
+        return isinstance(error, WorkerError) and retry.allows(
             error,
             tries=progress.tries,
             objections=len(progress.objections),
             another_worker=self._has_another_worker(progress),
             max_attempts=self._max_attempts,
         )
+
+    def _pay_for_another(self, progress: "_Progress", state: RetryCallState) -> None:
+        """Pay for one more attempt unless the last one was free; when that can't be paid, the last failure stands."""
+        error = state.outcome and state.outcome.exception()
+        if (
+            isinstance(error, WorkerError)
+            and not retry.is_free(error)
+            and not self._pays_for_retry(progress.chunk.context)
+        ):
+            raise error
 
     def _pays_for_retry(self, context: RequestContext) -> bool:
         """Withdraw one retry from the key's budget. Returns False when none is left there."""
@@ -248,26 +257,25 @@ class Attempts(OnLoop):
     def _pause_s(self, progress: "_Progress") -> float:
         return retry.pause_s(tries=progress.tries, another_worker=self._has_another_worker(progress), rng=self._rng)
 
-    def _is_too_late(self, progress: "_Progress", pause_s: float) -> bool:
-        """No time would be left after a pause, so that the last failure is raised at once."""
-        return self._loop.time() + pause_s >= progress.chunk.context.deadline
-
     def _has_another_worker(self, progress: "_Progress") -> bool:
         usable = self._registry.usable(progress.chunk.fingerprint)
         return any(worker not in progress.tried and not worker.backs_off_long(self._loop.time()) for worker in usable)
 
 
+@dataclass(slots=True, eq=False)
 class _Progress:
-    """The attempts of one chunk: the workers tried, the tries counted, and the objections to its content.
+    """The attempts of one chunk.
 
-    `longest_s` is the longest time a call was waited for in vain. `may_retry`: the last attempt failed, and a further
-    one is allowed and paid for.
+    Args:
+        chunk: What is to be scored.
+        tried: The workers it was sent to.
+        tries: Failed attempts that count as tries.
+        longest_s: The longest time a call was waited for in vain.
+        objections: To its content; a fault of those workers once another one has scored it.
     """
 
-    def __init__(self, chunk: Chunk) -> None:
-        self.chunk = chunk
-        self.tried: set[Worker] = set()
-        self.tries = 0
-        self.may_retry = False
-        self.longest_s = 0.0
-        self.objections: list[tuple[Slot, WorkerError]] = []
+    chunk: Chunk
+    tried: set[Worker] = field(default_factory=set)
+    tries: int = 0
+    longest_s: float = 0.0
+    objections: list[tuple[Slot, WorkerError]] = field(default_factory=list)

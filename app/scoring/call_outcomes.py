@@ -18,7 +18,7 @@ from app.policy.latency import Latencies, attempt_limit_s, stall_timeout_s
 from app.queueing.scheduler import Scheduler
 from app.queueing.slot import Slot
 from app.scoring.stall_timeout import StallTimeout
-from app.types import Chunk, Fingerprint
+from app.types import Fingerprint
 from app.workers.prober import Prober
 from app.workers.registry import Registry
 
@@ -50,19 +50,16 @@ class CallOutcomes(OnLoop):
         """
         return self._latencies[slot.chunk.fingerprint].quantile(share, slot.held_tokens)
 
-    def stall_timeout(
-        self, slot: Slot, chunk: Chunk, now: float, *, longer_than_s: float
-    ) -> StallTimeout | asyncio.Timeout:
+    def stall_timeout(self, slot: Slot, now: float, *, longer_than_s: float) -> StallTimeout | asyncio.Timeout:
         """The time limit of a call: the request's deadline, unless another worker could do better.
 
         Args:
             slot: Where the call goes.
-            chunk: What is to be scored.
             now: On the loop's clock.
             longer_than_s: How long other calls with this chunk were waited for in vain.
         """
-        deadline = chunk.context.deadline
-        if self._registry.usable(chunk.fingerprint) == [slot.worker]:
+        deadline = slot.chunk.context.deadline
+        if self._registry.usable(slot.chunk.fingerprint) == [slot.worker]:
             return asyncio.timeout_at(deadline)
         quiet_s = attempt_limit_s(left_s=deadline - now, p99_s=self.usual_s(slot, 0.99))
         until = now + min((deadline - now) / 2, _BUSY_STALL_TIMEOUTS * quiet_s)
@@ -70,34 +67,30 @@ class CallOutcomes(OnLoop):
         usual_s = self.usual_s(slot, 0.5) or slot.worker.latency_s or 0.0
         useful_until = deadline - max(usual_s, longer_than_s)
         return StallTimeout(
-            slot.worker,
-            quiet_s=quiet_s,
-            until=until if until <= useful_until else deadline,
-            useful_until=useful_until,
+            slot.worker, quiet_s=quiet_s, until=until if until <= useful_until else deadline, useful_until=useful_until
         )
 
     def counts_as_hung(self, slot: Slot, took_s: float) -> bool:
         """A call that had no answer for `took_s` is the worker's fault, not that of a short deadline."""
         return took_s >= stall_timeout_s(self.usual_s(slot, 0.99))
 
-    def succeeded(self, slot: Slot, chunk: Chunk, seconds: float) -> None:
+    def succeeded(self, slot: Slot, seconds: float) -> None:
         """Record a success of a worker."""
+        worker, chunk = slot.worker, slot.chunk
         self.record_latency(slot, seconds)
         self._latencies[chunk.fingerprint].record(slot.held_tokens, seconds)
-        slot.worker.breaker.report(failed=False, generation=slot.generation)
-        slot.worker.limit.observe(
-            documents=len(chunk.pairs), tokens=chunk.tokens, held=slot.held_documents, seconds=seconds
-        )
-        slot.worker.succeeded(self._loop.time())
+        worker.breaker.report(failed=False, generation=slot.generation)
+        worker.limit.observe(documents=len(chunk.pairs), tokens=chunk.tokens, held=slot.held_documents, seconds=seconds)
+        worker.succeeded(self._loop.time())
         self._scheduler.scored(chunk)
 
     def record_latency(self, slot: Slot, seconds: float) -> None:
         """Compare what a call took, or at least took, with what is usual for all that its worker held."""
         slot.worker.record_latency(seconds=seconds, usual_s=self.usual_s(slot, 0.5), now=self._loop.time())
 
-    def failed(self, slot: Slot, chunk: Chunk, error: WorkerError) -> None:
+    def failed(self, slot: Slot, error: WorkerError) -> None:
         """Record a failure of a worker; not one that began before the worker's last change, or that is our own."""
-        worker, documents = slot.worker, len(chunk.pairs)
+        worker, documents = slot.worker, len(slot.chunk.pairs)
         if slot.is_outdated or isinstance(error, LacksRoute | OutOfFiles):
             return
         if isinstance(error, Busy):
@@ -110,10 +103,6 @@ class CallOutcomes(OnLoop):
             self._prober.doubt(worker)
         if self._stalls.has_just_stalled:
             return
-        if _leaves_no_doubt(error) or worker.breaker.report(failed=True, generation=slot.generation):
+        is_certain = isinstance(error, Unreachable | Misconfigured) and not isinstance(error, ClosedBeforeResponse)
+        if is_certain or worker.breaker.report(failed=True, generation=slot.generation):
             self._prober.mark_failing(worker, error)
-
-
-def _leaves_no_doubt(error: WorkerError) -> bool:
-    """One such failure is enough to stop calling a worker."""
-    return isinstance(error, Unreachable | Misconfigured) and not isinstance(error, ClosedBeforeResponse)

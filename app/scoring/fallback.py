@@ -6,6 +6,7 @@ import structlog
 
 from app.errors import DeadlineExceeded, RerankError
 from app.queueing.admission import Admission
+from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.types import RequestContext, RerankRequest, Scored
 from app.workers.lexical import LexicalLink
@@ -16,7 +17,7 @@ _MOST_DEGRADED = 1000
 
 
 class Fallback:
-    """Scores lists of models that no worker serves; a model stays degraded for `hold_s` at least.
+    """Scores lists of models that no worker serves; a model stays degraded for `fallback_hold_s` at least.
 
     A Milvus search is several calls: a model that changed to and fro between them would mix two scales in one result.
     The hold makes that rare; nothing can rule it out.
@@ -24,14 +25,14 @@ class Fallback:
     Args:
         registry: Tells when workers are back.
         admission: Bounds what is pending here as on workers: it is this process that scores.
-        hold_s: How long a model stays degraded at least.
+        settings: How long a model stays degraded at least.
         metrics: Count degraded answers.
     """
 
-    def __init__(self, registry: Registry, *, admission: Admission, hold_s: float, metrics: Metrics) -> None:
+    def __init__(self, registry: Registry, admission: Admission, settings: Settings, metrics: Metrics) -> None:
         self._registry = registry
         self._admission = admission
-        self._hold_s = hold_s
+        self._hold_s = settings.fallback_hold_s
         self._metrics = metrics
         self._link = LexicalLink()
         self._until: dict[str | None, float] = {}

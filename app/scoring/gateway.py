@@ -1,6 +1,7 @@
-"""One request -> scores: dedup, look up what is known, have the rest computed, expand."""
+"""One request -> scores: dedup, look up what is known, wait for what is under way, admit and compute the rest."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -23,16 +24,21 @@ from app.errors import (
 )
 from app.policy import truncate
 from app.policy.dedup import dedup
-from app.policy.merge import expand, merge
-from app.policy.token_estimate import SPECIAL_TOKENS, likely_tokens, most_tokens
+from app.policy.merge import Part, expand, merge
+from app.policy.split import split
+from app.policy.token_estimate import most_tokens, pair_tokens
+from app.queueing.admission import Admission
+from app.queueing.scheduler import Scheduler
 from app.scoring.fallback import Fallback
-from app.scoring.singleflight import Singleflight
+from app.scoring.singleflight import Singleflight, Wait, scores_of
 from app.settings import ModelSettings, Settings
 from app.telemetry.metrics import Metrics
-from app.types import Answer, Chunk, Fingerprint, Pairs, RequestContext, RerankRequest, Scored
+from app.types import Answer, Chunk, Fingerprint, RequestContext, RerankRequest, Scored
 from app.workers.registry import Registry
 from app.workers.token_counter import TokenCounter
 
+# Computations of others that a request waits for to get the same pair; after that it starts one of its own.
+_MOST_CHANCES = 2
 _NAMED_DOCUMENTS = 5
 
 
@@ -45,6 +51,8 @@ class Gateway(OnLoop):
         registry: Registry,
         cache: ScoreCache,
         singleflight: Singleflight,
+        admission: Admission,
+        scheduler: Scheduler,
         token_counter: TokenCounter,
         fallback: Fallback | None,
         settings: Settings,
@@ -53,6 +61,8 @@ class Gateway(OnLoop):
         self._registry = registry
         self._cache = cache
         self._singleflight = singleflight
+        self._admission = admission
+        self._scheduler = scheduler
         self._token_counter = token_counter
         self._fallback = fallback
         self._settings = settings
@@ -107,37 +117,84 @@ class Gateway(OnLoop):
         digests = () if own.listwise else self._cache.digests(pairs, fingerprint, fields, context)
         # Texts that have digests needn't be read once more.
         distinct, positions = dedup(range(len(pairs)) if own.listwise else digests or pairs.texts())
-        whole = Chunk(
-            pairs=pairs,
-            fingerprint=fingerprint,
-            fields=fields,
-            # Nobody asks for them when all is known.
-            pair_tokens=(),
-            context=context,
-            tokens=0,
-            digests=digests,
-        ).part(distinct)
+        chunk = Chunk(pairs=pairs, fingerprint=fingerprint, fields=fields, context=context, digests=digests)
         # What was found on a fingerprint that went away meanwhile is of no use on another.
         context.stats.cache_hits = context.stats.coalesced = 0
-        scores = await self._cache.lookup(whole)
-        answer = await self._fill(whole, scores)
+        answer = await self._look_up_or_compute(chunk.part(distinct))
         self._metrics.documents("duplicate", len(pairs) - len(distinct))
         return expand(answer, positions)
 
-    async def _fill(self, whole: Chunk, scores: Sequence[float | None]) -> Answer:
-        """The answer for all pairs: `scores` has those that are known, the others are computed."""
-        found = Answer([score for score in scores if score is not None], 0)
-        if len(found.scores) == len(scores):
-            return found
-        missing = [place for place, score in enumerate(scores) if score is None] if found.scores else range(len(scores))
+    async def _look_up_or_compute(self, chunk: Chunk) -> Answer:
+        """The scores of distinct pairs: those that are remembered, and the others anew."""
+        found = await self._cache.lookup(chunk)
+        scores = [score for score in found if score is not None]
+        if len(scores) == len(found):
+            return Answer(scores, 0)
+        parts: list[Part] = []
+        missing: Sequence[int] = range(len(found))
+        if scores:
+            parts.append(([place for place, score in enumerate(found) if score is not None], Answer(scores, 0)))
+            missing = [place for place, score in enumerate(found) if score is None]
         began = perf_counter()
-        tokens = pair_tokens(whole.pairs, whole.fingerprint.max_model_len)
-        fresh = await self._singleflight.score(whole.with_pair_tokens(tokens).part(missing))
-        whole.context.stats.workers_s = perf_counter() - began
-        if not found.scores:
-            return fresh
-        known = [place for place, score in enumerate(scores) if score is not None]
-        return merge([(known, found), (missing, fresh)], len(scores))
+        tokens = pair_tokens(chunk.pairs, chunk.fingerprint.max_model_len)
+        parts += await self._compute(replace(chunk, pair_tokens=tokens, tokens=sum(tokens)), missing)
+        chunk.context.stats.workers_s = perf_counter() - began
+        return merge(parts, len(found))
+
+    async def _compute(self, chunk: Chunk, places: Sequence[int]) -> list[Part]:
+        """The scores of the pairs at `places`, from computations of this request and of others.
+
+        The pairs of another request's computation that fails are sorted anew, twice at most: then they are computed.
+        """
+        parts: list[Part] = []
+        waits = self._begin(chunk, places, _MOST_CHANCES)
+        try:
+            while waits:
+                ended, waits = await self._singleflight.wait(waits, deadline=chunk.context.deadline)
+                for wait in ended:
+                    part = self._part(chunk, wait)
+                    parts.append(part)
+                    if missing := set(wait.places).difference(part[0]):
+                        waits += self._begin(chunk, sorted(missing), wait.chances - 1)
+        finally:
+            await self._singleflight.leave(waits)
+        return parts
+
+    def _begin(self, chunk: Chunk, places: Sequence[int], chances: int) -> list[Wait]:
+        """Sort out which pairs are under way, join those; admit the others, split them and start their chunks."""
+        under_way, left = self._singleflight.sort(chunk, places) if chances else ({}, places)
+        if left:
+            self._admission.admit(chunk.context, len(left), chunk.fingerprint, now=self._loop.time())
+        waits = [Wait(self._singleflight.start(chunk.part(piece)), piece) for piece in self._split(chunk, left)]
+        chunk.context.stats.chunks += len(waits)
+        self._singleflight.join(under_way, chunk.context)
+        return waits + [Wait(computation, shared, chances) for computation, shared in under_way.items()]
+
+    def _split(self, chunk: Chunk, places: Sequence[int]) -> Sequence[Sequence[int]]:
+        """The places, by chunk."""
+        if not places or self._settings.for_model(chunk.fingerprint.model).listwise:
+            return [places] if places else []
+        is_all = len(places) == len(chunk.pairs)
+        pieces = split(
+            chunk.pair_tokens if is_all else [chunk.pair_tokens[place] for place in places],
+            workers=self._scheduler.effective_workers(chunk.fingerprint),
+            max_batch=self._settings.max_batch,
+            max_batch_tokens=self._settings.max_batch_tokens,
+            min_batch=self._settings.min_batch,
+        )
+        return pieces if is_all else [[places[index] for index in piece] for piece in pieces]
+
+    def _part(self, chunk: Chunk, wait: Wait) -> Part:
+        """The scores that an ended computation gave, and the places of their pairs."""
+        if not wait.chances:
+            answer = wait.computation.task.result()
+            self._metrics.documents("worker", len(answer.scores) - len(answer.refused))
+            return wait.places, answer
+        scores = scores_of(wait.computation)
+        places = [place for place in wait.places if chunk.digests[place] in scores]
+        chunk.context.stats.coalesced += len(places)
+        self._metrics.documents("coalesced", len(places))
+        return places, Answer([scores[chunk.digests[place]] for place in places], 0)
 
     async def _worker_fields(
         self, request: RerankRequest, fingerprint: Fingerprint, own: ModelSettings, deadline: float
@@ -166,19 +223,8 @@ class Gateway(OnLoop):
         self._metrics.documents("refused", len(answer.refused))
         lowest = min(scored)
         scores = [lowest if place in answer.refused else score for place, score in enumerate(answer.scores)]
-        unscored = {place: error.reason for place, error in answer.refused.items()}
+        unscored = {place: error.message for place, error in answer.refused.items()}
         return Scored(model=model, scores=scores, tokens=answer.tokens, unscored=unscored)
-
-
-def pair_tokens(pairs: Pairs, max_model_len: int) -> list[int]:
-    """The likely tokens of each pair, at most `max_model_len`, past which a worker never reads."""
-    queries, documents = likely_tokens(pairs.queries), likely_tokens(pairs.documents)
-    if len(queries) == 1:
-        beside = queries[0] + SPECIAL_TOKENS
-        tokens = [document + beside for document in documents]
-    else:
-        tokens = [query + document + SPECIAL_TOKENS for query, document in zip(queries, documents, strict=True)]
-    return tokens if max(tokens) <= max_model_len else [min(one, max_model_len) for one in tokens]
 
 
 def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:
@@ -186,11 +232,10 @@ def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:
     places = [f"documents[{index}]" for index in sorted(refused)]
     more = f" and {len(places) - _NAMED_DOCUMENTS} more" if len(places) > _NAMED_DOCUMENTS else ""
     first = refused[min(refused)]
-    reason, words = first.reason, first.words
-    message = f"{', '.join(places[:_NAMED_DOCUMENTS])}{more}: {reason}"
+    message = f"{', '.join(places[:_NAMED_DOCUMENTS])}{more}: {first.message}"
     # A worker that can't score a text says nothing about whether the client wrote it wrongly.
     is_input = any(isinstance(error, ContentRejected) for error in refused.values())
-    return (BadInput if is_input else BadGateway)(message, param=places[0], words=words)
+    return (BadInput if is_input else BadGateway)(message, param=places[0], words=first.words)
 
 
 def _to_client_error(error: WorkerError) -> RerankError:
@@ -198,11 +243,11 @@ def _to_client_error(error: WorkerError) -> RerankError:
     words = error.words
     match error:
         case ContentRejected():
-            return BadInput(error.reason, words=words)
+            return BadInput(error.message, words=words)
         case AttemptTimeout():
-            return DeadlineExceeded(f"Time ran out: {error.reason}.")
+            return DeadlineExceeded(f"Time ran out: {error.message}.")
         case Unavailable() | Unreachable() | OutOfFiles():
             wait_s = error.retry_after_s or 1.0
-            return NoWorker(f"No worker can serve now: {error.reason}.", retry_after_s=wait_s, words=words)
+            return NoWorker(f"No worker can serve now: {error.message}.", retry_after_s=wait_s, words=words)
         case _:
-            return BadGateway(f"No worker gave a usable answer: {error.reason}.", words=words)
+            return BadGateway(f"No worker gave a usable answer: {error.message}.", words=words)

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from app.policy.model_change import Readings
+from app.settings import Settings
 from app.types import Fingerprint, Pairs
 from app.workers.link import WorkerLink
 
@@ -26,11 +27,11 @@ class Fingerprinter:
     """Makes fingerprints from what workers say and score.
 
     Args:
-        revisions: The configured revision by model, part of the fingerprint.
+        settings: The models' revisions, which are part of the fingerprint.
     """
 
-    def __init__(self, revisions: Mapping[str, str]) -> None:
-        self._revisions = revisions
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._readings: OrderedDict[Fingerprint, Readings] = OrderedDict()
 
     async def identify(self, link: WorkerLink) -> dict[str, Fingerprint]:
@@ -41,10 +42,8 @@ class Fingerprinter:
         """
         identity = await link.identify()
         return {
-            model.name: Fingerprint(
-                model.name, model.root, model.max_model_len, identity.version, self._revisions.get(model.name, "")
-            )
-            for model in identity.models
+            name: Fingerprint(name, root, length, identity.version, self._settings.for_model(name).revision)
+            for name, root, length in identity.models
         }
 
     async def add_probe_scores(

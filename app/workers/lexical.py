@@ -65,10 +65,10 @@ class LexicalLink:
         queries, documents = pairs.queries, pairs.documents
         scores: list[float] = []
         tokens = 0
-        query = await _weigh(queries[0], turn)
+        query = await _query_of(queries[0], turn)
         for index, document in enumerate(documents):
             if index and len(queries) > 1:
-                query = await _weigh(queries[index], turn)
+                query = await _query_of(queries[index], turn)
             counts, length = await _count(document, query, turn)
             scores.append(await _coverage(query, counts, length, turn))
             tokens += length
@@ -89,16 +89,16 @@ class _Turn:
 
 
 class _Query(NamedTuple):
-    """The weights of a query's terms, and their sum."""
+    """The terms of a query with their weights, and the sum of these."""
 
     term_weights: dict[str, int]
     total: int
 
 
-async def _weigh(query: str, turn: _Turn) -> _Query:
-    """The query's weighted terms. Length stands in for rarity: short words are the frequent ones (Zipf 1935)."""
+async def _query_of(text: str, turn: _Turn) -> _Query:
+    """The query's terms and their weights. Length stands in for rarity: short words are the frequent ones (Zipf 1935)."""
     term_weights: dict[str, int] = {}
-    for terms in _batches(query):
+    for terms in _batches(text):
         term_weights.update((term, min(len(term), _LONG_TERM_CHARS) ** 2) for term in terms)
         await turn.pause_when_over()
     return _Query(term_weights, sum(term_weights.values()))

@@ -1,15 +1,18 @@
 """Membership: workers are added to the registry, held back and removed as its sources see them come and go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
 import structlog
 
+from app.aio import cancel
+from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.supervision import supervised
+from app.workers.connect import LinkFactory
 from app.workers.discovery.source import Endpoints, Source
 from app.workers.prober import Prober
 from app.workers.registry import Registry
@@ -33,18 +36,20 @@ class Membership:
 
     Args:
         registry: The workers; its sources say which belong to it.
+        settings: How much each worker may hold.
         prober: Watches each worker while it is there.
         metrics: Show each worker until it has finished.
-        make_worker: Makes the worker for a URL.
+        link_factory: Makes the link to the worker at a URL.
     """
 
     def __init__(
-        self, registry: Registry, *, prober: Prober, metrics: Metrics, make_worker: Callable[[str], Worker]
+        self, registry: Registry, settings: Settings, *, prober: Prober, metrics: Metrics, link_factory: LinkFactory
     ) -> None:
         self._registry = registry
+        self._settings = settings
         self._prober = prober
         self._metrics = metrics
-        self._make_worker = make_worker
+        self._link_factory = link_factory
         self._seen: dict[Source, Endpoints] = {}
         self._members: dict[str, _Member] = {}
         # Removed workers that haven't finished are among them.
@@ -59,8 +64,8 @@ class Membership:
         try:
             yield
         finally:
-            await _ended(follows)
-            await _ended(self._stays)
+            await cancel(follows)
+            await cancel(list(self._stays))
 
     async def _follow(self, source: Source) -> None:
         # After a failure the registry may be half of what was seen.
@@ -87,13 +92,14 @@ class Membership:
             self._leave(url)
 
     def _join(self, url: str) -> None:
-        member = self._members[url] = _Member(self._make_worker(url), asyncio.Event())
+        worker = Worker(self._link_factory(url, self._settings), self._settings)
+        member = self._members[url] = _Member(worker, asyncio.Event())
         stay = asyncio.create_task(self._stay(member))
         self._stays.add(stay)
         stay.add_done_callback(self._end)
-        watch_worker(member.worker, self._metrics)
-        self._log.info("worker_joined", worker=member.worker.name)
-        self._registry.join(member.worker)
+        watch_worker(worker, self._metrics)
+        self._log.info("worker_joined", worker=worker.name)
+        self._registry.join(worker)
 
     def _leave(self, url: str) -> None:
         member = self._members.pop(url)
@@ -110,7 +116,7 @@ class Membership:
             watch.cancel()
             await worker.finish()
         finally:
-            await _ended([watch])
+            await cancel([watch])
             self._metrics.forget_worker(worker.name, owner=worker)
             await worker.link.close()
 
@@ -120,11 +126,3 @@ class Membership:
         if not stay.cancelled() and (failure := stay.exception()):
             self._metrics.task_failed("worker_close")
             self._log.error("task_failed", task="worker_close", exc_info=failure)
-
-
-async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel the tasks, and wait until they are done with it."""
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

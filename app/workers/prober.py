@@ -10,6 +10,7 @@ import structlog
 
 from app.aio import OnLoop, StallDetector
 from app.errors import AttemptTimeout, Busy, OutOfFiles, Unreachable, WorkerError
+from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.supervision import supervised
 from app.types import Fingerprint
@@ -56,27 +57,16 @@ class Prober(OnLoop):
     failure while this process itself stood still.
 
     Args:
-        fingerprinter: Makes fingerprints of what workers say and score.
-        interval_s: How often a usable worker is asked.
-        timeout_s: How long the fixed pairs may take.
+        settings: How often a usable worker is asked, how long the fixed pairs may take, the models' revisions.
         stalls: Detects that this process stood still.
         metrics: Count probes.
         rng: Spreads the probes of several gateways.
     """
 
-    def __init__(
-        self,
-        *,
-        fingerprinter: Fingerprinter,
-        interval_s: float,
-        timeout_s: float,
-        stalls: StallDetector,
-        metrics: Metrics,
-        rng: Random,
-    ) -> None:
-        self._fingerprinter = fingerprinter
-        self._interval_s = interval_s
-        self._timeout_s = timeout_s
+    def __init__(self, settings: Settings, *, stalls: StallDetector, metrics: Metrics, rng: Random) -> None:
+        self._fingerprinter = Fingerprinter(settings)
+        self._interval_s = settings.probe_interval_s
+        self._timeout_s = settings.probe_timeout_s
         self._stalls = stalls
         self._metrics = metrics
         self._rng = rng
@@ -147,7 +137,7 @@ class Prober(OnLoop):
             # The worker said them of the gateway's own texts, and the operator needs them.
             exc.words = ""
             found = exc
-        self._count(worker, found)
+        self._metrics.probe(worker.name, _outcome_of(found, worker.serves))
         if generation == worker.breaker.generation:
             self._conclude(worker, found, began)
 
@@ -204,18 +194,14 @@ class Prober(OnLoop):
     def _is_idle(self, worker: Worker, now: float) -> bool:
         return worker.calls == 0 and now - worker.last_success_at >= self._interval_s
 
-    def _count(self, worker: Worker, found: Found) -> None:
-        if isinstance(found, WorkerError):
-            outcome = found.outcome
-        else:
-            outcome = "model_changed" if _has_changed_model(worker.serves, found) else "ok"
-        self._metrics.probe(worker.name, outcome)
 
-
-def _has_changed_model(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]) -> bool:
-    """True when some model differs from before in nothing but its weights."""
-    both = [(before[model], fingerprint) for model, fingerprint in after.items() if model in before]
-    return any(old != new and old._replace(probe_scores=new.probe_scores) == new for old, new in both)
+def _outcome_of(found: Found, before: Mapping[str, Fingerprint]) -> str:
+    """The outcome of a probe; `model_changed` when some model differs from before in nothing but its weights."""
+    if isinstance(found, WorkerError):
+        return found.outcome
+    both = [(before[model], fingerprint) for model, fingerprint in found.items() if model in before]
+    has_changed = any(old != new and old._replace(probe_scores=new.probe_scores) == new for old, new in both)
+    return "model_changed" if has_changed else "ok"
 
 
 def _logged_state(worker: Worker) -> tuple[object, ...]:

@@ -53,14 +53,6 @@ class Registry:
         worker.on_change(None)
         self._change()
 
-    def drain(self, worker: Worker) -> None:
-        """Give the worker no new chunk until `undrain`: waiting ones go elsewhere, its calls are finished."""
-        worker.is_drained = True
-
-    def undrain(self, worker: Worker) -> None:
-        """Give the worker work again."""
-        worker.is_drained = False
-
     def depending_on(self, worker: Worker) -> list[str]:
         """The models that no usable worker serves but this one."""
         others = {model for other in self.workers if other is not worker and other.is_usable for model in other.serves}

@@ -58,7 +58,7 @@ class TokenCounter(OnLoop):
                     return await worker.link.count_tokens(fingerprint.model, text)
             except TimeoutError:
                 if limit_s < enough_s:
-                    # A client in a hurry says nothing about the worker.
+                    # A short deadline says nothing about the worker.
                     continue
             except ClosedBeforeResponse:
                 # As a connection may do that was idle.

@@ -21,7 +21,6 @@ from app.errors import (
     Misconfigured,
     OutOfFiles,
     Unreachable,
-    WorkerError,
 )
 from app.net.http1 import Broken, Connections, Reply, TooLong
 from app.settings.certificates import default_context
@@ -96,15 +95,19 @@ class VllmLink:
         return read_identity(version, listed, self.name)
 
     async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
-        documents = len(pairs)
+        queries, documents = pairs.queries, len(pairs)
         if self._has_score_route:
-            reply = await self._score("/v1/score", _score_call(model, pairs, fields), documents, request_id)
+            # text_1 and text_2 are the names that every release with a score route knows.
+            texts = {"text_1": queries[0] if len(queries) == 1 else queries, "text_2": pairs.documents}
+            call = orjson.dumps({"model": model, **texts, **fields})
+            reply = await self._score("/v1/score", call, documents, request_id)
             if not is_missing_route(reply):
                 return read_scores(reply, self.name, documents, rows="data", score="score")
             self._has_score_route = False
-        if len(pairs.queries) > 1:
+        if len(queries) > 1:
             raise LacksRoute(f"{self.name} has no /v1/score, which pairs with different queries need: update its vLLM")
-        reply = await self._score("/v1/rerank", _rerank_call(model, pairs, fields), documents, request_id)
+        call = orjson.dumps({"model": model, "query": queries[0], "documents": pairs.documents, **fields})
+        reply = await self._score("/v1/rerank", call, documents, request_id)
         return read_scores(reply, self.name, documents, rows="results", score="relevance_score")
 
     async def count_tokens(self, model: str, text: str) -> int:
@@ -175,7 +178,10 @@ class VllmLink:
         except socket.gaierror as exc:
             raise Unreachable(f"{self.name} can't be looked up: {exc.strerror}") from exc
         except OSError as exc:
-            raise _no_connection(self.name, exc) from exc
+            if exc.errno in {errno.EMFILE, errno.ENFILE}:
+                message = f"the gateway may open no more files, so none for {self.name}: raise its limit (ulimit -n)"
+                raise OutOfFiles(message) from exc
+            raise Unreachable(f"{self.name} refused the connection") from exc
 
 
 def _read_url(url: str) -> tuple[str, str, str]:
@@ -190,22 +196,3 @@ def _read_url(url: str) -> tuple[str, str, str]:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         basic = "Basic " + base64.b64encode(pair.encode()).decode()
     return f"{parts.scheme}://{name}", name, basic
-
-
-def _no_connection(name: str, exc: OSError) -> WorkerError:
-    """The error for a connection to a worker that didn't come about."""
-    if exc.errno in {errno.EMFILE, errno.ENFILE}:
-        return OutOfFiles(f"the gateway may open no more files, so none for {name}: raise its limit (ulimit -n)")
-    return Unreachable(f"{name} refused the connection")
-
-
-def _score_call(model: str, pairs: Pairs, fields: Mapping[str, Any]) -> bytes:
-    queries = pairs.queries
-    # text_1 and text_2 are the names that every release with a score route knows.
-    texts = {"text_1": queries[0] if len(queries) == 1 else queries, "text_2": pairs.documents}
-    return orjson.dumps({"model": model, **texts, **fields})
-
-
-def _rerank_call(model: str, pairs: Pairs, fields: Mapping[str, Any]) -> bytes:
-    texts = {"query": pairs.queries[0], "documents": pairs.documents}
-    return orjson.dumps({"model": model, **texts, **fields})

@@ -27,7 +27,6 @@ _REDIRECT = 3
 _USUAL_BACK_OFF_S = 1.0
 # A worker is asked again after this long at the latest, however long it asks the gateway to back off.
 _LONGEST_BACK_OFF_S = 30.0
-_MOST_BACK_OFF_DIGITS = 9
 # A word of its own: a model may be called nanbeige.
 _TELLS_OF_NAN = re.compile(rb"Out of range float values|\bnan\b", re.IGNORECASE)
 
@@ -191,7 +190,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "")
     if not value.isascii() or not value.isdigit():
         return None
-    return min(_LONGEST_BACK_OFF_S, float(value)) if len(value) <= _MOST_BACK_OFF_DIGITS else _LONGEST_BACK_OFF_S
+    return min(_LONGEST_BACK_OFF_S, float(value))
 
 
 def _in_order(indices: list[Any], scores: list[float], worker: str) -> list[float]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from app.errors import NotProbed, Unreachable, WorkerError
 from app.policy.breaker import Breaker, State
 from app.policy.concurrency_limit import ConcurrencyLimit
+from app.settings import Settings
 from app.types import Fingerprint
 from app.workers.link import WorkerLink
 
@@ -33,15 +34,16 @@ class Worker:
 
     Args:
         link: Leads to the worker.
-        limit: The documents it may hold at once.
-        max_calls: Calls it may have in flight.
+        settings: The calls and documents it may have in flight.
     """
 
-    def __init__(self, link: WorkerLink, *, limit: ConcurrencyLimit, max_calls: int) -> None:
+    def __init__(self, link: WorkerLink, settings: Settings) -> None:
         self.link = link
         self.name = link.name
         self.breaker = Breaker()
-        self.limit = limit
+        self.limit = ConcurrencyLimit(
+            least=settings.worker_min_documents, most=settings.worker_max_documents, chunk=settings.max_batch
+        )
         self.serves: Mapping[str, Fingerprint] = {}
         self._is_ready = True
         self._is_drained = False
@@ -53,7 +55,7 @@ class Worker:
         self.backs_off_until = float("-inf")
         self.last_success_at = float("-inf")
         self.latency_s: float | None = None
-        self._max_calls = max_calls
+        self._max_calls = settings.worker_max_calls
         self._back_off_s = 0.0
         self._backs_off_since = float("-inf")
         self._max_call_documents: int | None = None
@@ -80,7 +82,7 @@ class Worker:
 
     @property
     def is_drained(self) -> bool:
-        """True while its operator keeps work from it."""
+        """True while its operator keeps work from it: chunks that wait go elsewhere, its calls are finished."""
         return self._is_drained
 
     @is_drained.setter
@@ -171,16 +173,11 @@ class Worker:
 
         Seconds per token would make a worker that got small calls look slow: a part of each call doesn't grow with it.
         """
-        self.latency_s = seconds if self.latency_s is None else _nearer(self.latency_s, seconds)
-        if not usual_s:
-            return
-        measured = seconds / usual_s
-        is_recent = now - self._measured_at < _SPEED_LIFETIME_S
-        self._measured_at = now
-        if self._slowness is None or not is_recent:
-            self._slowness = measured
-        else:
-            self._slowness = _nearer(self._slowness, measured)
+        self.latency_s = _nearer(self.latency_s, seconds)
+        if usual_s:
+            is_recent = now - self._measured_at < _SPEED_LIFETIME_S
+            self._slowness = _nearer(self._slowness if is_recent else None, seconds / usual_s)
+            self._measured_at = now
 
     def take(self, *, documents: int, tokens: int) -> None:
         """Count one more call in flight."""
@@ -202,7 +199,7 @@ class Worker:
         await self._idle.wait()
 
     def __repr__(self) -> str:
-        state = self.breaker.state.value + (f" ({self.problem.reason})" if self.problem else "")
+        state = self.breaker.state.value + (f" ({self.problem.message})" if self.problem else "")
         return f"<Worker {self.name} {state}, {self.calls} calls, {self.documents} documents in flight>"
 
 
@@ -210,6 +207,6 @@ def _tell_nobody() -> None:
     """Do nothing: the worker belongs to no registry."""
 
 
-def _nearer(before: float, measured: float) -> float:
-    """The moving average: each measurement counts for a fifth, earlier ones ever less."""
-    return before + _SPEED_WEIGHT * (measured - before)
+def _nearer(before: float | None, measured: float) -> float:
+    """The moving average: each measurement but the first counts for a fifth, earlier ones ever less."""
+    return measured if before is None else before + _SPEED_WEIGHT * (measured - before)

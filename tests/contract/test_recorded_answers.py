@@ -117,13 +117,13 @@ async def test_every_recorded_error_is_told_apart_by_what_can_be_done_about_it(r
             await ask(link, ["q"], ["a", "b"])
     assert type(caught.value) is MEANINGS[recording.status]
     if recording.status == 400:
-        assert caught.value.reason == message_of(recording)[:300]
+        assert caught.value.message == message_of(recording)[:300]
     else:
-        assert caught.value.reason.startswith(f"{link.name} answered {recording.status}: ")
+        assert caught.value.message.startswith(f"{link.name} answered {recording.status}: ")
     if recording.status == 401:
-        assert "Unauthorized; check RERANK_WORKER_API_KEY" in caught.value.reason
+        assert "Unauthorized; check RERANK_WORKER_API_KEY" in caught.value.message
     if recording.status in {404, 405, 307}:
-        assert caught.value.reason.endswith("check its address in RERANK_WORKERS and the model it serves")
+        assert caught.value.message.endswith("check its address in RERANK_WORKERS and the model it serves")
 
 
 def message_of(recording: Recording) -> str:

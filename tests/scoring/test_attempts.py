@@ -11,6 +11,7 @@ from app.errors import (
     BadGateway,
     Busy,
     ClosedMidResponse,
+    ContentRejected,
     NoWorker,
     OutOfFiles,
     Overloaded,
@@ -19,8 +20,8 @@ from app.errors import (
     WorkerError,
 )
 from app.queueing.model_queue import Waiter
-from app.types import Chunk, Pairs, RequestContext, RequestStats
-from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores, score
+from app.types import Answer, Chunk, Pairs, RequestContext, RequestStats
+from tests.virtual import ScoreCall, ScriptedLink, after, engine, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(8)]
 FAILURES = [Unreachable("w"), ClosedMidResponse("w"), Unavailable("w"), BadAnswer("w")]
@@ -79,9 +80,40 @@ async def test_after_all_workers_were_tried_the_same_one_is_tried_after_a_pause(
 async def test_when_tries_are_used_up_the_client_is_told_of_the_last(failure: WorkerError, told: type[Exception]):
     link = ScriptedLink("w", always=failure)
     async with engine([link], max_attempts=2) as made:
-        with pytest.raises(told, match=failure.reason):
+        with pytest.raises(told, match=failure.message):
             await score(made, DOCUMENTS[:1])
     assert len(link.calls) == 2
+
+
+@on_virtual_clock
+async def test_a_retry_that_would_come_too_late_is_not_paid_for():
+    link = ScriptedLink("w", always=after(0.999, Unavailable("w")))
+    async with engine([link], retry_reserve=1) as made:
+        with pytest.raises(NoWorker):
+            await score(made, DOCUMENTS[:1], within_s=1)
+        counted = made.metrics.registry.get_sample_value
+        assert (counted("rerank_retry_budget"), counted("rerank_retries_denied_total")) == (1, 0)
+    assert len(link.calls) == 1
+
+
+@on_virtual_clock
+async def test_halves_are_scored_at_once_until_the_documents_at_fault_stand_alone():
+    async def objecting(call: ScoreCall) -> Answer:
+        await asyncio.sleep(1)
+        if bad.intersection(call.pairs.documents):
+            raise ContentRejected("w refused it")
+        return await link.answer(call)
+
+    bad, link = {DOCUMENTS[2], DOCUMENTS[7]}, ScriptedLink("w", takes_s=0)
+    link.always = objecting
+    async with engine([link], retry_reserve=100, worker_max_calls=8, document_errors="lowest") as made:
+        began = asyncio.get_running_loop().time()
+        scored = await score(made, DOCUMENTS)
+        # 8, 4, 2 and 1 documents per call.
+        assert asyncio.get_running_loop().time() - began == pytest.approx(4, abs=0.01)
+    assert {DOCUMENTS[index] for index in scored.unscored} == bad
+    right = zip(scored.scores, right_scores(DOCUMENTS), strict=True)
+    assert all(own == other for index, (own, other) in enumerate(right) if index not in scored.unscored)
 
 
 @on_virtual_clock

@@ -115,9 +115,9 @@ def _lands_on_its_head(right: Any) -> Any:
 
 
 def _flies_on(_: Any) -> Any:
-    async def leave(_: Any, singleflight: Sequence[Any]) -> None:
-        for flight in singleflight:
-            flight.waiting -= 1
+    async def leave(_: Any, waits: Sequence[Any]) -> None:
+        for wait in waits:
+            wait.computation.waiting -= 1
 
     return leave
 
@@ -223,15 +223,13 @@ def _sheds_the_first(right: Any) -> Any:
     return lambda *, waiting, per_s, **more: right(waiting=max(1, waiting), per_s=per_s and per_s / 20, **more)
 
 
-def _halves_change_places(_: Any) -> Any:
-    async def score_halves(attempts: Any, chunk: Any) -> Answer:
-        middle = len(chunk.pairs) // 2
-        first = await attempts.score(chunk.part(range(middle)))
-        second = await attempts.score(chunk.part(range(middle, len(chunk.pairs))))
-        refused = dict(first.refused) | dict(second.refused)
-        return Answer(first.scores + second.scores, first.tokens + second.tokens, refused)
+def _halves_change_places(right: Any) -> Any:
+    def merge(parts: Sequence[Any], size: int) -> Answer:
+        refused = {place: error for _, answer in parts for place, error in answer.refused.items()}
+        merged: Answer = right(parts, size)
+        return merged._replace(refused=refused)
 
-    return score_halves
+    return merge
 
 
 def _stays_when_the_client_leaves(_: Any) -> Any:
@@ -276,13 +274,13 @@ FAULTS: dict[str, Planted] = {
         "a retry may go to the worker that just failed", app.queueing.scheduler, "candidates_for", _goes_where_it_failed
     ),
     "lands-on-its-head": Planted(
-        "who joined a flight gets its scores in reverse", app.scoring.singleflight, "_scores", _lands_on_its_head
+        "who joined a flight gets its scores in reverse", app.scoring.gateway, "scores_of", _lands_on_its_head
     ),
     "flies-on": Planted(
-        "a flight that nobody waits for goes on", app.scoring.singleflight.Singleflight, "_leave", _flies_on
+        "a flight that nobody waits for goes on", app.scoring.singleflight.Singleflight, "leave", _flies_on
     ),
     "crashes-with-its-starter": Planted(
-        "a flight's failure fails all who joined it", app.scoring.singleflight, "_scores", _crashes_with_its_starter
+        "a flight's failure fails all who joined it", app.scoring.gateway, "scores_of", _crashes_with_its_starter
     ),
     "knows-no-query": Planted(
         "a pair is known by its document alone", app.policy.pair_digest, "_with", _knows_no_query
@@ -338,8 +336,8 @@ FAULTS: dict[str, Planted] = {
     "keeps-the-bytes": Planted("the bytes of a body stay charged", app.api.body.Reservation, "__exit__", _nothing),
     "halves-change-places": Planted(
         "refused documents of a second half are named as of the first",
-        app.scoring.attempts.Attempts,
-        "_score_halves",
+        app.scoring.attempts,
+        "merge",
         _halves_change_places,
     ),
     "stays-when-the-client-leaves": Planted(

@@ -159,7 +159,7 @@ async def test_no_lie_of_a_worker_is_more_than_an_error_of_it(path: str, name: s
         worker.manners[path] = Manner(lie=LIES[path, name])
         met = await outcome_of(CALLS[path](link), within_s=30)
         # It is shown to people.
-        assert not isinstance(met, WorkerError) or len(met.reason) < 500
+        assert not isinstance(met, WorkerError) or len(met.message) < 500
 
 
 @over_network

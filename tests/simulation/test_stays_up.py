@@ -213,7 +213,7 @@ async def test_a_misconfigured_worker_says_so_and_others_serve():
             await score(made, DOCUMENTS)
         assert len(bad.calls) <= 2
         worker = made.registry.workers[0]
-        assert worker.problem is None or "RERANK_WORKER_API_KEY" in worker.problem.reason
+        assert worker.problem is None or "RERANK_WORKER_API_KEY" in worker.problem.message
 
 
 @on_virtual_clock

@@ -144,7 +144,7 @@ class Story:
         elif act == "failing" and worker:
             self.made.prober.mark_failing(worker, self.rng.choice([AttemptTimeout("hung"), Unreachable("refused")]))
         elif act == "drain" and worker:
-            self.rng.choice([self.made.registry.drain, self.made.registry.undrain])(worker)
+            worker.is_drained = self.rng.choice([True, False])
         elif act in {"ready", "leave"}:
             self.there[link.name] = act == "ready" and self.rng.random() < 0.6
             if act == "leave" and self.rng.random() < 0.5:
@@ -174,7 +174,7 @@ class Story:
         for link in self.links:
             link.problem, link.hangs_probes, link.probes_take_s, link.version = None, False, 0.0, "1"
         for worker in self.made.registry.workers:
-            self.made.registry.undrain(worker)
+            worker.is_drained = False
         self.there = {link.name: True for link in self.links}
         await self._show()
 

@@ -162,7 +162,7 @@ class World:
         for replica in self._replicas:
             for worker in replica.engine.registry.workers:
                 if worker.is_drained:
-                    replica.engine.registry.undrain(worker)
+                    worker.is_drained = False
         self._note("operator", "undrains all workers; all faults are over")
         self._mend()
         self._drained.clear()

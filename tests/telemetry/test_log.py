@@ -198,4 +198,4 @@ async def test_the_log_says_once_why_a_new_worker_cannot_be_used():
             await asyncio.sleep(60)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     told = [(line["usable"], line["reason"]) for line in lines if line["event"] == "worker_changed"]
-    assert told == [(False, problem.reason)]
+    assert told == [(False, problem.message)]

@@ -11,7 +11,6 @@ from starlette.types import ASGIApp
 from app.api import dialects
 from app.api.rerank import ROUTES
 from app.errors import BadAnswer, ClosedMidResponse, ContentRejected, Misconfigured, Unavailable, Unreachable
-from app.policy.concurrency_limit import ConcurrencyLimit
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog import METRICS, requests, workers
@@ -49,12 +48,12 @@ def series(text: bytes) -> int:
 
 
 def a_worker(name: str) -> Worker:
-    return Worker(ScriptedLink(name), limit=ConcurrencyLimit(least=8, most=64, chunk=8), max_calls=4)
+    return Worker(ScriptedLink(name), Settings())
 
 
 def a_worker_at(address: str, metrics: Metrics) -> Worker:
     """A worker as its address makes it, watched."""
-    worker = Worker(connect(address, Settings()), limit=ConcurrencyLimit(least=8, most=64, chunk=8), max_calls=4)
+    worker = Worker(connect(address, Settings()), Settings())
     watch_worker(worker, metrics)
     return worker
 

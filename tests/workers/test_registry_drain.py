@@ -19,7 +19,7 @@ async def test_a_drained_worker_finishes_what_it_has_and_what_waits_goes_elsewhe
         asked = asyncio.create_task(score(made, DOCUMENTS))
         await asyncio.sleep(0.5)
         assert (len(drained.calls), len(other.calls), made.scheduler.waiting) == (1, 1, 2)
-        made.registry.drain(made.registry.workers[0])
+        made.registry.workers[0].is_drained = True
         assert (await asked).scores == right_scores(DOCUMENTS)
         assert (len(drained.calls), len(other.calls)) == (1, 3)
         assert drained.cancelled == 0
@@ -32,7 +32,7 @@ async def test_what_waits_for_a_worker_that_is_drained_by_force_is_told_so_in_ti
         asked = asyncio.create_task(score(made, DOCUMENTS))
         await asyncio.sleep(0.5)
         before = asyncio.get_running_loop().time()
-        made.registry.drain(made.registry.workers[0])
+        made.registry.workers[0].is_drained = True
         with pytest.raises(NoWorker, match="w is drained"):
             await asked
         assert asyncio.get_running_loop().time() - before < 4
@@ -44,11 +44,11 @@ async def test_who_waits_for_a_usable_worker_is_woken_when_one_is_undrained():
     link = ScriptedLink("w")
     async with engine([link]) as made:
         (worker,) = made.registry.workers
-        made.registry.drain(worker)
+        worker.is_drained = True
         asked = asyncio.create_task(score(made, DOCUMENTS))
         await asyncio.sleep(1)
         before = asyncio.get_running_loop().time()
-        made.registry.undrain(worker)
+        worker.is_drained = False
         assert (await asked).scores == right_scores(DOCUMENTS)
         assert asyncio.get_running_loop().time() - before < 0.5
 
@@ -59,7 +59,7 @@ async def test_a_retry_does_not_go_to_a_drained_worker():
     failing = ScriptedLink("failing", always=Unreachable("failing refused the connection"))
     well = ScriptedLink("well")
     async with engine([drained, failing, well]) as made:
-        made.registry.drain(made.registry.workers[0])
+        made.registry.workers[0].is_drained = True
         for _ in range(10):
             assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
         assert not drained.calls
@@ -71,7 +71,7 @@ async def test_a_drained_worker_is_probed_and_its_state_says_both():
     drained, other = ScriptedLink("drained"), ScriptedLink("other")
     async with engine([drained, other], probe_interval_s=1) as made:
         worker: Worker = made.registry.workers[0]
-        made.registry.drain(worker)
+        worker.is_drained = True
         assert (worker.is_usable, worker.is_well) == (False, True)
         drained.problem = Unreachable("drained refused the connection")
         await until(lambda: not worker.is_well)
@@ -79,7 +79,7 @@ async def test_a_drained_worker_is_probed_and_its_state_says_both():
         drained.problem = None
         await until(lambda: worker.is_well)
         assert (worker.is_usable, str(worker.problem)) == (False, "drained is drained")
-        made.registry.undrain(worker)
+        worker.is_drained = False
         assert worker.is_usable
         assert not worker.problem
 
@@ -89,7 +89,7 @@ async def test_a_worker_that_left_and_came_back_is_drained_no_more():
     source = ScriptedSource()
     async with engine([ScriptedLink("a"), ScriptedLink("b")], search=lambda *_: [source]) as made:
         await source.show("a", "b")
-        made.registry.drain(made.registry.workers[0])
+        made.registry.workers[0].is_drained = True
         # A source that sees what it saw before changes nothing about it.
         await source.show("b", waiting=["a"])
         await source.show("a", "b")
@@ -105,6 +105,6 @@ async def test_a_model_depends_on_its_last_usable_worker_and_on_no_other():
     async with engine([one, two, alone]) as made:
         first, second, third = made.registry.workers
         assert [made.registry.depending_on(worker) for worker in made.registry.workers] == [[], [], ["other"]]
-        made.registry.drain(first)
+        first.is_drained = True
         # Nothing depends on a worker that isn't usable anyway.
         assert [made.registry.depending_on(worker) for worker in (first, second, third)] == [[], ["m"], ["other"]]

@@ -79,7 +79,7 @@ async def _seen(source: Source) -> list[str]:
 
 async def _identities(links: Sequence[WorkerLink]) -> Mapping[WorkerLink, Identity]:
     answers = dict(zip(links, await in_parallel([_identity(link) for link in links]), strict=True))
-    silent = [answer.reason for answer in answers.values() if isinstance(answer, WorkerError)]
+    silent = [answer.message for answer in answers.values() if isinstance(answer, WorkerError)]
     if silent:
         raise NotThere("\n".join([*silent, "Start what is down, or leave it out: name the others with --worker."]))
     return {link: answer for link, answer in answers.items() if isinstance(answer, Identity)}

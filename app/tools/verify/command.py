@@ -76,7 +76,7 @@ async def _measured(
     try:
         return await measure(scorer, sample, Random(_SEED))  # noqa: S311 - shuffles texts
     except WorkerError as exc:
-        raise NotThere(exc.reason if link.name in exc.reason else f"{link.name}: {exc.reason}") from exc
+        raise NotThere(exc.message if link.name in exc.message else f"{link.name}: {exc.message}") from exc
     except BadInput as exc:
         raise NotThere(f"{link.name}: {exc}") from exc
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from app.errors import AttemptTimeout
 from app.policy import truncate
 from app.policy.split import split
-from app.policy.token_estimate import most_tokens
-from app.scoring.gateway import pair_tokens
+from app.policy.token_estimate import most_tokens, pair_tokens
 from app.settings import Settings
 from app.types import Answer, Fingerprint, Pairs
 from app.workers.link import WorkerLink
