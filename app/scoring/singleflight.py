@@ -94,8 +94,11 @@ class Singleflight(OnLoop):
         coalesced, own = self._sort(chunk, chances)
         for span in {computation.span for computation in coalesced}:
             current_span.get().coalesces_with(span)
-        if own:
+        if own and chances == _MOST_CHANCES:
             self._admission.admit(chunk.context, len(own), chunk.fingerprint, now=self._loop.time())
+        elif own:
+            # The failure of another request's computation is no reason to shed a request that was let in.
+            self._admission.check_limits(chunk.context.key, len(own))
         started = {self._start(chunk.part(piece)): piece for piece in self._split(chunk, own)}
         chunk.context.stats.chunks += len(started)
         computations = [*started, *coalesced]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.simulation import texts
+from tests.simulation.clock import START_S
 from tests.simulation.fairness import keys_share_evenly, nobody_is_passed_over, requests_share_evenly
 from tests.simulation.forecasts import forecasts_come_true
 from tests.simulation.plan import WorkerSpec
@@ -323,12 +324,20 @@ def _pending(outcome: Outcome, request: Request) -> int:
     """All documents that could be pending when a request was refused, its own included."""
     at, is_of_key = request.ended, _message(request).startswith("The key")
     working = {call.request_id for call in outcome.record.calls if call.began <= at <= call.ended}
+    counts_all = _has_been_degraded(outcome, at)
     return sum(
-        other.distinct
+        len(other.documents) if counts_all else other.distinct
         for other in outcome.record.requests
         if (not is_of_key or other.ask.key == request.ask.key)
-        and (other.began <= at <= other.ended or other.id in working)
+        and other.began <= at
+        # Of one that is over, others may still wait for chunks in the queue.
+        and (at <= other.ended or other.id in working or _is_shared(outcome, other, at))
     )
+
+
+def _has_been_degraded(outcome: Outcome, at: float) -> bool:
+    """Whether the fallback has scored until a time: it scores lists whole, with what stands there several times."""
+    return any(note.what.startswith("logs degraded ") and note.at <= at - START_S for note in outcome.record.notes)
 
 
 def _was_refused(outcome: Outcome, request: Request) -> bool:
