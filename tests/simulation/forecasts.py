@@ -1,7 +1,7 @@
 """Whether admission's forecast comes true, where the load stays as it was when the forecast was made.
 
-The forecast is of the moment in which a request has its answer: behind what the workers have, what waits, and what keeps
-coming. Chunks are sent and scored whole, so of an answer that comes after a call or two it says little.
+The forecast is of the moment in which a request has its answer: behind what the workers have, what waits, and what
+keeps coming. Chunks are sent and scored whole, so of an answer that comes after a call or two it says little.
 """
 
 from collections import defaultdict
