@@ -7,7 +7,7 @@ import time
 
 from tests.simulation import faults
 from tests.simulation.campaign import Finding, Tally, how_it_breaks, kind_of, look_at, search, short, story_of
-from tests.simulation.chance import draw
+from tests.simulation.draw import draw
 from tests.simulation.plan import written
 
 
