@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.simulation.chance import Chance
+from tests.simulation.crowded import crowded
 from tests.simulation.mishaps import Mishaps
 from tests.simulation.plan import Plan, WorkerSpec
 from tests.simulation.replica import SECRETS
@@ -19,11 +20,15 @@ _PROBE_TOKENS = 64
 _MANY_TOKENS = 20
 # Every so many seeds have a steady load, which takes ten times as long to run.
 _STEADY_EVERY, _STEADY_FIRST = 100, 30
+# Every so many have one key that floods beside one that is modest.
+_CROWDED_EVERY, _CROWDED_FIRST = 20, 7
 
 
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
-    return steady(seed) if seed % _STEADY_EVERY == _STEADY_FIRST else _ordinary(seed)
+    if seed % _STEADY_EVERY == _STEADY_FIRST:
+        return steady(seed)
+    return crowded(seed) if seed % _CROWDED_EVERY == _CROWDED_FIRST else _ordinary(seed)
 
 
 def _ordinary(seed: int) -> Plan:
