@@ -204,6 +204,7 @@ async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, search: Search
         assert not any(model_queue.lone_request._pieces for model_queue in made.scheduler._queues.values()), (
             "a request stayed"
         )
+        assert not any(model_queue.in_flight for model_queue in made.scheduler._queues.values()), "a chunk stayed"
         assert made.singleflight.pairs == 0
 
 

@@ -1,7 +1,7 @@
-"""The forecast for a new request: how many documents will be granted before it is done.
+"""The forecast for a new request: how many documents will be scored before it is done.
 
-One part of them waits when it comes. The other keeps coming: of that it has to let pass what fair shares give to
-others, and no more.
+One part of them is on the workers when it comes, another waits. The third keeps coming: of that it has to let pass what
+fair shares give to others, and no more.
 """
 
 from collections import deque
@@ -52,3 +52,16 @@ def documents_before(*, documents: int, waiting: int, most: int, arriving_per_s:
     if arriving_per_s >= per_s:
         return most
     return min(most, (waiting + documents) * per_s / (per_s - arriving_per_s) - documents)
+
+
+def documents_in_flight(*, documents: int, calls: int, workers: int) -> float:
+    """The documents that workers have yet to score of those they were sent.
+
+    Each worker works on one call at a time, as engines score in order of arrival; on average half of that is done.
+
+    Args:
+        documents: Of all calls in flight.
+        calls: How many these are.
+        workers: How many have them.
+    """
+    return documents * (1 - min(1.0, workers / calls) / 2) if calls else 0.0

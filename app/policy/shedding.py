@@ -51,6 +51,7 @@ def shed(
     documents: int,
     waiting: int,
     before: float,
+    in_flight: float,
     per_s: float | None,
     left_s: float,
     is_overload: bool,
@@ -62,6 +63,7 @@ def shed(
         documents: Of the request, cached ones left out.
         waiting: Documents that wait now and, under fair shares, will be granted before the request is done.
         before: All that will be, with what is still to come.
+        in_flight: Documents that the workers have already, and have yet to score before any of the request's.
         per_s: Documents per second that the workers get through; None when that isn't known yet.
         left_s: Until the request's deadline.
         is_overload: As `Load` tells.
@@ -71,7 +73,7 @@ def shed(
         return None
     own_s = documents / per_s
     too_long_s = waiting / per_s - allowed_wait_s(is_overload=is_overload, burst_s=burst_s, own_s=own_s)
-    too_late_s = before / per_s + own_s - left_s
+    too_late_s = (in_flight + before) / per_s + own_s - left_s
     later = Shed("deadline", too_late_s) if too_late_s > too_long_s else Shed("queue", too_long_s)
     return later if later.for_s > 0 else None
 

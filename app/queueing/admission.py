@@ -45,6 +45,7 @@ class Admission:
             documents=documents,
             waiting=outlook.waiting,
             before=outlook.before,
+            in_flight=outlook.in_flight,
             per_s=outlook.per_s,
             left_s=context.deadline - now,
             is_overload=outlook.is_overload,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.policy.fair_queue import FairQueue
-from app.policy.forecast import Arrivals, documents_before
+from app.policy.forecast import Arrivals, documents_before, documents_in_flight
 from app.policy.lone_request import LoneRequest
 from app.policy.shedding import Load
 from app.policy.throughput import Throughput
@@ -38,23 +38,30 @@ class Outlook(NamedTuple):
     Args:
         waiting: Documents that wait now and will be granted before it is done.
         before: All documents that will be granted before it is done, with those that are still to come.
+        in_flight: Documents that the workers have already, and have yet to score before any of these.
         per_s: Documents per second that the workers get through; None when that isn't known.
         is_overload: Whether the queue only grows.
     """
 
     waiting: int
     before: float
+    in_flight: float
     per_s: float | None
     is_overload: bool
 
 
 @dataclass(slots=True)
 class ModelQueue:
-    """The fair queue for the workers of one fingerprint, with measurements of how fast they get through it."""
+    """The fair queue for the workers of one fingerprint, with measurements of how fast they get through it.
+
+    `calls` and `in_flight` count what was granted and isn't done: calls, and their documents.
+    """
 
     queue: FairQueue[Waiter] = field(default_factory=FairQueue)
     arrivals: Arrivals = field(default_factory=Arrivals)
     throughput: Throughput = field(default_factory=Throughput)
+    calls: int = 0
+    in_flight: int = 0
     wake: asyncio.TimerHandle | None = None
     load: Load = field(default_factory=Load)
     lone_request: LoneRequest = field(default_factory=LoneRequest)
@@ -63,8 +70,9 @@ class ModelQueue:
         """The wait ahead of a new request of `documents`, with so many usable workers."""
         waiting = self.queue.documents_before(key=key, documents=documents)
         per_s = self.throughput.per_s(workers)
+        in_flight = documents_in_flight(documents=self.in_flight, calls=self.calls, workers=workers)
         if not waiting or per_s is None:
-            return Outlook(waiting, waiting, per_s, self.load.is_overload)
+            return Outlook(waiting, waiting, in_flight, per_s, self.load.is_overload)
         before = documents_before(
             documents=documents,
             waiting=waiting,
@@ -72,7 +80,17 @@ class ModelQueue:
             arriving_per_s=self.arrivals.per_s(now),
             per_s=per_s,
         )
-        return Outlook(waiting, before, per_s, self.load.is_overload)
+        return Outlook(waiting, before, in_flight, per_s, self.load.is_overload)
+
+    def begin(self, chunk: Chunk) -> None:
+        """Count a chunk as in flight."""
+        self.calls += 1
+        self.in_flight += len(chunk.pairs)
+
+    def end(self, chunk: Chunk) -> None:
+        """Count a chunk as in flight no longer."""
+        self.calls -= 1
+        self.in_flight -= len(chunk.pairs)
 
     def push(self, waiter: Waiter, context: RequestContext) -> None:
         """Let a chunk wait in the turn of the request `context`."""

@@ -168,6 +168,7 @@ class Scheduler(OnLoop):
         """Free a slot's place on its worker, and grant it to the next."""
         chunk = slot.chunk
         slot.worker.give_back(documents=len(chunk.pairs), tokens=chunk.tokens)
+        self._queues[chunk.fingerprint].end(chunk)
         # The slot may go to a chunk of any model the worker serves; the chunk's own goes first.
         for fingerprint in dict.fromkeys((chunk.fingerprint, *slot.worker.serves.values())):
             self._serve(fingerprint)
@@ -201,6 +202,7 @@ class Scheduler(OnLoop):
         factors = load_factors(candidates, now)
         worker = pick(candidates, load=lambda worker: (worker.tokens + chunk.tokens) * factors[worker], rng=self._rng)
         worker.take(documents=len(chunk.pairs), tokens=chunk.tokens)
+        self._queues[chunk.fingerprint].begin(chunk)
         return Slot(worker, chunk, worker.breaker.generation, worker.documents, worker.tokens, self._release)
 
     def _wake_after_back_off(

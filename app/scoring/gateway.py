@@ -163,8 +163,11 @@ class Gateway(OnLoop):
     def _begin(self, chunk: Chunk, places: Sequence[int], chances: int) -> list[Wait]:
         """Sort out which pairs are under way, join those; admit the others, split them and start their chunks."""
         under_way, left = self._singleflight.sort(chunk, places) if chances else ({}, places)
-        if left:
+        if left and chances == _MOST_CHANCES:
             self._admission.admit(chunk.context, len(left), chunk.fingerprint, now=self._loop.time())
+        elif left:
+            # The failure of another request's computation is no reason to shed a request that was let in.
+            self._admission.check_limits(chunk.context.key, len(left))
         waits = [Wait(self._singleflight.start(chunk.part(piece)), piece) for piece in self._split(chunk, left)]
         chunk.context.stats.chunks += len(waits)
         self._singleflight.join(under_way, chunk.context)

@@ -96,7 +96,7 @@ class _Query(NamedTuple):
 
 
 async def _query_of(text: str, turn: _Turn) -> _Query:
-    """The query's terms and their weights. Length stands in for rarity: short words are the frequent ones (Zipf 1935)."""
+    """The query's terms with weights. Length stands in for rarity: short words are the frequent ones (Zipf 1935)."""
     term_weights: dict[str, int] = {}
     for terms in _batches(text):
         term_weights.update((term, min(len(term), _LONG_TERM_CHARS) ** 2) for term in terms)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.policy.forecast import Arrivals, documents_before
+from app.policy.forecast import Arrivals, documents_before, documents_in_flight
 
 
 def _steady(per_s: int, seconds: int) -> Arrivals:
@@ -51,3 +51,10 @@ def test_it_is_never_less_than_what_waits_nor_more_than_fair_shares_let_pass(doc
         documents=documents, waiting=waiting, most=waiting + more, arriving_per_s=arriving, per_s=1000.0
     )
     assert waiting - 1e-6 <= before <= waiting + more
+
+
+def test_of_what_each_worker_works_on_half_is_done_and_of_what_queues_there_nothing():
+    assert documents_in_flight(documents=0, calls=0, workers=2) == 0
+    assert documents_in_flight(documents=32, calls=1, workers=2) == 16
+    assert documents_in_flight(documents=64, calls=2, workers=2) == 32
+    assert documents_in_flight(documents=64, calls=8, workers=2) == 56

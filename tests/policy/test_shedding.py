@@ -6,6 +6,7 @@ USUAL: dict[str, Any] = {
     "documents": 100,
     "waiting": 500,
     "before": 500,
+    "in_flight": 0,
     "per_s": 1000.0,
     "left_s": 25.0,
     "is_overload": False,
@@ -41,6 +42,11 @@ def test_too_long_a_wait_is_refused_until_the_queue_is_short_enough():
 
 def test_what_would_end_after_its_deadline_is_refused_until_it_would_not():
     assert shed(**USUAL | {"waiting": 3000, "before": 3000, "documents": 1000, "left_s": 1.5}) == Shed("deadline", 2.5)
+
+
+def test_what_the_workers_have_already_makes_a_request_late_but_is_no_queue():
+    assert shed(**USUAL | {"in_flight": 10_000}) is None
+    assert shed(**USUAL | {"in_flight": 900, "left_s": 1.0}) == Shed("deadline", 0.5)
 
 
 def _overload_of(waiting: list[int]) -> bool:

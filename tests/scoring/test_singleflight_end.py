@@ -187,6 +187,35 @@ async def test_a_starters_deadline_in_the_queue_does_not_shorten_the_joiners():
 
 
 @on_virtual_clock
+async def test_a_queue_that_grew_meanwhile_sheds_nobody_whose_starter_failed():
+    link = ScriptedLink("w", takes_s=0.1)
+    async with engine([link], **QUEUED, max_queue_wait_s=1) as made:
+        others = [_start(made, [f"other {number}, {place}" for place in range(4)]) for number in range(50)]
+        await asyncio.sleep(0.5)
+        leader, joiner = _start(made, within_s=2), _start(made, within_s=20)
+        with pytest.raises(Overloaded, match="no slot came free in time"):
+            await leader
+        with pytest.raises(Overloaded, match="go before these 12: too many"):
+            await _start(made, [*DOCUMENTS[::-1]], cache="no-store")
+        assert await _scores(joiner) == right_scores(DOCUMENTS)
+        await asyncio.gather(*others)
+
+
+@on_virtual_clock
+async def test_limits_of_what_may_be_pending_hold_for_who_has_its_documents_scored_anew_too():
+    link = ScriptedLink("w", takes_s=2)
+    async with engine([link], **QUEUED, cache_across_keys=True, max_pending_documents_per_key=12) as made:
+        own = _start(made, [f"own {place}" for place in range(8)], key="beta")
+        await asyncio.sleep(0.1)
+        leader, joiner = _start(made, within_s=1, key="alpha"), _start(made, key="beta")
+        with pytest.raises(Overloaded, match="no slot came free in time"):
+            await leader
+        with pytest.raises(Overloaded, match="The key beta has 12 documents pending; 4 more"):
+            await joiner
+        await own
+
+
+@on_virtual_clock
 async def test_a_joiners_deadline_ends_its_wait_while_the_starter_goes_on():
     link = ScriptedLink("w", takes_s=2)
     async with engine([link]) as made:

@@ -4,12 +4,10 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
 
 from tests.simulation import faults
 from tests.simulation.campaign import Finding, Tally, how_it_breaks, kind_of, look_at, search, short, story_of
-from tests.simulation.chance import draw
-from tests.simulation.invariants import INVARIANTS
+from tests.simulation.draw import draw
 from tests.simulation.plan import written
 
 
@@ -33,7 +31,7 @@ def main() -> int:
                     f"after {stats.seeds} seeds: {finding.seed} breaks {finding.promise}: {finding.sentence}",
                     flush=True,
                 )
-        if _fatal(found, asked.told_only) and not asked.goes_on:
+        if found and not asked.goes_on:
             break
     took_s = time.monotonic() - began
     print(
@@ -43,12 +41,7 @@ def main() -> int:
     with faults.planted(asked.fault):
         for finding in [*found.values()][: asked.stories]:
             _tell(finding)
-    return bool(_fatal(found, asked.told_only))
-
-
-def _fatal(found: Mapping[str, Finding], told_only: Sequence[str]) -> list[Finding]:
-    """The findings that make a run fail."""
-    return [finding for finding in found.values() if finding.promise not in told_only]
+    return bool(found)
 
 
 def _replay(seed: int, *, is_whole: bool) -> int:
@@ -82,9 +75,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--replay", type=int, metavar="SEED", help="run one seed, and tell its story if it fails")
     parser.add_argument("--whole", action="store_true", help="with --replay: tell the story unshrunk")
     parser.add_argument("--goes-on", action="store_true", help="go on after the first broken promise")
-    parser.add_argument(
-        "--told-only", nargs="*", default=[], choices=INVARIANTS, help="promises that fail no run when they are broken"
-    )
     parser.add_argument("--stories", type=int, default=3, help="how many short stories to tell at the end")
     parser.add_argument("--fault", choices=sorted(faults.FAULTS), help="plant a fault first")
     asked = parser.parse_args()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from tests.simulation import faults
-from tests.simulation.chance import draw
+from tests.simulation.draw import draw
 from tests.simulation.invariants import INVARIANTS, broken
 from tests.simulation.plan import Plan
 from tests.simulation.shrink import shrunk

@@ -120,7 +120,7 @@ def _forecast_s(replica: Replica, request: Request) -> float | None:
     outlook = replica.engine.scheduler.outlook(request.ask.key, request.distinct, fingerprint)
     if not outlook.waiting or outlook.per_s is None:
         return None
-    return (outlook.before + request.distinct) / outlook.per_s
+    return (outlook.in_flight + outlook.before + request.distinct) / outlook.per_s
 
 
 # A client that is refused at once comes back a moment later, not at the same moment.

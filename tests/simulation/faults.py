@@ -83,8 +83,9 @@ def _forgets_a_late_slot(_: Any) -> Any:
 
 
 def _serves_nobody_else(_: Any) -> Any:
-    def give_back(_: Any, slot: Any) -> None:
+    def give_back(scheduler: Any, slot: Any) -> None:
         slot.worker.give_back(documents=len(slot.chunk.pairs), tokens=slot.chunk.tokens)
+        scheduler._queues[slot.chunk.fingerprint].end(slot.chunk)
 
     return give_back
 

@@ -188,6 +188,7 @@ class Plan:
         replicas: How many gateways share the workers.
         has_coarse_clock: Whether the loop's clock has steps of a millisecond, as uvloop's.
         has_presence: Whether the server tells of clients that leave, as the gateway's own does.
+        modest_key: One that asks for less than its share, and mustn't notice any other; None when none is judged so.
     """
 
     seed: int
@@ -197,6 +198,7 @@ class Plan:
     replicas: int = 1
     has_coarse_clock: bool = False
     has_presence: bool = True
+    modest_key: str | None = None
 
 
 def written(thing: Any) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.simulation import faults
 from tests.simulation.campaign import Finding, Tally, how_it_breaks, look_at, short
-from tests.simulation.chance import draw
+from tests.simulation.draw import draw
 from tests.simulation.found import FOUND
 from tests.simulation.plan import Ask, Fault, Plan, WorkerSpec, written
 from tests.simulation.story import told

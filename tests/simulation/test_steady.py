@@ -8,9 +8,9 @@ from app.queueing.model_queue import Outlook
 from app.queueing.scheduler import Scheduler
 from app.types import Chunk, Fingerprint
 from tests.simulation.campaign import Tally, look_at
-from tests.simulation.chance import steady
 from tests.simulation.forecasts import forecasts_come_true
 from tests.simulation.invariants import memory_stays_flat
+from tests.simulation.steady import steady
 from tests.simulation.world import run
 
 # Of a run in which hundreds of requests wait for longer than a call takes.
