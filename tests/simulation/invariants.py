@@ -7,6 +7,7 @@ from tests.simulation.errors import errors_are_honest, no_error_while_a_worker_i
 from tests.simulation.exactness import answers_are_exact
 from tests.simulation.fairness import keys_share_evenly, nobody_is_passed_over, requests_share_evenly
 from tests.simulation.forecasts import forecasts_come_true
+from tests.simulation.idleness import nobody_waits_for_idle_workers
 from tests.simulation.keys import no_key_feels_another
 from tests.simulation.readings import is_shared, message
 from tests.simulation.world import Outcome
@@ -96,6 +97,7 @@ INVARIANTS: dict[str, Invariant] = {
         keys_share_evenly,
         nobody_is_passed_over,
         no_key_feels_another,
+        nobody_waits_for_idle_workers,
         forecasts_come_true,
         memory_stays_flat,
     )

@@ -100,12 +100,13 @@ class Spell(NamedTuple):
 
 @dataclass(slots=True)
 class Trouble:
-    """A time during which something was wrong with a worker, or it couldn't be had."""
+    """A time during which something was wrong with a worker, or it couldn't be had; `amount` as of the fault."""
 
     worker: str
     kind: str
     since: float
     until: float = inf
+    amount: float = 0.0
 
 
 @dataclass

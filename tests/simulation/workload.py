@@ -8,6 +8,8 @@ from tests.simulation.scene import Scene
 
 # How often a request has documents of an earlier one.
 _AGAIN = 0.15
+# How often the first of those who want the same has little time.
+_FIRST_IS_SHORT = 0.4
 # What the requests of a loop may be at most, so that a run stays short.
 _MOST_IN_LOOP = 60
 
@@ -98,6 +100,9 @@ class Workload:
         """Requests for the same documents, or some of the same, at nearly the same time."""
         chance = self._chance
         like = self._ask(self._moment(0.8), chance.randint(1, 3 * self._scene.max_batch))
+        if chance.random() < _FIRST_IS_SHORT:
+            # What it began is over with its own time, while others want it.
+            like = replace(like, timeout_ms=chance.randint(20, 2000), unreadable=(), leaves_after_s=None)
         crowd = []
         for _ in range(chance.randint(2, 8)):
             other = self._ask(round(like.at + chance.choice([0.0, chance.spread(0.001, 0.5)]), 4), like.documents)

@@ -283,7 +283,7 @@ class World:
                 self._shared.problem(event.problem, event.lasts_s)
 
     def _begin(self, fault: Fault) -> None:
-        worker, problem = self._workers[fault.worker], self._problem(fault.worker, fault.kind)
+        worker, problem = self._workers[fault.worker], self._problem(fault.worker, fault.kind, fault.amount)
         worker.begin(fault)
         what = "" if fault.kind in {"down", "freeze", "slow"} else f" ({fault.route})"
         self._note(fault.worker, f"begins: {fault.kind}{what} for {fault.lasts_s:g} s, amount {fault.amount:g}")
@@ -349,8 +349,8 @@ class World:
         for drained in self._drained.values():
             drained.until = self._loop.now
 
-    def _problem(self, worker: str, kind: str) -> Trouble:
-        problem = Trouble(worker, kind, self._loop.now)
+    def _problem(self, worker: str, kind: str, amount: float = 0.0) -> Trouble:
+        problem = Trouble(worker, kind, self._loop.now, amount=amount)
         self._record.problems.append(problem)
         return problem
 
