@@ -19,7 +19,6 @@ from app.main import create_app
 from app.policy.pair_digest import SECRET_BYTES
 from app.server.run import Drain
 from app.settings import Settings
-from app.telemetry import log
 from app.workers.link import WorkerLink
 from tests.simulation.record import Note, Record
 
@@ -75,6 +74,13 @@ class Replica:
             yield
 
 
+class _WithoutRequests(structlog.BoundLogger):
+    """A logger that leaves out the line of each request: the record has all that it says."""
+
+    def log(self, *_: Any, **__: Any) -> None:
+        pass
+
+
 @contextmanager
 def quick_and_quiet(record: Record, elapsed_s: Callable[[], float]) -> Iterator[None]:
     """Have gateways log into the record, and leave out what only documents their routes: it takes longer than a run."""
@@ -93,9 +99,8 @@ def quick_and_quiet(record: Record, elapsed_s: Callable[[], float]) -> Iterator[
     before = structlog.get_config()
     with ExitStack() as stack:
         stack.callback(structlog.configure, **before)
-        structlog.configure(processors=[keep], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False)
+        structlog.configure(processors=[keep], wrapper_class=_WithoutRequests, cache_logger_on_first_use=False)
         for owner, name, replacement in (
-            (log, "write", lambda *_: None),
             (rerank, "describe", lambda _: {}),
             (admin, "described", lambda *_: {"include_in_schema": False}),
             (assembly, "token_bytes", lambda _: bytes(SECRET_BYTES)),
