@@ -110,7 +110,7 @@ class MemoryTier:
         """Give new pairs the places of evicted ones."""
         tables, count = self._tables, len(self._tables)
         for digest, score in zip(digests, scores, strict=True):
-            place = self._leaving()
+            place = self._next_to_evict()
             evicted = self._digests[place]
             del tables[hash(evicted) % count][evicted]
             tables[hash(digest) % count][digest] = place
@@ -119,7 +119,7 @@ class MemoryTier:
             self._expiries[place] = expiry
             self._probation.append(place)
 
-    def _leaving(self) -> int:
+    def _next_to_evict(self) -> int:
         """The place of the pair that is evicted next."""
         probation, protected, asked = self._probation, self._protected, self._asked
         chances = _MOST_SECOND_CHANCES

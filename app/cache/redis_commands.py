@@ -6,14 +6,7 @@ when something else than expected comes. Their caller limits their time.
 
 from collections.abc import Mapping, Sequence
 
-from app.cache.redis_codec import (
-    GENERATIONS,
-    MOST_GENERATIONS,
-    generations_in,
-    names_in,
-    names_key_of,
-    names_value_of,
-)
+from app.cache import redis_codec
 from app.cache.redis_connection import RedisConnection
 from app.cache.write_queue import Entry
 from app.types import Fingerprint
@@ -30,26 +23,28 @@ async def write_entries(connection: RedisConnection, entries: Sequence[Entry], *
 
 async def read_generations(connection: RedisConnection) -> dict[str, int]:
     """The generations of models that replicas have written."""
-    count = await connection.ask("HLEN", GENERATIONS)
-    if not isinstance(count, int) or count > MOST_GENERATIONS:
+    count = await connection.ask("HLEN", redis_codec.GENERATIONS)
+    if not isinstance(count, int) or count > redis_codec.MOST_GENERATIONS:
         raise ValueError("it holds generations of more models than there can be")
-    return generations_in(await connection.ask("HGETALL", GENERATIONS))
+    return redis_codec.generations_in(await connection.ask("HGETALL", redis_codec.GENERATIONS))
 
 
 async def write_generations(connection: RedisConnection, newer: Mapping[str, int]) -> None:
     """Tell other replicas of generations."""
-    await connection.ask("HSET", GENERATIONS, *(part for item in newer.items() for part in item))
+    await connection.ask("HSET", redis_codec.GENERATIONS, *(part for item in newer.items() for part in item))
 
 
 async def read_names(
     connection: RedisConnection, fingerprints: Sequence[Fingerprint]
 ) -> dict[Fingerprint, Sequence[str]]:
     """The names that replicas have for the weights of each fingerprint, given without weights."""
-    answer = await connection.ask("MGET", *map(names_key_of, fingerprints)) if fingerprints else []
-    return dict(zip(fingerprints, names_in(answer, len(fingerprints)), strict=True))
+    answer = await connection.ask("MGET", *map(redis_codec.names_key_of, fingerprints)) if fingerprints else []
+    return dict(zip(fingerprints, redis_codec.names_in(answer, len(fingerprints)), strict=True))
 
 
 async def write_names(connection: RedisConnection, names: Mapping[Fingerprint, Sequence[str]], *, ttl_s: int) -> None:
     """Tell other replicas of names, which are kept for `ttl_s`."""
     for fingerprint, listed in names.items():
-        await connection.ask("SET", names_key_of(fingerprint), names_value_of(listed), "EX", ttl_s)
+        await connection.ask(
+            "SET", redis_codec.names_key_of(fingerprint), redis_codec.names_value_of(listed), "EX", ttl_s
+        )

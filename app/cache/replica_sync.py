@@ -81,7 +81,7 @@ class WeightNames:
         longer = {}
         for bare, names in listed.items():
             own = self._names.get(bare)
-            if own and own.take(names):
+            if own and own.merge(names):
                 longer[bare] = own.listed
         self._agree()
         return longer
@@ -114,7 +114,7 @@ class _Names:
         """Add a name of this replica."""
         self._agree([*self.agreed, own][-_MOST_NAMES:])
 
-    def take(self, listed: Sequence[str]) -> bool:
+    def merge(self, listed: Sequence[str]) -> bool:
         """Take over the list that replicas share. Returns whether it lacked a name of this one, which is then added."""
         self.listed = listed[-_MOST_NAMES:]
         self._agree(list(self.agreed))

@@ -1,10 +1,21 @@
 """TLS contexts for listening and for calling workers."""
 
 import ssl
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.settings import Settings, SettingsError
+
+
+class _Names(NamedTuple):
+    """The names of the settings that name a context's files."""
+
+    certificate: str
+    key: str
+    authorities: str
+
+
+_LISTENING = _Names("tls_cert_file", "tls_key_file", "tls_client_ca_file")
+_TOWARDS_WORKERS = _Names("worker_cert_file", "worker_key_file", "worker_ca_file")
 
 
 class Certificates:
@@ -13,14 +24,25 @@ class Certificates:
     Args:
         settings: Name the files.
 
+    Attributes:
+        listening: None without a certificate.
+        towards_workers: None when no setting asks for one of its own.
+
     Raises:
         SettingsError: a file can't be read, or holds something else.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.listening = _listening(settings)
-        self.towards_workers = _towards_workers(settings)
+        self.listening = self.towards_workers = None
+        if settings.tls_cert_file:
+            self.listening = default_context(ssl.Purpose.CLIENT_AUTH)
+            if settings.tls_client_ca_file:
+                self.listening.verify_mode = ssl.CERT_REQUIRED
+            _load(self.listening, settings, _LISTENING)
+        if settings.worker_ca_file or settings.worker_cert_file:
+            self.towards_workers = default_context()
+            _load(self.towards_workers, settings, _TOWARDS_WORKERS)
 
     def reload(self) -> None:
         """Read the files again. New connections use what they hold now.
@@ -31,12 +53,11 @@ class Certificates:
             SettingsError: as at the start; nothing has changed then.
         """
         # First into contexts of their own, so that a bad file leaves the good ones as they are.
-        _listening(self._settings)
-        _towards_workers(self._settings)
+        Certificates(self._settings)
         if self.listening:
-            _fill_listening(self.listening, self._settings)
+            _load(self.listening, self._settings, _LISTENING)
         if self.towards_workers:
-            _fill_towards_workers(self.towards_workers, self._settings)
+            _load(self.towards_workers, self._settings, _TOWARDS_WORKERS)
 
 
 def default_context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH, **trusted: Any) -> ssl.SSLContext:
@@ -53,55 +74,25 @@ def default_context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH, **trusted: A
     return context
 
 
-def _listening(settings: Settings) -> ssl.SSLContext | None:
-    """The context for listening; None without a certificate."""
-    if settings.tls_cert_file is None:
-        return None
-    context = default_context(ssl.Purpose.CLIENT_AUTH)
-    if settings.tls_client_ca_file:
-        context.verify_mode = ssl.CERT_REQUIRED
-    _fill_listening(context, settings)
-    return context
-
-
-def _fill_listening(context: ssl.SSLContext, settings: Settings) -> None:
-    _load_chain(context, settings.tls_cert_file, settings.tls_key_file, "tls_cert_file and tls_key_file")
-    _load_authorities(context, settings.tls_client_ca_file, "tls_client_ca_file")
-
-
-def _towards_workers(settings: Settings) -> ssl.SSLContext | None:
-    """The context for calling https workers; None when no setting asks for one of its own."""
-    if settings.worker_ca_file is None and settings.worker_cert_file is None:
-        return None
-    context = default_context()
-    _fill_towards_workers(context, settings)
-    return context
-
-
-def _fill_towards_workers(context: ssl.SSLContext, settings: Settings) -> None:
-    _load_chain(context, settings.worker_cert_file, settings.worker_key_file, "worker_cert_file and worker_key_file")
-    _load_authorities(context, settings.worker_ca_file, "worker_ca_file")
-
-
-def _load_chain(context: ssl.SSLContext, certificate: Path | None, key: Path | None, names: str) -> None:
-    if certificate is None:
-        return
+def _load(context: ssl.SSLContext, settings: Settings, names: _Names) -> None:
+    """Load the files that settings of these names say, as far as they say any, into the context."""
+    certificate, key, authorities = (getattr(settings, name) for name in names)
     try:
-        # Without a password function OpenSSL would ask on the terminal for that of an encrypted key.
-        context.load_cert_chain(certificate, key, password=lambda: b"")
+        if certificate:
+            # Without a password function OpenSSL would ask on the terminal for that of an encrypted key.
+            context.load_cert_chain(certificate, key, password=lambda: b"")
     except (OSError, ValueError) as exc:
         raise SettingsError(
-            f"{names}: {_reason(exc)}: name PEM files that belong together, the key unencrypted"
+            f"{names.certificate} and {names.key}: {_reason(exc)}: name PEM files that belong together, the key "
+            "unencrypted"
         ) from exc
-
-
-def _load_authorities(context: ssl.SSLContext, path: Path | None, name: str) -> None:
-    if path is None:
-        return
     try:
-        context.load_verify_locations(path)
+        if authorities:
+            context.load_verify_locations(authorities)
     except (OSError, ValueError) as exc:
-        raise SettingsError(f"{name}: {path}: {_reason(exc)}: name a PEM file with certificates") from exc
+        raise SettingsError(
+            f"{names.authorities}: {authorities}: {_reason(exc)}: name a PEM file with certificates"
+        ) from exc
 
 
 def _reason(exc: Exception) -> str:

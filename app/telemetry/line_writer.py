@@ -29,7 +29,7 @@ class LineWriter:
         self.fd = fd
         self.dropped = 0
         self._about_dropped = about_dropped
-        self._told = 0
+        self._reported = 0
         # Reentrant, as the queue is: a finalizer may log in the middle of `write`.
         self._lock = threading.RLock()
         self._lines: list[str] = []
@@ -75,7 +75,7 @@ class LineWriter:
         with self._lock:
             self._is_writing = True
             lines, self._lines, self._chars = self._lines, [], 0
-            dropped, self._told = self.dropped - self._told, self.dropped
+            dropped, self._reported = self.dropped - self._reported, self.dropped
         return [*lines, self._about_dropped(dropped)] if dropped else lines
 
     def _write(self, part: bytes) -> None:

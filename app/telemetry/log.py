@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal, TextIO, cast
 
 import orjson
@@ -19,6 +18,7 @@ from app.telemetry.line_writer import LineWriter
 
 _Render = Callable[[Any, str, EventDict], str]
 _STDOUT = 1
+_stamped = structlog.processors.TimeStamper(fmt="iso")
 # Nobody may read what is left at the end.
 _LAST_LINES_S = 1.0
 
@@ -71,11 +71,6 @@ def dropped_lines() -> int:
 def flush() -> None:
     """Wait for the last lines to be written, at the end of the process, but not for long."""
     _sink.writer.drain(within_s=_LAST_LINES_S)
-
-
-def _stamped(_: Any, __: str, event: EventDict) -> EventDict:
-    event["timestamp"] = datetime.now(UTC).isoformat()[: -len("+00:00")] + "Z"
-    return event
 
 
 def _json(_: Any, __: str, event: EventDict) -> str:

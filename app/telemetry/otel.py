@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from urllib.parse import urlsplit
 
 import structlog
@@ -34,7 +33,6 @@ _FLUSH_S = 3.0
 _SAYS_IT_AGAIN_S = 60.0
 _SERVER_ERROR = 500
 _USUAL_PORTS = {"http": 80, "https": 443}
-_NO_FAILURE = {"ok", "cancelled"}
 _W3C = TraceContextTextMapPropagator()
 # The exporter's HTTP client logs here, several times for each batch that a collector doesn't take.
 _exporter_log = logging.getLogger(OTLPSpanExporter.__module__)
@@ -158,9 +156,7 @@ class ExportedSpan(Span):
         self._span.end()
         current_span.reset(self._token)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
         self.end(_outcome_of(exc))
 
     def _fail(self, reason: str) -> None:

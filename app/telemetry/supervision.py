@@ -30,7 +30,7 @@ async def supervised(
         metrics: Count failures.
         failed: Called with each failure, so that others stop relying on the last result of the work.
     """
-    log, told = structlog.get_logger(), ""
+    log, logged = structlog.get_logger(), ""
     while True:
         try:
             return await work()
@@ -38,8 +38,8 @@ async def supervised(
             if _is_cancelled():
                 raise
             metrics.task_failed(task)
-            if told != repr(failure):
-                told = repr(failure)
+            if logged != repr(failure):
+                logged = repr(failure)
                 log.exception("task_failed", task=task)
             if failed:
                 failed(failure)

@@ -23,6 +23,11 @@ _TIMEOUT_S = 10.0
 # From a second to half a minute.
 _DOUBLINGS = 5
 _REASON_CHARS = 200
+_ADVICE: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "; the token will be read again",
+    HTTPStatus.FORBIDDEN: "; let the gateway's service account list and watch endpointslices (discovery.k8s.io) in the "
+    "namespace {}",
+}
 
 
 class _Gone(DiscoveryError):
@@ -168,16 +173,8 @@ class Kubernetes:
             return
         if status == HTTPStatus.GONE:
             raise _Gone
-        told = f"its API server answered {status}: {_message_in(await response.aread())}"
-        if status == HTTPStatus.UNAUTHORIZED:
-            raise DiscoveryError(f"{told}; the token will be read again")
-        if status == HTTPStatus.FORBIDDEN:
-            namespace = self._service.namespace
-            raise DiscoveryError(
-                f"{told}; let the gateway's service account list and watch endpointslices (discovery.k8s.io) "
-                f"in the namespace {namespace}"
-            )
-        raise DiscoveryError(told)
+        advice = _ADVICE.get(status, "").format(self._service.namespace)
+        raise DiscoveryError(f"its API server answered {status}: {_message_in(await response.aread())}{advice}")
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
