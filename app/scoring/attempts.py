@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from tenacity import AsyncRetrying, retry_if_exception
 
 from app.aio import OnLoop, cancel_on_exit, first_answer, in_parallel
 from app.cache.score_cache import ScoreCache
@@ -115,8 +115,8 @@ class Attempts(OnLoop):
         progress = _Progress(chunk)
         try:
             answer = await self._try(progress)
-        except WorkerError as error:
-            answer = await self._retry(progress, error)
+        except WorkerError:
+            answer = await self._retry(progress)
         self._cache.store(chunk, answer.scores)
         # Another worker has scored the content: what objected to it is at fault.
         for slot, objection in progress.objections:
@@ -124,30 +124,30 @@ class Attempts(OnLoop):
         return answer
 
     async def _try(self, progress: "_Progress") -> Answer:
-        """The scores of one attempt, whose failure is counted."""
+        """The scores of one attempt, whose failure is kept."""
         try:
             return await self._attempt(progress)
         except WorkerError as error:
-            progress.tries += retry.is_try(error)
+            progress.failures.append(error)
             raise
 
-    async def _retry(self, progress: "_Progress", first: WorkerError) -> Answer:
+    async def _retry(self, progress: "_Progress") -> Answer:
         """The scores after a first failure. Were the first attempt in here too, each chunk would pay 0.09 ms for it."""
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: self._allows_another(progress, error)),
+            retry=retry_if_exception(lambda error: isinstance(error, WorkerError) and self._allows_another(progress)),
             wait=lambda _: self._pause_s(progress),
             stop=lambda state: self._loop.time() + state.upcoming_sleep >= progress.chunk.context.deadline,
             # Comes last: what isn't done isn't paid for.
-            before_sleep=lambda state: self._pay_for_another(progress, state),
+            before_sleep=lambda _: self._pay_for_another(progress),
             reraise=True,
         )
         async for attempt in retrying:
             with attempt:
                 if attempt.retry_state.attempt_number == 1:
-                    raise first
+                    raise progress.failures[-1]
                 return await self._try(progress)
         # Not reached: what fails leaves the loop as it is.
-        raise first
+        raise progress.failures[-1]
 
     async def _attempt(self, progress: "_Progress") -> Answer:
         """The scores of one attempt, hedged when hedging is on and the first worker takes unusually long."""
@@ -228,24 +228,20 @@ class Attempts(OnLoop):
         elif not slot.is_outdated:
             progress.objections.append((slot, error))
 
-    def _allows_another(self, progress: "_Progress", error: BaseException) -> bool:
-        return isinstance(error, WorkerError) and retry.allows(
-            error,
+    def _allows_another(self, progress: "_Progress") -> bool:
+        return retry.allows(
+            progress.failures[-1],
             tries=progress.tries,
             objections=len(progress.objections),
             another_worker=self._has_another_worker(progress),
             max_attempts=self._max_attempts,
         )
 
-    def _pay_for_another(self, progress: "_Progress", state: RetryCallState) -> None:
+    def _pay_for_another(self, progress: "_Progress") -> None:
         """Pay for one more attempt unless the last one was free; when that can't be paid, the last failure stands."""
-        error = state.outcome and state.outcome.exception()
-        if (
-            isinstance(error, WorkerError)
-            and not retry.is_free(error)
-            and not self._pays_for_retry(progress.chunk.context)
-        ):
-            raise error
+        failure = progress.failures[-1]
+        if not retry.is_free(failure) and not self._pays_for_retry(progress.chunk.context):
+            raise failure
 
     def _pays_for_retry(self, context: RequestContext) -> bool:
         """Withdraw one retry from the key's budget. Returns False when none is left there."""
@@ -269,13 +265,18 @@ class _Progress:
     Args:
         chunk: What is to be scored.
         tried: The workers it was sent to.
-        tries: Failed attempts that count as tries.
+        failures: How its attempts ended, hedges aside.
         longest_s: The longest time a call was waited for in vain.
         objections: To its content; a fault of those workers once another one has scored it.
     """
 
     chunk: Chunk
     tried: set[Worker] = field(default_factory=set)
-    tries: int = 0
+    failures: list[WorkerError] = field(default_factory=list)
     longest_s: float = 0.0
     objections: list[tuple[Slot, WorkerError]] = field(default_factory=list)
+
+    @property
+    def tries(self) -> int:
+        """Attempts that count as tries."""
+        return sum(map(retry.is_try, self.failures))

@@ -153,6 +153,18 @@ async def test_a_small_request_that_joins_a_queued_chunk_of_a_big_one_gets_it_ea
 
 
 @on_virtual_clock
+async def test_a_small_request_of_the_same_moment_gets_a_chunk_of_a_big_one_early():
+    link = ScriptedLink("w", takes_s=1)
+    async with engine([link], deadline_s=600, max_queue_wait_s=600, **QUEUED) as made:
+        big = asyncio.create_task(score(made, DOCUMENTS, within_s=500))
+        small = [asyncio.create_task(_seconds(score(made, [one], within_s=500))) for one in DOCUMENTS[4::7]]
+        # Of ten chunks theirs are six: they go before the others of the big one, but for its first two.
+        assert max([await one for one in small]) < 8.1
+        await big
+    assert _times_scored(link) == _once(DOCUMENTS)
+
+
+@on_virtual_clock
 async def test_an_urgent_request_hurries_what_it_joins_however_much_it_is():
     relaxed = {"priority": 5}
     assert await _wait_of_a_joiner(DOCUMENTS, priority=-5, first=relaxed, others=20) < 12
