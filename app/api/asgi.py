@@ -45,11 +45,11 @@ class AsgiApp:
         request = HttpRequest(scope, receive)
         serve = self._posts.get(request.path) if scope["method"] == "POST" else None
         if serve is None:
-            with_headers = self._adding_headers(self._in_parts(send, request), request.request_id)
+            with_headers = self._adding_headers(self._in_parts(send, request), request)
             await self.app(scope, receive, with_headers)
         else:
             response = await serve(request)
-            self._add_headers(response.raw_headers, request.request_id)
+            self._add_headers(response.raw_headers, request)
             if not (request.client_connection and request.client_connection.send_whole(response)):
                 await response(scope, receive, self._in_parts(send, request))
 
@@ -71,16 +71,21 @@ class AsgiApp:
 
         return send_parts
 
-    def _adding_headers(self, send: Send, request_id: str) -> Send:
+    def _adding_headers(self, send: Send, request: HttpRequest) -> Send:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._add_headers(message["headers"], request_id)
+                self._add_headers(message["headers"], request)
             await send(message)
 
         return send_with_headers
 
-    def _add_headers(self, headers: list[tuple[bytes, bytes]], request_id: str) -> None:
-        """Add the headers that every answer has."""
-        headers.append((b"x-request-id", request_id.encode()))
-        if self._is_draining():
+    def _add_headers(self, headers: list[tuple[bytes, bytes]], request: HttpRequest) -> None:
+        """Add the headers that every answer has.
+
+        One that is given before its request has come whole closes the connection: the rest of the body would have to be
+        read and discarded before the next request.
+        """
+        headers.append((b"x-request-id", request.request_id.encode()))
+        is_early = request.client_connection and not request.client_connection.has_sent_all
+        if is_early or self._is_draining():
             MutableHeaders(raw=headers)["Connection"] = "close"

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.api import dialects
 from app.api.dialects.base import Dialect
-from app.errors import RerankError, SlowBody, TooLarge, Unauthorized
+from app.errors import RerankError, Unauthorized
 
 # The status in log and metrics for a client that left before its answer; it is never sent.
 CLIENT_LEFT = 499
@@ -44,7 +44,4 @@ def error_answer(error: RerankError, dialect: Dialect, path: str) -> Response:
         response.headers["Retry-After"] = str(max(1, ceil(error.retry_after_s)))
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = error.challenge
-    if isinstance(error, SlowBody | TooLarge):
-        # To use the connection again, the rest of the body would have to be read and discarded first.
-        response.headers["Connection"] = "close"
     return response

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.errors import ConnectionShedReason
+from app.server.lingering import LingeringCloses
 
 # The key in the ASGI lifespan state under which the server finds `Clients`.
 CLIENTS = "rerank.clients"
@@ -38,6 +39,7 @@ class Clients:
             client didn't read its answer (`unread`).
         connections: Open now.
         turned_away: Those beyond that are still being told; they are few, and then none is told.
+        lingering: The closes of those that still send although they have their answer.
     """
 
     max_connections: int = 10_000
@@ -45,6 +47,7 @@ class Clients:
     on_shed: Callable[[ConnectionShedReason], None] = _count_nothing
     connections: int = 0
     turned_away: int = 0
+    lingering: LingeringCloses = field(default_factory=LingeringCloses)
 
     def has_room(self, transport: asyncio.Transport) -> bool:
         """True if one more connection fits; otherwise it is answered with 503 and closed, here."""
@@ -79,8 +82,6 @@ class _TurnedAway(asyncio.Protocol):
         self._transport.write(_ALIVE if data.startswith(_ASKS_WHETHER_ALIVE) else _FULL)
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        else:
-            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc

@@ -3,36 +3,28 @@
 `app/api/body.py` limits bodies. Heads uvicorn keeps without any limit of size or time, and small headers take 20 times
 their size in memory.
 
-Offers to switch the protocol are ignored. Java's HttpClient and `curl --http2` make one with their first request
-(`Upgrade: h2c`), and go on in HTTP/1.1 when the answer doesn't take it up.
-
 Uvicorn's insides are used (attributes and methods of `HttpToolsProtocol` and `RequestResponseCycle`), so pyproject.toml
 bounds its version from above; tests/security/test_heads.py and tests/integration/test_answers.py fail when they change.
 """
 
 import asyncio
-import socket
 from typing import ClassVar
 
 from httptools import HttpParserError, HttpParserUpgrade
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.request import CLIENT_CONNECTION, LONG_BYTES, ClientConnection, do_nothing
 from app.server.clients import CLIENTS, Clients
+from app.server.half_closed import BegunAnswer
+from app.server.lingering import LateClosing, LingeringClose
+from app.server.upgrade_offer import written_without_offer
 
 # Most bytes outside of bodies per request: head, chunk extensions, trailers. What comes in one read is counted whole.
 _MOST_BYTES = 64 * 2**10
 _MOST_HEADERS = 256
 # Most unsent bytes of an answer before its writer has to wait; without TLS it is the default.
 _MOST_UNSENT_BYTES = 64 * 2**10
-# The beginning of every answer, whatever its status.
-_FIRST_BYTES = b"HTTP/1.1 "
-# Seconds until the second byte is sent to a client that may be gone. Each pause is twice the one before, so the first
-# bytes of an answer last for 25 s.
-_FIRST_PAUSE_S = 0.05
-# The headers of an offer to switch the protocol; `Connection` names them, too.
-_UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -52,11 +44,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = self._is_in_body = False
         self._bytes_beside_bodies = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._ask_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._hang_up = transport.abort
         self._client_connection = ClientConnection(set(), _send_nothing, self._hang_up)
         self._head_without_offer = b""
+        self._body_bytes = 0
+        self._lingering: LingeringClose | None = None
+        self._begun: BegunAnswer | None = None
         if self.scheme == "https":
             # The default with TLS is 512 KiB.
             transport.set_write_buffer_limits(_MOST_UNSENT_BYTES)
@@ -64,12 +58,18 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._clients.connections -= 1
-        for timer in (self._head_timer, self._ask_timer, self._write_timer):
+        if self._lingering:
+            self._lingering.end()
+        if self._begun:
+            self._begun.stop_asking()
+        for timer in (self._head_timer, self._write_timer):
             if timer:
                 timer.cancel()
         super().connection_lost(exc)
         self._client_connection.has_left = True
-        # Breaks a reference cycle between the last request and its connection.
+        # Breaks reference cycles between the last request and its connection.
+        if self.cycle:
+            self.cycle.transport = self.transport
         self._client_connection.send_whole = _send_nothing
         self._client_connection.hang_up = self._hang_up = do_nothing
         for leave in [*self._client_connection.on_loss]:
@@ -78,9 +78,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never keeps one
         """Keep a half-closed connection, by returning True, while its client may still wait for an answer.
 
-        A client that is gone looks the same on TCP, but resets the connection when it is sent something. So it is sent
-        the beginning of its answer, byte by byte. TLS can't be half closed here.
+        TLS can't be half closed here.
         """
+        if self._lingering:
+            self._lingering.end()
+            return False
         cycle = self.cycle
         if cycle is None or cycle.response_complete or cycle.more_body or self.scheme == "https":
             self._await_reading()
@@ -88,19 +90,14 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle.keep_alive = False
         # Pipelined requests wait behind the first, whose answer shows whether the client is there.
         if not self.pipeline and not cycle.response_started:
-            cycle.transport = begun = _Begun(self.transport)
-            self._ask_whether_there(cycle, begun, _FIRST_PAUSE_S)
+            cycle.transport = self._begun = BegunAnswer(self.transport)
+            self._begun.ask_whether_there(cycle)
         return True
 
-    def _ask_whether_there(self, cycle: RequestResponseCycle, begun: "_Begun", pause_s: float) -> None:
-        """Send a byte, and later look for a reset: event loops don't report one after the end of input."""
-        if self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self.transport.abort()
-        elif not cycle.response_started:
-            begun.send_byte()
-            self._ask_timer = self.loop.call_later(pause_s, self._ask_whether_there, cycle, begun, 2 * pause_s)
-
     def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            self._lingering.discard(len(data))
+            return
         self._bytes_beside_bodies += len(data)
         self._unset_keepalive_if_required()
         try:
@@ -109,6 +106,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.logger.warning("Invalid HTTP request received.")
             self._refuse("Invalid HTTP request received.")
             return
+        if self._is_in_body and self.cycle.transport is self.transport:
+            # The answer may come before the rest of the body.
+            self.cycle.transport = LateClosing(self.transport, self._linger_after_answer)
         # A timer only for heads that come in parts: most come whole.
         if self._head_timer is None and (self._is_in_head or (self._bytes_beside_bodies and not self._is_in_body)):
             self._head_timer = self.loop.call_later(self.head_s, self._end_late_head)
@@ -116,14 +116,36 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse("The head of the request is too large.")
 
     def _refuse(self, message: str) -> None:
-        self.send_400_response(message)
+        """Answer what isn't HTTP, or too much of it, and close. A request under way is given up."""
+        head = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n" % len(message)
+        date = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
+        self.transport.write(STATUS_LINE[400] + date + head + b"\r\n" + message.encode())
+        if self.cycle is None or self.cycle.response_complete:
+            self._linger(None)
+        else:
+            self._close()
+
+    def _linger_after_answer(self) -> None:
+        """Close the connection after the answer to a request that hasn't come whole."""
+        self.cycle.body.clear()
+        lengths = [int(value) for name, value in self.headers if name == b"content-length"]
+        self._linger(lengths[0] - self._body_bytes if lengths else None)
+
+    def _linger(self, rest_bytes: int | None) -> None:
+        """Close the connection once its client has heard: it still sends `rest_bytes`; None when nobody knows."""
+        if self._head_timer:
+            self._head_timer.cancel()
+        self.flow.resume_reading()
+        self._lingering = self._clients.lingering.begin(self.transport, rest_bytes=rest_bytes, close=self._close)
+
+    def _close(self) -> None:
+        self.transport.close()
         self._await_reading()
 
     def _end_late_head(self) -> None:
         """Close the connection, after the answer to an earlier request if there is one."""
         if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-            self._await_reading()
+            self._close()
         else:
             self.cycle.keep_alive = False
 
@@ -144,7 +166,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """End the request. Part of its answer may still be unsent."""
         super().on_response_complete()
-        if self.transport.is_closing():
+        if self._lingering:
+            self._unset_keepalive_if_required()
+        elif self.transport.is_closing():
             self._await_reading()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -179,9 +203,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Close the connection after the answer to a request that has begun to arrive; at once without one.
 
-        While the gateway drains, every answer closes its connection.
+        While the gateway drains, every answer closes its connection. A lingering close ends by itself.
         """
-        if not self._is_in_head:
+        if not self._is_in_head and not self._lingering:
             super().shutdown()
 
     def on_message_begin(self) -> None:
@@ -200,11 +224,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start the request, now that its head is complete."""
         if self.parser.should_upgrade():
-            self._head_without_offer = self._written_without_offer()
+            self._head_without_offer = written_without_offer(self.parser, self.url, self.headers)
             return
         self._is_in_head = False
         self._is_in_body = True
-        self._bytes_beside_bodies = 0
+        self._bytes_beside_bodies = self._body_bytes = 0
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
@@ -215,6 +239,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body."""
         self._bytes_beside_bodies = 0
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -224,6 +249,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._bytes_beside_bodies = 0
         super().on_message_complete()
+        self.cycle.transport = self.transport
         self._client_connection.has_sent_all = True
         # Uvicorn stops reading at a long body, and a disconnect would go unnoticed, so reading is resumed. Not so with
         # pipelined requests, which are kept in memory: after the first of them uvicorn rightly stops.
@@ -246,52 +272,6 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle.message_event.set()
         cycle.on_response()
         return True
-
-    def _written_without_offer(self) -> bytes:
-        """The head that was just parsed, without its offer to switch the protocol.
-
-        Raises:
-            HttpParserError: the client asks for a tunnel with CONNECT.
-        """
-        method: bytes = self.parser.get_method()
-        if method == b"CONNECT":
-            raise HttpParserError("a tunnel")
-        lines = [b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())]
-        for name, value in self.headers:
-            if name == b"connection":
-                tokens = (token.strip() for token in value.split(b","))
-                kept = b", ".join(token for token in tokens if token.lower() not in _UPGRADE_HEADERS)
-                lines.append(b"connection: " + kept)
-            elif name not in _UPGRADE_HEADERS:
-                lines.append(name + b": " + value)
-        return b"\r\n".join([*lines, b"\r\n"])
-
-
-class _Begun(asyncio.Transport):
-    """Transport that sends the first bytes of an answer one by one, before the answer exists."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__()
-        self._transport = transport
-        self._sent = 0
-
-    def send_byte(self) -> None:
-        """Send one more of the first bytes, if any are left."""
-        self._transport.write(_FIRST_BYTES[self._sent : self._sent + 1])
-        self._sent = min(self._sent + 1, len(_FIRST_BYTES))
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write `data` without the bytes that were sent already; uvicorn's first write has the whole first line."""
-        self._transport.write(memoryview(data)[self._sent :])
-        self._sent = 0
-
-    def is_closing(self) -> bool:
-        """As the transport."""
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        """As the transport."""
-        self._transport.close()
 
 
 def _send_nothing(_: Response) -> bool:

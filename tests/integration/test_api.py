@@ -446,10 +446,10 @@ async def test_the_rest_of_a_refused_strangers_body_does_not_become_the_next_req
     async with wire_to(locked) as wire:
         await wire.send(head(Content_Length=len(smuggled)))
         assert (await wire.receive())[0] == 401
+        # The connection ends after the answer, and nothing of what still comes is read as a request.
         await wire.send("", smuggled)
-        await wire.send(head(Content_Length=len(BODY), X_Request_Id="the-next"), BODY)
-        status, headers, _ = await wire.receive()
-    assert (status, headers["x-request-id"]) == (401, "the-next")
+        await wire.send(head(Content_Length=len(BODY)), BODY)
+        assert await wire.reader.read() == b""
 
 
 async def test_an_open_gateway_minds_no_key(client: httpx.AsyncClient):
