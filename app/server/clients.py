@@ -57,6 +57,8 @@ class Clients:
         if self.turned_away < min(_MOST_TOLD, 1 + self.max_connections // 16):
             transport.set_protocol(_TurnedAway(transport, self))
         else:
+            # The server's protocol must not see the end of a connection that it hasn't counted.
+            transport.set_protocol(asyncio.Protocol())
             transport.abort()
         return False
 
