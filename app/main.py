@@ -18,6 +18,7 @@ from app.api.asgi import AsgiApp
 from app.api.auth import Keys
 from app.api.body import BodyReader
 from app.api.bytes_in_flight import BytesInFlight
+from app.api.cors import Cors
 from app.api.rerank import ROUTES, RerankApi
 from app.api.responses import refusal
 from app.api.service import service_router
@@ -87,6 +88,7 @@ def create_app(
         is_draining=lambda: drain.has_begun,
         bytes_in_flight=bytes_in_flight,
         posts=dict.fromkeys(ROUTES, rerank.serve),
+        cors=Cors(settings.cors_origins) if settings.cors_origins else None,
     )
 
 

@@ -109,7 +109,7 @@ def _is_own(origin: str | None, request: Request) -> bool:
 
 
 def _check_type(request: Request) -> None:
-    # A page may send this type to another site only after a CORS preflight, which the gateway never grants.
+    # A page may send this type to another site only after a CORS preflight, which is never granted here.
     if media_type_of(request.headers) != "application/json":
         raise WrongMediaType("What changes something must be JSON: send the header Content-Type: application/json.")
 

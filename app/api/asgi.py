@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.bytes_in_flight import BytesInFlight
+from app.api.cors import Cors
 from app.api.request import LONG_BYTES, HttpRequest, do_nothing
 
 
@@ -20,6 +21,7 @@ class AsgiApp:
         bytes_in_flight: Where long answers count until they are sent.
         posts: Endpoints for a POST, by path, that are called without FastAPI. Its way to an endpoint costs a sixth of
             a request whose scores are cached (decision 0013).
+        cors: Which other sites' pages may read answers; None for none.
     """
 
     def __init__(
@@ -29,11 +31,13 @@ class AsgiApp:
         is_draining: Callable[[], bool],
         bytes_in_flight: BytesInFlight,
         posts: Mapping[str, Callable[[HttpRequest], Awaitable[Response]]],
+        cors: Cors | None = None,
     ) -> None:
         self.app = app
         self._is_draining = is_draining
         self._bytes_in_flight = bytes_in_flight
         self._posts = posts
+        self._cors = cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,6 +48,8 @@ class AsgiApp:
             scope["path"] = scope["path"].rstrip("/") or "/"
         request = HttpRequest(scope, receive)
         serve = self._posts.get(request.path) if scope["method"] == "POST" else None
+        if self._cors and self._cors.asks_first(request):
+            serve = self._cors.answer_preflight
         if serve is None:
             with_headers = self._adding_headers(self._in_parts(send, request), request)
             await self.app(scope, receive, with_headers)
@@ -86,6 +92,8 @@ class AsgiApp:
         read and discarded before the next request.
         """
         headers.append((b"x-request-id", request.request_id.encode()))
+        if self._cors:
+            self._cors.add_headers(MutableHeaders(raw=headers), request)
         is_early = request.client_connection and not request.client_connection.has_sent_all
         if is_early or self._is_draining():
             MutableHeaders(raw=headers)["Connection"] = "close"

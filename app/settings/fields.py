@@ -151,6 +151,10 @@ class Fields(BaseSettings):
     api_keys_file: Path | None = None
     """file with one name:secret per line, besides api_keys; # starts a comment"""
 
+    cors_origins: CommaSeparated = ()
+    """comma-separated origins of web pages, such as https://app.example, that may call the gateway from a browser; *
+    for all, none for no other site's; never for /admin, /ui and /metrics"""
+
     admin_key: Secret | None = None
     """secret for /admin and /ui; none lets this machine in, over loopback only"""
     ui: bool = True

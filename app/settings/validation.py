@@ -1,7 +1,7 @@
 """Contradictions between settings, each of which is valid by itself."""
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -43,6 +43,7 @@ def contradictions(settings: Fields) -> Iterable[str]:
             yield f"workers: number {number} ({without_password(url)}) {problem}"
     yield from _cache_contradictions(settings)
     yield from _tls_contradictions(settings)
+    yield from _origin_contradictions(settings.cors_origins)
     if settings.traces and not _has_exporter():
         yield "traces is on, but what it needs isn't installed: pip install 'rerank-gateway[traces]'"
     for name in sorted(_NEVER_FORWARDED.intersection(settings.forward_fields)):
@@ -77,12 +78,36 @@ def _tls_contradictions(settings: Fields) -> Iterable[str]:
         yield "worker_key_file says nothing without worker_cert_file: set that as well"
 
 
+def _origin_contradictions(origins: Sequence[str]) -> Iterable[str]:
+    if "*" in origins:
+        if len(origins) > 1:
+            yield "cors_origins: * stands for all: leave the others out"
+        return
+    for origin in origins:
+        if not _is_origin(origin):
+            yield (
+                f"cors_origins: {origin} is no origin as browsers write it: give scheme, host and, unless it is the "
+                "usual one, port, such as https://app.example or http://localhost:3000"
+            )
+
+
 def _has_exporter() -> bool:
     try:
         return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
     except ModuleNotFoundError:
         # Not even a parent of it is there.
         return False
+
+
+def _is_origin(text: str) -> bool:
+    """True if browsers may send this text as `Origin`: in small letters, and without the scheme's usual port."""
+    try:
+        parts = urlsplit(text)
+        has_usual_port = (parts.scheme, parts.port) in {("https", 443), ("http", 80)}
+    except ValueError:
+        return False
+    is_whole = text.isascii() and text == f"{parts.scheme}://{parts.netloc}".lower()
+    return bool(is_whole and parts.scheme and parts.hostname and not {"@", "*"} & {*text} and not has_usual_port)
 
 
 def _is_redis_url(url: str) -> bool:

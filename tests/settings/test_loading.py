@@ -220,6 +220,41 @@ def test_keys_from_a_file_need_that_secret_too(tmp_path: Path, monkeypatch: Env)
     assert "redis_url with API keys needs cache_secret_file" in _refused()
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "app.example",
+        "https://app.example/",
+        "https://app.example/path",
+        "https://App.example",
+        "https://app.example:443",
+        "http://app.example:80",
+        "https://user@app.example",
+        "https://*.example",
+        "https://app.example:99999",
+        "https://bücher.example",
+        "null",
+        "://app.example",
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_named(monkeypatch: Env, origin: str):
+    monkeypatch.setenv("RERANK_CORS_ORIGINS", f"https://app.example,{origin}")
+    assert f"cors_origins: {origin} is no origin as browsers write it" in _refused()
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://app.example", "http://localhost:3000", "http://[::1]:8080", "chrome-extension://abcdef", "*"]
+)
+def test_an_origin_may_be_any_that_browsers_send_or_all(monkeypatch: Env, origin: str):
+    monkeypatch.setenv("RERANK_CORS_ORIGINS", origin)
+    assert load().cors_origins == (origin,)
+
+
+def test_all_origins_and_some_contradict_each_other(monkeypatch: Env):
+    monkeypatch.setenv("RERANK_CORS_ORIGINS", "https://app.example,*")
+    assert "cors_origins: * stands for all: leave the others out" in _refused()
+
+
 @pytest.mark.parametrize("written", [b"", b"hush", b"\n fifteen-of-hush \n"])
 def test_a_secret_that_could_be_guessed_is_refused_and_never_shown(tmp_path: Path, monkeypatch: Env, written: bytes):
     secret = tmp_path / "secret"
