@@ -84,12 +84,19 @@ class RerankRequest:
 class RequestStats:
     """The cost of one request so far, for its log line; it counts on when the request fails.
 
-    Its chunks wait side by side: `queue_s` is the longest wait for a slot, not the sum of all.
+    Args:
+        body_s: Until its body had come.
+        no_worker_s: While no worker of its model was usable.
+        cache_s: For look-ups.
+        workers_s: From the look-up to the last score, waits in the queue included.
+        queue_s: The longest wait of a chunk for a slot, not the sum of all: they wait side by side.
     """
 
     model: str = ""
     documents: int = 0
     cache_hits: int = 0
+    body_s: float = 0.0
+    no_worker_s: float = 0.0
     cache_s: float = 0.0
     coalesced: int = 0
     workers_s: float = 0.0

@@ -102,5 +102,5 @@ def _line(record: AccessRecord, status: int, seconds: float) -> dict[str, Any]:
 
 
 def _where_time_went(stats: RequestStats) -> dict[str, float]:
-    times = {"cache_s": stats.cache_s, "workers_s": stats.workers_s, "queue_s": stats.queue_s}
-    return {name: round(seconds, 3) for name, seconds in times.items()}
+    names = ("body_s", "no_worker_s", "cache_s", "workers_s", "queue_s")
+    return {name: round(getattr(stats, name), 3) for name in names}

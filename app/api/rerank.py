@@ -87,7 +87,10 @@ class RerankApi(OnLoop):
     async def _score(self, request: HttpRequest, record: AccessRecord) -> Response:
         request.key = self._keys.name_of(request.headers.get("authorization"))
         with self._bodies.reservation(request.key) as reservation:
-            body = await self._bodies.read(request, reservation)
+            try:
+                body = await self._bodies.read(request, reservation)
+            finally:
+                record.stats.body_s = self._loop.time() - record.arrived
             parsed = self._parse(request, body, record)
             deadline = record.arrived + self._time_limit_s(request, parsed)
             context = self._context(request, record, deadline, body)

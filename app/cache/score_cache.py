@@ -77,12 +77,14 @@ class ScoreCache:
         if not chunk.digests or chunk.context.cache == "no-cache":
             return [None] * len(chunk.pairs)
         stats, began = chunk.context.stats, perf_counter()
-        scores = self.memory.lookup(chunk.digests, self._clock())
-        unknown = scores.count(None)
-        self._count("memory", len(scores) - unknown, stats)
-        if unknown and self._redis:
-            self._count("redis", await self._fill(scores, chunk.digests, self._redis), stats)
-        stats.cache_s = perf_counter() - began
+        try:
+            scores = self.memory.lookup(chunk.digests, self._clock())
+            unknown = scores.count(None)
+            self._count("memory", len(scores) - unknown, stats)
+            if unknown and self._redis:
+                self._count("redis", await self._fill(scores, chunk.digests, self._redis), stats)
+        finally:
+            stats.cache_s += perf_counter() - began
         return scores
 
     def store(self, chunk: Chunk, scores: Sequence[float]) -> None:

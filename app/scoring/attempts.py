@@ -151,12 +151,7 @@ class Attempts(OnLoop):
 
     async def _attempt(self, progress: "_Progress") -> Answer:
         """The scores of one attempt, hedged when hedging is on and the first worker takes unusually long."""
-        queued_at = self._loop.time()
-        with await self._scheduler.slot(progress.chunk, avoid=progress.tried) as slot:
-            waited_s = self._loop.time() - queued_at
-            self._metrics.queued(waited_s)
-            stats = progress.chunk.context.stats
-            stats.queue_s = max(stats.queue_s, waited_s)
+        with await self._slot(progress) as slot:
             kind: Kind = "retry" if progress.tried else "first"
             if not progress.tried:
                 self._retries[progress.chunk.context.key].deposit()
@@ -174,6 +169,17 @@ class Attempts(OnLoop):
                 if not calls[0].done():
                     self._outcomes.record_latency(slot, self._loop.time() - began)
                 return answer
+
+    async def _slot(self, progress: "_Progress") -> Slot:
+        """A slot. The wait for it counts for the request, in vain or not."""
+        queued_at, stats = self._loop.time(), progress.chunk.context.stats
+        try:
+            slot = await self._scheduler.slot(progress.chunk, avoid=progress.tried)
+        finally:
+            waited_s = self._loop.time() - queued_at
+            stats.queue_s = max(stats.queue_s, waited_s)
+        self._metrics.queued(waited_s)
+        return slot
 
     async def _hedge(self, progress: "_Progress") -> Answer | None:
         """The scores of a second attempt on another worker; None when none is free, or the budget is used up."""

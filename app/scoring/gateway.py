@@ -1,9 +1,9 @@
 """One request -> scores: dedup, look up what is known, wait for what is under way, admit and compute the rest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from app.aio import OnLoop
 from app.cache.score_cache import ScoreCache
@@ -36,6 +36,8 @@ from app.telemetry.metrics import Metrics
 from app.types import Answer, Chunk, Fingerprint, RequestContext, RerankRequest, Scored
 from app.workers.registry import Registry
 from app.workers.token_counter import TokenCounter
+
+T = TypeVar("T")
 
 # Computations of others that a request waits for to get the same pair; after that it starts one of its own.
 _MOST_CHANCES = 2
@@ -94,9 +96,9 @@ class Gateway(OnLoop):
         if now >= context.deadline:
             raise DeadlineExceeded("Time ran out before the request had come whole: allow it more, or send it faster.")
         until = min(context.deadline, now + self._settings.no_worker_wait_s)
-        context.stats.model = model = await self._registry.resolve(request.model, until=until)
+        context.stats.model = model = await self._usable(self._registry.resolve(request.model, until=until), context)
         while True:
-            fingerprint = await self._registry.pin(model, until=until)
+            fingerprint = await self._usable(self._registry.pin(model, until=until), context)
             try:
                 answer = await self._score_on(fingerprint, request, context)
             except FingerprintGone:
@@ -108,6 +110,14 @@ class Gateway(OnLoop):
                 raise _to_client_error(exc) from exc
             else:
                 return self._complete(answer, request.model or model)
+
+    async def _usable(self, found: Awaitable[T], context: RequestContext) -> T:
+        """The result of a wait for a usable worker, which counts for the request, in vain or not."""
+        began = self._loop.time()
+        try:
+            return await found
+        finally:
+            context.stats.no_worker_s += self._loop.time() - began
 
     async def _score_on(self, fingerprint: Fingerprint, request: RerankRequest, context: RequestContext) -> Answer:
         """The request's scores, all from workers of one fingerprint."""
@@ -136,9 +146,11 @@ class Gateway(OnLoop):
             parts.append(([place for place, score in enumerate(found) if score is not None], Answer(scores, 0)))
             missing = [place for place, score in enumerate(found) if score is None]
         began = perf_counter()
-        tokens = pair_tokens(chunk.pairs, chunk.fingerprint.max_model_len)
-        parts += await self._compute(replace(chunk, pair_tokens=tokens, tokens=sum(tokens)), missing)
-        chunk.context.stats.workers_s = perf_counter() - began
+        try:
+            tokens = pair_tokens(chunk.pairs, chunk.fingerprint.max_model_len)
+            parts += await self._compute(replace(chunk, pair_tokens=tokens, tokens=sum(tokens)), missing)
+        finally:
+            chunk.context.stats.workers_s += perf_counter() - began
         return merge(parts, len(found))
 
     async def _compute(self, chunk: Chunk, places: Sequence[int]) -> list[Part]:

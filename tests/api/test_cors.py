@@ -75,7 +75,7 @@ async def test_no_browser_is_told_to_send_credentials_of_its_own(origins: str):
         assert "Access-Control-Allow-Credentials" not in response.headers
 
 
-@pytest.mark.parametrize("path", ["/admin", "/admin/", "/admin/status", "/admin/cache/flush", "/ui", "/metrics"])
+@pytest.mark.parametrize("path", ["/admin", "/admin/", "/admin/workers", "/admin/cache/flush", "/ui", "/metrics"])
 async def test_administration_page_and_metrics_are_opened_to_no_other_site(path: str):
     async with gateway(FakeVllm(), cors_origins="*") as client:
         for method in ("OPTIONS", "GET", "POST"):

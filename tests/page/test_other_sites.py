@@ -12,7 +12,7 @@ CALL = """async ([url, path, key]) => {
     const headers = { "Content-Type": "application/json", Authorization: `Bearer ${key}`, "X-Request-Id": "from-afar" };
     const body = JSON.stringify({ query: "q", documents: ["a", "b"] });
     try {
-        const call = path === "/admin/status" ? { headers } : { method: "POST", headers, body };
+        const call = path === "/admin/workers" ? { headers } : { method: "POST", headers, body };
         const answer = await fetch(url + path, call);
         return [answer.status, answer.headers.get("X-Request-Id"), Object.keys(await answer.json())];
     } catch (error) {
@@ -31,7 +31,7 @@ async def heard(browser: Browser, **settings: Any) -> list[Any]:
             settings["cors_origins"] = (elsewhere,)
         async with gateway(FakeVllm(), api_keys="one:hush", **settings) as client:
             url = str(client.base_url).rstrip("/")
-            calls = [("/v1/rerank", "hush"), ("/v1/rerank", "wrong"), ("/admin/status", "hush")]
+            calls = [("/v1/rerank", "hush"), ("/v1/rerank", "wrong"), ("/admin/workers", "hush")]
             answers = [await page.evaluate(CALL, [url, path, key]) for path, key in calls]
     await page.close()
     return answers

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from random import Random
 from tempfile import TemporaryFile
@@ -41,7 +41,7 @@ USUAL = {
     "status",
     "ms",
 }
-SPENT = {"cache_s", "workers_s", "queue_s"}
+SPENT = {"body_s", "no_worker_s", "cache_s", "workers_s", "queue_s"}
 
 
 class Logged:
@@ -113,6 +113,60 @@ async def test_a_slow_request_is_one_warning_that_says_where_the_time_went():
     assert 0 <= first["workers_s"] < first["ms"] / 1000 + 0.001
     known = {"queue_s": 0, "chunks": 0, "attempts": 0, "cache_hits": 8, "workers_s": 0}
     assert (known | {"key": "anonymous", "request_id": "abc-1"}).items() <= second.items()
+
+
+async def slow_line(link: ScriptedLink, **settings: Any) -> dict[str, Any]:
+    """The line of a request that fails slowly."""
+    with logged() as out:
+        async with application([link], slow_request_s=NOTHING_S, **settings) as app:
+            assert await post(app) >= 500
+    (line,) = about_requests(out)
+    assert line["event"] == "slow_request"
+    return line
+
+
+@on_virtual_clock
+async def test_a_request_for_which_no_worker_came_says_how_long_none_was_usable():
+    line = await slow_line(ScriptedLink("w", problem=Unreachable("w refused the connection")), no_worker_wait_s=3)
+    assert {"no_worker_s": 3, "queue_s": 0, "workers_s": 0, "status": 503}.items() <= line.items()
+
+
+@on_virtual_clock
+async def test_a_request_that_never_got_a_slot_says_how_long_it_was_queued():
+    with logged() as out:
+        link = ScriptedLink("w", takes_s=20)
+        settings: dict[str, Any] = {"worker_max_calls": 1, "max_queue_wait_s": 100, "cache": False}
+        async with application([link], slow_request_s=NOTHING_S, **settings) as app:
+            first = asyncio.create_task(post(app))
+            await asyncio.sleep(1)
+            assert await post(app, timeout_ms=4000) >= 400
+            assert await first == 200
+    queued, _ = about_requests(out)
+    assert queued["event"] == "slow_request"
+    assert {"no_worker_s": 0, "queue_s": 4, "attempts": 0}.items() <= queued.items()
+    assert "workers_s" in queued
+
+
+async def test_a_request_that_failed_on_workers_says_how_long_they_had_it():
+    line = await slow_line(ScriptedLink("w", takes_s=60), deadline_s=0.3, no_worker_wait_s=0.1)
+    assert {"no_worker_s": 0, "status": 504}.items() <= line.items()
+    assert 0.2 < line["workers_s"] < line["ms"] / 1000 + 0.001
+
+
+@on_virtual_clock
+async def test_a_request_whose_body_came_slowly_says_so():
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    with logged() as out:
+        async with (
+            application([ScriptedLink("w")], slow_request_s=NOTHING_S, body_timeout_s=2) as app,
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client,
+        ):
+            assert (await client.post("/rerank", content=body())).status_code == 408
+    (line,) = about_requests(out)
+    assert (line["event"], line["body_s"], line["workers_s"]) == ("slow_request", 2, 0)
 
 
 @on_virtual_clock
