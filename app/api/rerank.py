@@ -82,6 +82,8 @@ class RerankApi(OnLoop):
             error = InternalError(message)
             response = error_answer(error, record.dialect, request.path)
         self._log.write(record, response.status_code, error=error, bug=bug)
+        # Their traces refer to this frame: a reference cycle with the request and its body in it.
+        del error, bug
         return response
 
     async def _score(self, request: HttpRequest, record: AccessRecord) -> Response:

@@ -23,6 +23,7 @@ LAST = POST + LENGTH + b"Connection: close\r\n\r\n" + BODY
 HUGE = POST + b"Content-Length: 1000000000\r\n\r\n" + BODY
 # Answered before its body has come.
 EARLY = SECOND.replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n")
+WRONG = POST + b"Content-Length: 2\r\n\r\n{}"
 OLD = FULL.replace(b"HTTP/1.1", b"HTTP/1.0")
 
 
@@ -114,7 +115,7 @@ async def test_a_request_leaves_nothing_that_only_the_garbage_collector_could_fr
             gc.collect()
             gc.set_debug(gc.DEBUG_SAVEALL)
             try:
-                for sent in (FULL, FULL, LAST, EARLY):
+                for sent in (FULL, FULL, LAST, EARLY, HUGE, WRONG):
                     await heard(client, sent, within_s=0.5)
                 gc.collect()
                 left = {type(thing).__qualname__ for thing in gc.garbage}
