@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import ceil
+from typing import Any
 
 import structlog
 import uvicorn
@@ -147,11 +148,20 @@ def serve(
     server = DrainingServer(config, drain=drain, drain_s=settings.drain_s, reload=reload)
     _collect_rarely()
     with (
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        asyncio.Runner(loop_factory=_Loop) as runner,
         signals.told_to(server.take, runner.get_loop()),
     ):
         runner.run(server.serve())
     structlog.get_logger().info("stopped")
+
+
+class _Loop(uvloop.Loop):
+    """Event loop on which a TLS handshake may take as long as a head; uvicorn leaves it the default, 60 s."""
+
+    async def create_server(self, *args: Any, **options: Any) -> Any:
+        if options.get("ssl"):
+            options["ssl_handshake_timeout"] = BoundedProtocol.head_s
+        return await super().create_server(*args, **options)
 
 
 def _collect_rarely() -> None:

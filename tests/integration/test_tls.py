@@ -1,5 +1,6 @@
 """TLS on both sides, with certificates of an authority of the test's own."""
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import trustme
 from tests.fake_vllm import FakeVllm
 from tests.integration.commands import run, running
 from tests.running import rerank
+from tests.security.raw import connected
 
 DOCUMENTS = ["Paris", "Rome", "Oslo"]
 
@@ -58,6 +60,22 @@ async def test_clients_are_served_with_tls_and_only_with_tls(files: Files):
         async with httpx.AsyncClient(base_url=gateway.url.replace("https", "http")) as client:
             with pytest.raises(httpx.TransportError):
                 await rerank(client, DOCUMENTS)
+
+
+async def test_a_client_that_never_shakes_hands_is_closed_as_one_that_never_sends_a_head(files: Files):
+    async with FakeVllm().running() as worker, running("serve", worker, TLS_CERT_FILE=str(files.server)) as gateway:
+        await gateway.until_usable()
+        async with (
+            connected(gateway.port) as (silent, _),
+            connected(gateway.port) as (begun, writer),
+            asyncio.timeout(20),
+        ):
+            writer.write(b"\x16\x03\x01\x02\x00")
+            assert await silent.read() == b""
+            assert await begun.read() == b""
+        async with httpx.AsyncClient(base_url=gateway.url, verify=meeting(files)) as client:
+            assert (await rerank(client, DOCUMENTS)).status_code == 200
+    assert "Traceback" not in gateway.text
 
 
 async def test_clients_may_have_to_show_a_certificate(files: Files):
