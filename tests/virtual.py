@@ -155,6 +155,17 @@ class ScriptedLink:
         self.is_closed = True
 
 
+@dataclass
+class SerialLink(ScriptedLink):
+    """A worker that scores one call after the other, as far as no script says otherwise."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def answer(self, call: ScoreCall) -> Answer:
+        async with self.turn:
+            return await super().answer(call)
+
+
 class ScriptedSource:
     """A source that sees what the test shows it."""
 
@@ -174,6 +185,18 @@ class ScriptedSource:
     async def watch(self) -> AsyncIterator[Endpoints]:
         while True:
             yield await self._seen.get()
+
+
+def now() -> float:
+    """The time of the running loop, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
+async def elapsed(work: Awaitable[object]) -> float:
+    """The seconds that something takes, by the running loop."""
+    began = now()
+    await work
+    return now() - began
 
 
 def after(seconds: float, error: WorkerError | None = None) -> Script:
@@ -201,10 +224,8 @@ async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, search: Search
             assert (worker.calls, worker.documents, worker.tokens) == (0, 0, 0), f"{worker} kept a slot"
         assert made.admission.pending_documents == 0
         assert made.scheduler.waiting == 0
-        assert not any(model_queue.lone_request._pieces for model_queue in made.scheduler._queues.values()), (
-            "a request stayed"
-        )
-        assert not any(model_queue.in_flight for model_queue in made.scheduler._queues.values()), "a chunk stayed"
+        assert made.scheduler.requests == 0, "a request stayed"
+        assert made.scheduler.documents_in_flight == 0, "a chunk stayed"
         assert made.singleflight.pairs == 0
 
 
@@ -238,7 +259,7 @@ async def score(
         RequestContext(
             key=key,
             request_id="r",
-            deadline=asyncio.get_running_loop().time() + within_s,
+            deadline=now() + within_s,
             priority=priority,
             takes_degraded=takes_degraded,
             cache=cache,

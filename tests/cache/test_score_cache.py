@@ -187,13 +187,17 @@ def test_however_many_names_are_listed_only_the_last_few_are_taken_over(flood: i
 
 def test_a_worker_that_answers_anything_fills_neither_memory_nor_redis():
     weights = WeightNames()
-    for number in range(1000):
+    versions = [MARK._replace(version=str(number)) for number in range(1000)]
+    for number, version in enumerate(versions):
         _named(weights, f"{number}.00")
-        _named(weights, "0.50", MARK._replace(version=str(number)))
+        _named(weights, "0.50", version)
         longer = weights.merge(dict.fromkeys(weights.fingerprints(), ()))
     assert len(weights.fingerprints()) <= 64
     assert max(len(names) for names in longer.values()) <= 8
-    assert len(weights._agreed) <= 64 + 8
+    of_versions = [version for version in versions if weights.agreed(version._replace(probe_scores="0.50"))]
+    of_weights = [number for number in range(1000) if weights.agreed(MARK._replace(probe_scores=f"{number}.00"))]
+    assert 0 < len(of_versions) <= 64
+    assert 0 < len(of_weights) <= 8
 
 
 def test_names_that_are_no_longer_used_are_forgotten():

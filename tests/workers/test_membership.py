@@ -1,8 +1,10 @@
 """Workers that come and go, on a virtual clock."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from random import Random
+from weakref import ReferenceType, ref
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,6 +13,7 @@ from app.assembly import Assembly, assemble
 from app.errors import NoWorker, Unreachable
 from app.settings import Settings
 from app.workers.discovery.source import Endpoints
+from app.workers.worker import Worker
 from tests.virtual import ScriptedLink, ScriptedSource, engine, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
@@ -213,12 +216,15 @@ async def test_nothing_is_left_of_a_worker_that_left():
     source = ScriptedSource()
     async with engine([ScriptedLink("a"), ScriptedLink("b")], search=lambda *_: [source]) as made:
         await source.show("b")
-        tasks = len(asyncio.all_tasks())
+        tasks, left = len(asyncio.all_tasks()), list[ReferenceType[Worker]]()
         for _ in range(20):
             await source.show("a", "b")
+            left += [ref(worker) for worker in made.registry.workers if worker.name == "a"]
             await source.show("b")
         assert len(asyncio.all_tasks()) == tasks
-        assert len(made.prober._watches) == 1
+        gc.collect()
+        assert len(left) == 20
+        assert [worker for one in left if (worker := one())] == []
 
 
 @on_virtual_clock

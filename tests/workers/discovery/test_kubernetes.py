@@ -1,5 +1,6 @@
 """EndpointSlices over real sockets: from an API server that fails in every way, and from a real one if there is one."""
 
+import asyncio
 import os
 import ssl
 import subprocess
@@ -7,8 +8,10 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from random import Random
+from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
@@ -19,8 +22,10 @@ import yaml
 from app.settings.addresses import Service
 from app.workers.discovery.cluster import Access, access
 from app.workers.discovery.kubernetes import Kubernetes
+from app.workers.discovery.source import DiscoveryError
 from tests.fake_kubernetes import FakeKubernetes
 from tests.following import Followed, followed, until
+from tests.virtual import on_virtual_clock
 
 ONE = {"http://10.1.0.1:8000": True}
 TWO = ONE | {"http://10.1.0.2:8000": True}
@@ -242,13 +247,30 @@ async def test_while_the_api_server_fails_the_workers_stay(tmp_path: Path):
         assert server.lists == 1
 
 
-@pytest.mark.parametrize(("failures", "longest_s"), [(0, 1), (1, 2), (4, 16), (5, 32), (2000, 32)])
-def test_pauses_double_with_every_failure_up_to_half_a_minute_and_vary(failures: int, longest_s: float):
-    source = Kubernetes(Service("ml", "vllm", "http"), rng=Random(7))
-    source._failures = failures
-    pauses = [source._pause_s() for _ in range(100)]
-    assert longest_s / 2 <= min(pauses) < 0.6 * longest_s
-    assert 0.9 * longest_s < max(pauses) <= longest_s
+@on_virtual_clock
+async def test_pauses_double_with_every_failure_up_to_half_a_minute_and_vary():
+    loop, tries = asyncio.get_running_loop(), list[float]()
+
+    def no_way() -> Access:
+        tries.append(loop.time())
+        raise DiscoveryError("no way in")
+
+    async with followed(Kubernetes(Service("ml", "vllm", "http"), rng=Random(7), enter=no_way)):
+        await asyncio.sleep(24 * 2000)
+    first, second, third, fourth, *later = [after - before for before, after in pairwise(tries)]
+    assert 1 <= first <= 2 <= second <= 4 <= third <= 8 <= fourth <= 16
+    assert 16 <= min(later) < 17
+    assert 31 < max(later) <= 32
+    assert len(later) > 1900
+
+
+async def test_a_watch_that_ended_well_is_begun_again_after_a_moment(tmp_path: Path):
+    async with stage(tmp_path) as (server, _, _, _):
+        asked, began = len(server.asks), perf_counter()
+        server.end_watches()
+        await until(lambda: len(server.asks) > asked)
+        assert perf_counter() - began >= 0.5
+        assert server.lists == 1
 
 
 async def test_an_api_server_that_is_not_there_is_a_trouble_and_no_answer(tmp_path: Path):
@@ -265,7 +287,7 @@ async def test_an_api_server_that_is_not_there_is_a_trouble_and_no_answer(tmp_pa
 )
 async def test_what_is_no_endpoint_slice_changes_nothing(tmp_path: Path, line: bytes):
     async with stage(tmp_path) as (server, slices, source, seen):
-        server._tell(line + b"\n")
+        server.tell(line + b"\n")
         await until(lambda: "sent something that is no" in (source.problem or ""))
         assert seen.last == ONE
         await slices.write("b", endpoint("10.1.0.2"))
