@@ -5,6 +5,7 @@ import functools
 import selectors
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -14,6 +15,7 @@ from app.assembly import Assembly, Search, assemble
 from app.errors import WorkerError
 from app.main import create_app
 from app.settings import Settings
+from app.telemetry.metrics.catalog import process
 from app.types import Answer, CacheUse, Pairs, RequestContext, RequestStats, RerankRequest, Scored
 from app.workers.discovery import sources
 from app.workers.discovery.source import Endpoints
@@ -101,6 +103,12 @@ class ScriptedLink:
     cancelled: int = 0
     asked: int = 0
     is_closed: bool = False
+    uses: int = 0
+
+    def begin(self) -> "ScriptedLink":
+        """Begin one more use: a worker that left and came back has calls of both times under way."""
+        self.uses += 1
+        return self
 
     async def identify(self) -> Identity:
         self.asked += 1
@@ -151,8 +159,9 @@ class ScriptedLink:
         return Answer(scores, len(scores))
 
     async def close(self) -> None:
-        assert self.in_flight == 0, f"{self.name} was closed with calls in flight"
-        self.is_closed = True
+        self.uses -= 1
+        self.is_closed = self.uses <= 0
+        assert self.in_flight == 0 or not self.is_closed, f"{self.name} was closed with calls in flight"
 
 
 @dataclass
@@ -212,11 +221,23 @@ def after(seconds: float, error: WorkerError | None = None) -> Script:
 
 
 @asynccontextmanager
-async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, search: Search = sources, **settings: Any) -> Any:
-    """An engine over scripted workers, all of which that are found at once have been asked who they are."""
+async def engine(
+    links: Sequence[ScriptedLink],
+    *,
+    seed: int = 7,
+    search: Search = sources,
+    fails: AbstractSet[str] = frozenset(),
+    **settings: Any,
+) -> Any:
+    """An engine over scripted workers, all of which that are found at once have been asked who they are.
+
+    At the end nothing may be left, and no background task may have failed but those in `fails`.
+    """
     by_url = {f"http://{link.name}": link for link in links}
     chosen: dict[str, Any] = {"workers": tuple(by_url)} | settings
-    made = assemble(Settings(**chosen), link_factory=lambda url, _: by_url[url], search=search, rng=Random(seed))
+    made = assemble(
+        Settings(**chosen), link_factory=lambda url, _: by_url[url].begin(), search=search, rng=Random(seed)
+    )
     async with made.running():
         await asyncio.sleep(0.001)
         yield made
@@ -227,6 +248,8 @@ async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, search: Search
         assert made.scheduler.requests == 0, "a request stayed"
         assert made.scheduler.documents_in_flight == 0, "a chunk stayed"
         assert made.singleflight.pairs == 0
+    failed = {one.labels["task"] for one in made.metrics.samples(process.TASK_FAILURES) if one.value}
+    assert failed == fails, f"failed in a way nobody foresaw: {failed}"
 
 
 @asynccontextmanager

@@ -102,7 +102,7 @@ class Odd(ScriptedLink):
 @on_virtual_clock
 async def test_a_worker_that_cannot_be_asked_for_unforeseen_reasons_is_asked_again(failure: Exception):
     link = Odd("w", failures=deque([failure] * 3))
-    async with engine([link]) as made:
+    async with engine([link], fails={"probe"}) as made:
         await asyncio.sleep(3 * BACK_WITHIN_S)
         assert made.registry.workers[0].is_usable
 

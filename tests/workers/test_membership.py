@@ -250,7 +250,7 @@ class BrokenSource(ScriptedSource):
 @on_virtual_clock
 async def test_a_source_that_breaks_leaves_the_workers_and_a_word_in_the_log():
     with capture_logs() as logged:
-        async with engine([ScriptedLink("a")], search=lambda *_: [BrokenSource()]) as made:
+        async with engine([ScriptedLink("a")], search=lambda *_: [BrokenSource()], fails={"discovery"}) as made:
             assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
     assert ("task_failed", "discovery") in [(line["event"], line.get("task")) for line in logged]
 
