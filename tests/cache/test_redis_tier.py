@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import socket
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from time import thread_time, time
@@ -18,6 +17,7 @@ from app.types import Fingerprint, Pairs, RequestContext
 from tests.cache.middleman import Middleman
 from tests.cache.replica import digests, replica, scores_of
 from tests.cache.valkey import Valkey, until_it, valkey
+from tests.certificates import Certificates
 from tests.integration.commands import until
 from tests.listening import dead_port
 
@@ -292,10 +292,10 @@ async def test_a_server_may_listen_at_a_path(tmp_path: Path):
 
 # The server of these tests is built without TLS, so somebody before it speaks it.
 async def test_a_connection_may_be_encrypted_and_its_certificate_is_checked(
-    server: Valkey, certified: ssl.SSLContext, ca: Path, told: list[Any]
+    server: Valkey, certificates: Certificates, told: list[Any]
 ):
-    async with Middleman(server.port).running(certified) as middleman:
-        async with replica(f"{middleman.url}?ssl_ca_certs={ca}") as one:
+    async with Middleman(server.port).running(certificates.serving()) as middleman:
+        async with replica(f"{middleman.url}?ssl_ca_certs={certificates.authority}") as one:
             one.store(SCORES)
             await server.until_keys(100)
             assert await one.lookup(PAIRS) == list(SCORES.values())
@@ -305,11 +305,11 @@ async def test_a_connection_may_be_encrypted_and_its_certificate_is_checked(
 
 
 async def test_a_certificate_is_checked_for_the_name_of_the_server(
-    server: Valkey, certified: ssl.SSLContext, ca: Path, told: list[Any]
+    server: Valkey, certificates: Certificates, told: list[Any]
 ):
-    async with Middleman(server.port).running(certified) as middleman:
+    async with Middleman(server.port).running(certificates.serving()) as middleman:
         elsewhere = middleman.url.replace("127.0.0.1", "localhost")
-        async with replica(f"{elsewhere}?ssl_ca_certs={ca}", is_usable=False) as distrusting:
+        async with replica(f"{elsewhere}?ssl_ca_certs={certificates.authority}", is_usable=False) as distrusting:
             await until(lambda: any("'localhost'" in line.get("reason", "") for line in told))
             assert not distrusting.tier.is_usable
 

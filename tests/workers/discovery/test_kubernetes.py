@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import ssl
-import subprocess
 from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,6 +21,7 @@ from app.settings.addresses import Service
 from app.workers.discovery.cluster import Access, access
 from app.workers.discovery.kubernetes import Kubernetes
 from app.workers.discovery.source import DiscoveryError
+from tests.certificates import Certificates
 from tests.fake_kubernetes import FakeKubernetes
 from tests.following import Followed, followed, until
 from tests.virtual import on_virtual_clock
@@ -295,23 +294,9 @@ async def test_what_is_no_endpoint_slice_changes_nothing(tmp_path: Path, line: b
         assert source.problem is None
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    paths = tmp_path / "ca.crt", tmp_path / "tls.key"
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    name = ["-days", "1", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
-    try:
-        subprocess.run([*make, *name, "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True)
-    except OSError:
-        pytest.skip("there is no openssl to make a certificate with")
-    return paths
-
-
-async def test_a_pod_gets_in_with_its_service_account(tmp_path: Path, certificate: tuple[Path, Path]):
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(*certificate)
-    async with FakeKubernetes().running(tls) as server:
+async def test_a_pod_gets_in_with_its_service_account(tmp_path: Path, certificates: Certificates):
+    (tmp_path / "ca.crt").write_bytes(certificates.authority.read_bytes())
+    async with FakeKubernetes().running(certificates.serving()) as server:
         host, port = server.url.removeprefix("https://").split(":")
         environ = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
         (tmp_path / "token").write_text(f"{server.token}\n")
@@ -325,16 +310,15 @@ async def test_a_pod_gets_in_with_its_service_account(tmp_path: Path, certificat
             await until(lambda: seen.last == ONE and server.watches)
 
 
-async def test_a_client_certificate_gets_in_too(tmp_path: Path, certificate: tuple[Path, Path]):
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificate[0])
-    tls.load_cert_chain(*certificate)
-    tls.verify_mode = ssl.CERT_REQUIRED
-    async with FakeKubernetes(token="").running(tls) as server:
+async def test_a_client_certificate_gets_in_too(tmp_path: Path, certificates: Certificates):
+    async with FakeKubernetes(token="").running(certificates.demanding()) as server:
         path = kubeconfig(tmp_path / "kubeconfig", server)
         written = yaml.safe_load(path.read_text())
-        crt, key = (b64encode(file.read_bytes()).decode() for file in certificate)
-        written["clusters"][0]["cluster"]["certificate-authority-data"] = crt
-        written["users"][0]["user"] = {"client-certificate-data": crt, "client-key-data": key}
+        authority, client = (
+            b64encode(file.read_bytes()).decode() for file in (certificates.authority, certificates.client)
+        )
+        written["clusters"][0]["cluster"]["certificate-authority-data"] = authority
+        written["users"][0]["user"] = {"client-certificate-data": client, "client-key-data": client}
         path.write_text(yaml.safe_dump(written))
         async with followed(source_of(Slices(access), lambda: access({"KUBECONFIG": str(path)}))) as seen:
             await until(lambda: seen.last == {} and server.watches)
