@@ -14,7 +14,7 @@ from app.cache.score_cache import ScoreCache
 from app.policy.breaker import Breaker
 from app.policy.pair_digest import DIGEST_BYTES
 from app.telemetry.metrics import Metrics
-from tests.integration.commands import until
+from tests.waiting import until
 
 
 @dataclass

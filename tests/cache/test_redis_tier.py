@@ -16,10 +16,10 @@ from app.cache.write_queue import WriteQueue
 from app.types import Fingerprint, Pairs, RequestContext
 from tests.cache.middleman import Middleman
 from tests.cache.replica import digests, replica, scores_of
-from tests.cache.valkey import Valkey, until_it, valkey
+from tests.cache.valkey import Valkey, valkey
 from tests.certificates import Certificates
-from tests.integration.commands import until
 from tests.listening import dead_port
+from tests.waiting import until, until_it
 
 PAIRS = digests(100)
 SCORES = scores_of(PAIRS)

@@ -16,8 +16,8 @@ from app.cache.replica_sync import Generations
 from tests.awake import awake_clock
 from tests.cache.middleman import Alter, Middleman
 from tests.cache.replica import Replica, digests, replica, scores_of
-from tests.cache.valkey import Valkey, until_it
-from tests.integration.commands import until
+from tests.cache.valkey import Valkey
+from tests.waiting import until, until_it
 
 PAIRS = digests(20)
 SCORES = scores_of(PAIRS)

@@ -13,9 +13,9 @@ import pytest
 from app import __version__
 from app.settings import Settings
 from tests.fake_vllm import FakeVllm, score_of, status
-from tests.following import until
 from tests.integration.commands import running
 from tests.running import gateway, rerank
+from tests.waiting import until
 
 DOCUMENTS = [f"document {number}" for number in range(40)]
 JSON = {"Content-Type": "application/json"}

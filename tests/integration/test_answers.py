@@ -16,9 +16,9 @@ from app.main import create_app
 from app.server.protocol import BoundedProtocol
 from app.settings import Settings
 from tests.fake_vllm import FakeVllm
-from tests.following import until
 from tests.running import serving, until_ready
 from tests.security.raw import BODY, LENGTH, POST, SECOND, heard
+from tests.waiting import until
 
 FULL = POST + LENGTH + b"\r\n" + BODY
 LAST = POST + LENGTH + b"Connection: close\r\n\r\n" + BODY

@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from tests.fake_vllm import FakeVllm, status
-from tests.integration.commands import Running, running, until
+from tests.integration.commands import Running, running
 from tests.running import rerank, until_ready
+from tests.waiting import until
 
 BODY: dict[str, Any] = {"query": "capital", "documents": ["Paris", "Rome", "Oslo"]}
 

@@ -16,9 +16,10 @@ import pytest
 
 from tests.awake import awake_clock
 from tests.fake_vllm import Call, FakeVllm, altered, hang, reset, status
-from tests.integration.commands import Finished, free_port, run, running, until
+from tests.integration.commands import Finished, free_port, run, running
 from tests.otlp import Collector, Exported, collecting
 from tests.running import gateway, rerank
+from tests.waiting import until
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED, NOT_SAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from tests.fake_vllm import FakeVllm
-from tests.following import until
 from tests.running import gateway, rerank
 from tests.security.raw import BODY
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

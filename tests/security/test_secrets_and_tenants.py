@@ -23,8 +23,8 @@ from app.settings import Settings, load
 from app.settings.certificates import Certificates
 from app.types import Fingerprint, Pairs
 from tests.fake_vllm import FakeVllm
-from tests.following import until
 from tests.running import gateway, rerank
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
 SECRET = "sekret-zq7"

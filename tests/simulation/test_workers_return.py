@@ -22,8 +22,8 @@ from app.errors import (
 )
 from app.types import Scored
 from app.workers.link import Identity
-from tests.following import until
 from tests.virtual import ScriptedLink, ScriptedSource, engine, on_virtual_clock, right_scores, score
+from tests.waiting import until
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 # The longest pause of a breaker, spread by a fifth, and the time that a probe has.

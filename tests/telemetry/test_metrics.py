@@ -17,8 +17,8 @@ from app.settings import Settings
 from app.telemetry.metrics.catalog import METRICS
 from app.types import Answer
 from tests.cache.valkey import valkey
-from tests.integration.commands import until
 from tests.virtual import ScoreCall, ScriptedLink, after, application, engine, on_virtual_clock, score
+from tests.waiting import until
 
 DOCUMENTS = [f"document {number}" for number in range(8)]
 Samples = dict[str, float]

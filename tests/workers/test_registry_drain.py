@@ -6,8 +6,8 @@ import pytest
 
 from app.errors import NoWorker, Unreachable
 from app.workers.worker import Worker
-from tests.following import until
 from tests.virtual import ScriptedLink, ScriptedSource, engine, on_virtual_clock, right_scores, score
+from tests.waiting import until
 
 DOCUMENTS = [f"document {number}" for number in range(32)]
 

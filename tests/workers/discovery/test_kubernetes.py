@@ -23,8 +23,9 @@ from app.workers.discovery.kubernetes import Kubernetes
 from app.workers.discovery.source import DiscoveryError
 from tests.certificates import Certificates
 from tests.fake_kubernetes import FakeKubernetes
-from tests.following import Followed, followed, until
+from tests.following import Followed, followed
 from tests.virtual import on_virtual_clock
+from tests.waiting import until
 
 ONE = {"http://10.1.0.1:8000": True}
 TWO = ONE | {"http://10.1.0.2:8000": True}
