@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from app.assembly import Assembly
 from app.errors import Overloaded
 from app.types import CacheUse, RequestStats
-from tests.virtual import ScriptedLink, engine, on_virtual_clock, right_scores
+from tests.virtual import ScriptedLink, elapsed, engine, on_virtual_clock, right_scores
 from tests.virtual import score as ask
 
 DOCUMENTS = [f"document {number}" for number in range(40)]
@@ -21,12 +21,6 @@ QUEUED: dict[str, Any] = {"max_batch": 4, "min_batch": 1, "worker_max_calls": 1}
 async def score(made: Assembly, documents: Sequence[str], **more: Any) -> list[float]:
     scored = await ask(made, documents, **{"cache": "default"} | more)
     return list(scored.scores)
-
-
-async def _seconds(work: Coroutine[Any, Any, object]) -> float:
-    began = asyncio.get_running_loop().time()
-    await work
-    return asyncio.get_running_loop().time() - began
 
 
 def _times_scored(*links: ScriptedLink) -> Counter[str]:
@@ -100,7 +94,7 @@ async def test_of_two_flights_of_a_pair_the_one_that_began_first_is_joined():
         await asyncio.sleep(0.5)
         others.append(asyncio.create_task(score(made, ["a"], cache="no-cache")))
         await asyncio.sleep(0.2)
-        assert await _seconds(score(made, ["a"])) == pytest.approx(0.3, abs=0.01)
+        assert await elapsed(score(made, ["a"])) == pytest.approx(0.3, abs=0.01)
         await asyncio.gather(*others)
 
 
@@ -140,7 +134,7 @@ async def _wait_of_a_joiner(documents: Sequence[str], others: int = 0, **joiner:
         tasks = [asyncio.create_task(score(made, [f"{n}"], **first)) for n in range(others)]
         tasks.append(asyncio.create_task(score(made, DOCUMENTS, **first)))
         await asyncio.sleep(0.5)
-        waited_s = await _seconds(score(made, documents, within_s=500, **joiner))
+        waited_s = await elapsed(score(made, documents, within_s=500, **joiner))
         assert [await task for task in tasks][-1] == right_scores(DOCUMENTS)
     assert _times_scored(link) == _once([*DOCUMENTS, *[f"{n}" for n in range(others)]])
     return waited_s
@@ -185,7 +179,7 @@ async def test_a_busy_key_that_joins_does_not_put_off_whom_it_joins():
     link = ScriptedLink("w", takes_s=1)
     async with engine([link], cache_across_keys=True, **QUEUED | {"max_queue_wait_s": 600}) as made:
         busy = [asyncio.create_task(score(made, [f"{n}"], key="busy", within_s=500)) for n in range(100)]
-        modest = asyncio.create_task(_seconds(score(made, DOCUMENTS, key="modest", within_s=500)))
+        modest = asyncio.create_task(elapsed(score(made, DOCUMENTS, key="modest", within_s=500)))
         await asyncio.sleep(0.5)
         busy.append(asyncio.create_task(score(made, DOCUMENTS, key="busy", within_s=500)))
         # In documents, the shares are equal.
@@ -204,7 +198,7 @@ async def test_what_is_cached_or_under_way_needs_no_admission():
             await score(made, DOCUMENTS[20:21])
         with pytest.raises(Overloaded):
             await score(made, DOCUMENTS[:21])
-        assert await _seconds(score(made, DOCUMENTS[:10])) == 0
+        assert await elapsed(score(made, DOCUMENTS[:10])) == 0
         assert made.admission.pending_documents == 10
         assert await score(made, DOCUMENTS[:20]) == right_scores(DOCUMENTS[:20])
         await leader

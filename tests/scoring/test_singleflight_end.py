@@ -10,7 +10,7 @@ import pytest
 from app.assembly import Assembly
 from app.errors import BadInput, ContentRejected, DeadlineExceeded, NoWorker, Overloaded, Unavailable, Unreachable
 from app.types import Answer, Scored
-from tests.virtual import ScoreCall, ScriptedLink, after, engine, on_virtual_clock, right_scores
+from tests.virtual import ScoreCall, ScriptedLink, after, engine, now, on_virtual_clock, right_scores
 from tests.virtual import score as ask
 
 DOCUMENTS = [f"document {number}" for number in range(12)]
@@ -27,10 +27,6 @@ async def _scores(asked: asyncio.Task[Scored]) -> list[float]:
 
 def _times_scored(*links: ScriptedLink) -> Counter[str]:
     return Counter(document for link in links for call in link.calls for document in call.pairs.documents)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 @on_virtual_clock
@@ -92,9 +88,9 @@ async def test_who_comes_while_an_abandoned_call_comes_to_its_end_does_not_wait_
         await asyncio.sleep(0.5)
         leader.cancel()
         await asyncio.sleep(0)
-        began = _now()
+        began = now()
         assert await _scores(_start(made)) == right_scores(DOCUMENTS)
-        assert _now() - began < 0.1
+        assert now() - began < 0.1
         assert (leader.done(), link.in_flight) == (False, 1)
         await asyncio.gather(leader, return_exceptions=True)
         assert link.in_flight == 0
@@ -154,11 +150,11 @@ async def test_of_a_flight_with_a_refused_document_who_joined_takes_the_other_sc
 async def test_requests_that_join_what_always_fails_do_not_fail_one_after_the_other(joiners: int):
     link = ScriptedLink("w", always=after(1, ContentRejected("w refused it")))
     async with engine([link], worker_max_calls=1024, worker_min_documents=1024) as made:
-        began = _now()
+        began = now()
         asked = [_start(made, ["a"]) for _ in range(1 + joiners)]
         errors = await asyncio.gather(*asked, return_exceptions=True)
         assert {type(error) for error in errors} == {BadInput}
-        assert _now() - began < 3.1
+        assert now() - began < 3.1
 
 
 @on_virtual_clock
@@ -170,7 +166,7 @@ async def test_a_starters_short_deadline_does_not_shorten_the_joiners():
         with pytest.raises(DeadlineExceeded, match="while w worked"):
             await leader
         assert await _scores(joiner) == right_scores(DOCUMENTS)
-        assert _now() < 1000 + 1 + 2 + 0.1
+        assert now() < 1000 + 1 + 2 + 0.1
 
 
 @on_virtual_clock
@@ -223,7 +219,7 @@ async def test_a_joiners_deadline_ends_its_wait_while_the_starter_goes_on():
         joiner = _start(made, DOCUMENTS[:5], within_s=1)
         with pytest.raises(DeadlineExceeded, match="while another request had 5 of the documents scored"):
             await joiner
-        assert _now() == pytest.approx(1001, abs=0.01)
+        assert now() == pytest.approx(1001, abs=0.01)
         assert await _scores(leader) == right_scores(DOCUMENTS)
     assert _times_scored(link) == Counter(DOCUMENTS)
 

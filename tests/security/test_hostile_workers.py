@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from app.errors import BadAnswer, Busy, ClosedBeforeResponse, Misconfigured, Unr
 from app.types import Answer, Pairs
 from app.workers.vllm import VllmLink
 from tests.fake_vllm import Call, FakeVllm, reply, status
+from tests.growth import traced_memory
 from tests.listening import listening
 from tests.running import gateway, rerank
 from tests.telemetry.test_log import logged
@@ -102,13 +102,10 @@ FLOODS = {
 @pytest.mark.parametrize("what", ["score", "identify"])
 async def test_an_answer_without_end_is_cut_off_in_bounded_memory(what: str, say: Say):
     async with link_to(say) as link:
-        tracemalloc.start()
-        try:
+        with traced_memory() as memory:
             with pytest.raises(WorkerError):
                 await (scoring(link) if what == "score" else link.identify())
-            _, most_bytes = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
+            most_bytes = memory.most_bytes
     # What this server sends counts as well. Read to its end, each answer would take between 60 MB and 2 GB.
     assert most_bytes < 12 * MIB
 

@@ -18,7 +18,7 @@ from app.types import Answer
 from app.workers.connect import connect
 from app.workers.worker import Worker
 from app.workers.worker_gauges import watch_worker
-from tests.growth import kept_bytes
+from tests.growth import traced_memory
 from tests.odd import MARK, Odd, odd_request, received
 from tests.virtual import ScoreCall, ScriptedLink, application, on_virtual_clock
 
@@ -131,15 +131,15 @@ def test_workers_that_come_and_go_leave_no_series_behind():
 
 def test_workers_that_come_and_go_take_no_memory():
     metrics = Metrics()
-    with kept_bytes() as kept:
+    with traced_memory() as memory:
         for number in range(100):
             worker = a_worker(f"10.0.0.{number}:8000")
             watch_worker(worker, metrics)
             leave_traces_of(worker, metrics)
             metrics.forget_worker(worker.name, owner=worker)
             if number == 50:
-                before = kept()
-        assert kept() - before < 10_000
+                before = memory.kept_bytes()
+        assert memory.kept_bytes() - before < 10_000
 
 
 def test_what_a_worker_does_after_it_left_is_not_shown():

@@ -7,7 +7,7 @@ import pytest
 
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.history import History, Point, quantile
-from tests.growth import kept_bytes
+from tests.growth import traced_memory
 
 BOUNDS = (1.0, 2.0, 4.0, inf)
 
@@ -82,13 +82,13 @@ def test_a_quiet_time_has_points_without_quantiles_and_shares():
 def test_five_minutes_are_kept_oldest_first_and_no_more_however_long_it_runs():
     metrics = Metrics()
     history = a_history(metrics)
-    with kept_bytes() as kept:
+    with traced_memory() as memory:
         for number in range(1000):
             metrics.request("/rerank", "vllm", 200, 0.1)
             history.read(2.0 * number)
             if number == 500:
-                full = kept()
-        assert kept() - full < 5000
+                full = memory.kept_bytes()
+        assert memory.kept_bytes() - full < 5000
     points = history.points(1998.0)
     assert [point.ago_s for point in points] == [2.0 * (149 - number) for number in range(150)]
     assert {point.requests for point in points} == {0.5}
