@@ -96,7 +96,7 @@ class ScriptedLink:
     hangs: bool = False
     hangs_probes: bool = False
     probes_take_s: float = 0.0
-    drift: float = 0.0
+    shift: float = 0.0
     calls: list[ScoreCall] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -149,7 +149,7 @@ class ScriptedLink:
             raise self.problem
         if self.hangs or self.hangs_probes:
             await asyncio.sleep(3600)
-        return Answer([score + self.drift for score in right_scores(call.pairs.documents)], 1)
+        return Answer([score + self.shift for score in right_scores(call.pairs.documents)], 1)
 
     async def answer(self, call: ScoreCall) -> Answer:
         pairs = call.pairs

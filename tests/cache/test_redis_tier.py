@@ -23,7 +23,7 @@ from tests.waiting import until, until_it
 
 PAIRS = digests(100)
 SCORES = scores_of(PAIRS)
-MARK = Fingerprint("m", "/m", 512, "1", "")
+FINGERPRINT = Fingerprint("m", "/m", 512, "1", "")
 CALLER = RequestContext(key="k", request_id="r", deadline=0)
 
 
@@ -193,7 +193,7 @@ async def test_the_later_of_two_flushes_wins_everywhere(server: Valkey):
 
 async def test_replicas_whose_workers_gave_the_probe_slightly_different_scores_still_share(server: Valkey):
     def digest(cache: ScoreCache, weights: str) -> Sequence[bytes]:
-        return cache.digests(Pairs(["q"], ["d"]), MARK._replace(probe_scores=weights), {}, CALLER)
+        return cache.digests(Pairs(["q"], ["d"]), FINGERPRINT._replace(probe_scores=weights), {}, CALLER)
 
     async with replica(server.url) as one, replica(server.url) as other:
         await until(lambda: digest(one.cache, "0.50,0.10") == digest(other.cache, "0.51,0.11"))
@@ -203,12 +203,12 @@ async def test_replicas_whose_workers_gave_the_probe_slightly_different_scores_s
 async def test_names_of_weights_expire_and_those_in_use_are_written_again(server: Valkey):
     async with replica(server.url, ttl_s=2) as one:
         for weights in ("0.50,0.10", "0.90,0.90"):
-            one.cache.digests(Pairs(["q"], ["d"]), MARK._replace(probe_scores=weights), {}, CALLER)
+            one.cache.digests(Pairs(["q"], ["d"]), FINGERPRINT._replace(probe_scores=weights), {}, CALLER)
         (key,) = await _names_in(server)
         assert await server.ask("GET", key) == b"0.50,0.10;0.90,0.90"
         for _ in range(6):
             await asyncio.sleep(0.5)
-            one.cache.digests(Pairs(["q"], ["d"]), MARK._replace(probe_scores="0.50,0.10"), {}, CALLER)
+            one.cache.digests(Pairs(["q"], ["d"]), FINGERPRINT._replace(probe_scores="0.50,0.10"), {}, CALLER)
             assert await server.ask("EXISTS", key)
         assert 0 < await server.ask("PTTL", key) <= 2000
         await until_it(lambda: _is_gone(server, key))
@@ -231,12 +231,12 @@ async def _is_gone(server: Valkey, key: bytes) -> bool:
 
 @pytest.mark.parametrize("flood", [b";".join(b"%d.50,0.10" % number for number in range(100_000)), b"\xff" * 100])
 async def test_names_that_no_replica_wrote_are_replaced(server: Valkey, flood: bytes):
-    await server.ask("SET", names_key_of(MARK), flood)
+    await server.ask("SET", names_key_of(FINGERPRINT), flood)
     async with replica(server.url) as one:
-        one.cache.digests(Pairs(["q"], ["d"]), MARK._replace(probe_scores="0.50,0.10"), {}, CALLER)
+        one.cache.digests(Pairs(["q"], ["d"]), FINGERPRINT._replace(probe_scores="0.50,0.10"), {}, CALLER)
 
         async def is_ours() -> bool:
-            return bool(await server.ask("GET", names_key_of(MARK)) == b"0.50,0.10")
+            return bool(await server.ask("GET", names_key_of(FINGERPRINT)) == b"0.50,0.10")
 
         await until_it(is_ours)
         assert one.tier.is_usable

@@ -80,7 +80,7 @@ async def test_after_sigterm_it_serves_on_for_the_drain_time_and_finishes_what_i
         assert gateway.events[-1]["event"] == "stopped"
 
 
-async def test_with_no_drain_time_the_doors_close_at_once_and_what_is_in_flight_is_finished():
+async def test_with_no_drain_time_nobody_is_let_in_any_more_and_what_is_in_flight_is_finished():
     async with serving(DRAIN_S="0") as (gateway, worker, client):
         slow = await in_flight(client, worker, 2)
         gateway.tell(signal.SIGTERM)

@@ -76,7 +76,7 @@ async def test_a_listwise_model_gets_its_list_whole_with_its_duplicates():
 
 
 @on_virtual_clock
-async def test_pairs_with_queries_of_their_own_keep_them_through_split_and_fold():
+async def test_pairs_with_queries_of_their_own_keep_them_through_split_and_dedup():
     queries = [f"query {number % 3}" for number in range(50)]
     documents = [f"document {number % 7}" for number in range(50)]
     async with engine([ScriptedLink("a"), ScriptedLink("b")], max_batch=4, min_batch=1) as made:

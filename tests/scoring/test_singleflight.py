@@ -35,12 +35,12 @@ def _once(documents: Sequence[str]) -> Counter[str]:
 async def test_of_two_equal_requests_at_once_each_pair_is_scored_once():
     links = [ScriptedLink("a"), ScriptedLink("b")]
     async with engine(links) as made:
-        tallies = [RequestStats(), RequestStats()]
-        answers = await asyncio.gather(*[score(made, DOCUMENTS, stats=stats) for stats in tallies])
+        stats_of_both = [RequestStats(), RequestStats()]
+        answers = await asyncio.gather(*[score(made, DOCUMENTS, stats=stats) for stats in stats_of_both])
         counted = made.metrics.registry.get_sample_value("rerank_documents_total", {"source": "coalesced"})
     assert answers == [right_scores(DOCUMENTS)] * 2
     assert _times_scored(*links) == _once(DOCUMENTS)
-    assert [stats.coalesced for stats in tallies] == [0, len(DOCUMENTS)]
+    assert [stats.coalesced for stats in stats_of_both] == [0, len(DOCUMENTS)]
     assert counted == len(DOCUMENTS)
 
 
@@ -79,7 +79,9 @@ async def test_a_request_of_cached_flying_and_new_pairs_puts_them_together_in_th
     ],
 )
 @on_virtual_clock
-async def test_no_store_neither_joins_nor_is_joined_and_no_cache_only_is(first: CacheUse, second: CacheUse, times: int):
+async def test_no_store_neither_waits_nor_is_waited_for_and_no_cache_only_is(
+    first: CacheUse, second: CacheUse, times: int
+):
     link = ScriptedLink("w")
     async with engine([link]) as made:
         await asyncio.gather(score(made, ["a"], cache=first), score(made, ["a"], cache=second))
@@ -87,7 +89,7 @@ async def test_no_store_neither_joins_nor_is_joined_and_no_cache_only_is(first: 
 
 
 @on_virtual_clock
-async def test_of_two_flights_of_a_pair_the_one_that_began_first_is_joined():
+async def test_of_two_computations_of_a_pair_the_one_that_began_first_is_waited_for():
     link = ScriptedLink("w", takes_s=1)
     async with engine([link]) as made:
         others = [asyncio.create_task(score(made, ["a"]))]
@@ -100,7 +102,7 @@ async def test_of_two_flights_of_a_pair_the_one_that_began_first_is_joined():
 
 @pytest.mark.parametrize(("shared", "times"), [(False, 2), (True, 1)])
 @on_virtual_clock
-async def test_keys_join_each_other_only_where_they_share_scores(shared: bool, times: int):  # noqa: FBT001 - pytest's
+async def test_keys_are_coalesced_only_where_they_share_scores(shared: bool, times: int):  # noqa: FBT001 - pytest's
     link = ScriptedLink("w")
     async with engine([link], cache_across_keys=shared) as made:
         await asyncio.gather(score(made, ["a"], key="one"), score(made, ["a"], key="two"))
@@ -116,7 +118,7 @@ async def test_equal_pairs_with_other_fields_fly_apart():
 
 
 @on_virtual_clock
-async def test_a_request_that_came_after_a_flush_does_not_join_one_from_before():
+async def test_a_request_that_came_after_a_flush_does_not_wait_for_one_from_before():
     link = ScriptedLink("w", takes_s=1)
     async with engine([link]) as made:
         before = asyncio.create_task(score(made, ["a"]))
@@ -126,15 +128,15 @@ async def test_a_request_that_came_after_a_flush_does_not_join_one_from_before()
     assert _times_scored(link) == {"a": 2}
 
 
-async def _wait_of_a_joiner(documents: Sequence[str], others: int = 0, **joiner: Any) -> float:
+async def _wait_of_a_follower(documents: Sequence[str], others: int = 0, **follower: Any) -> float:
     """Seconds that a request takes which joins the first one's queued chunks, of 4 documents and 1 s each."""
     link = ScriptedLink("w", takes_s=1)
     async with engine([link], deadline_s=600, cache_across_keys=True, max_queue_wait_s=600, **QUEUED) as made:
-        first = {"within_s": 500} | joiner.pop("first", {})
+        first = {"within_s": 500} | follower.pop("first", {})
         tasks = [asyncio.create_task(score(made, [f"{n}"], **first)) for n in range(others)]
         tasks.append(asyncio.create_task(score(made, DOCUMENTS, **first)))
         await asyncio.sleep(0.5)
-        waited_s = await elapsed(score(made, documents, within_s=500, **joiner))
+        waited_s = await elapsed(score(made, documents, within_s=500, **follower))
         assert [await task for task in tasks][-1] == right_scores(DOCUMENTS)
     assert _times_scored(link) == _once([*DOCUMENTS, *[f"{n}" for n in range(others)]])
     return waited_s
@@ -142,8 +144,8 @@ async def _wait_of_a_joiner(documents: Sequence[str], others: int = 0, **joiner:
 
 @pytest.mark.parametrize("document", DOCUMENTS[4::7])
 @on_virtual_clock
-async def test_a_small_request_that_joins_a_queued_chunk_of_a_big_one_gets_it_early(document: str):
-    assert await _wait_of_a_joiner([document]) < 2.6
+async def test_a_small_request_that_waits_for_a_queued_chunk_of_a_big_one_gets_it_early(document: str):
+    assert await _wait_of_a_follower([document]) < 2.6
 
 
 @on_virtual_clock
@@ -159,23 +161,23 @@ async def test_a_small_request_of_the_same_moment_gets_a_chunk_of_a_big_one_earl
 
 
 @on_virtual_clock
-async def test_an_urgent_request_hurries_what_it_joins_however_much_it_is():
+async def test_an_urgent_request_moves_ahead_what_it_waits_for_however_much_it_is():
     relaxed = {"priority": 5}
-    assert await _wait_of_a_joiner(DOCUMENTS, priority=-5, first=relaxed, others=20) < 12
+    assert await _wait_of_a_follower(DOCUMENTS, priority=-5, first=relaxed, others=20) < 12
 
 
 @on_virtual_clock
 async def test_a_request_of_lower_priority_hurries_nothing():
-    assert await _wait_of_a_joiner(["document 39"], priority=5) > 9
+    assert await _wait_of_a_follower(["document 39"], priority=5) > 9
 
 
 @on_virtual_clock
-async def test_another_keys_small_request_gets_a_joined_chunk_in_its_own_turn():
-    assert await _wait_of_a_joiner(["document 39"], key="other", priority=5, others=3) < 4.6
+async def test_another_keys_small_request_gets_a_coalesced_chunk_in_its_own_turn():
+    assert await _wait_of_a_follower(["document 39"], key="other", priority=5, others=3) < 4.6
 
 
 @on_virtual_clock
-async def test_a_busy_key_that_joins_does_not_put_off_whom_it_joins():
+async def test_a_busy_key_does_not_put_off_the_request_it_waits_for():
     link = ScriptedLink("w", takes_s=1)
     async with engine([link], cache_across_keys=True, **QUEUED | {"max_queue_wait_s": 600}) as made:
         busy = [asyncio.create_task(score(made, [f"{n}"], key="busy", within_s=500)) for n in range(100)]

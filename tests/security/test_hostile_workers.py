@@ -210,7 +210,9 @@ async def test_scores_are_an_answer_whatever_is_said_of_tokens(usage: object):
         (b"Wed, 21 Oct 2026 07:28:00 GMT", None),
     ],
 )
-async def test_a_worker_rests_for_half_a_minute_at_most_however_long_it_wants_to(told: bytes, rest_s: float | None):
+async def test_the_gateway_backs_off_for_half_a_minute_at_most_however_long_a_worker_asks_for(
+    told: bytes, rest_s: float | None
+):
     async with link_to(json_of({}, b"503 No", b"Retry-After: " + told + b"\r\n")) as link:
         with pytest.raises(Busy) as caught:
             await scoring(link)
@@ -219,10 +221,10 @@ async def test_a_worker_rests_for_half_a_minute_at_most_however_long_it_wants_to
 
 @pytest.mark.parametrize("code", [b"301", b"302", b"303", b"307", b"308"])
 async def test_a_redirect_is_never_followed(code: bytes):
-    visits: list[bytes] = []
+    calls: list[bytes] = []
 
     async def inside(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        visits.append(await reader.read(1))
+        calls.append(await reader.read(1))
         writer.close()
 
     async with listening(inside) as port:
@@ -235,7 +237,7 @@ async def test_a_redirect_is_never_followed(code: bytes):
             ):
                 with pytest.raises(Misconfigured):
                     await call
-    assert visits == []
+    assert calls == []
 
 
 async def test_an_answer_that_comes_byte_by_byte_ends_with_the_requests_time():

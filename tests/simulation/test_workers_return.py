@@ -56,7 +56,7 @@ async def test_a_refusal_after_a_standstill_is_forgiven_and_the_worker_weighed_a
     async with engine([link], probe_interval_s=10) as made:
         (worker,) = made.registry.workers
         before = worker.serves["m"]
-        link.problem, link.drift = Unreachable("w refused the connection"), 0.5
+        link.problem, link.shift = Unreachable("w refused the connection"), 0.5
         _stand_still(15)
         await asyncio.sleep(0.1)
         assert worker.is_usable

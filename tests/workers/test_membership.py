@@ -159,10 +159,13 @@ async def test_when_no_worker_is_ready_the_client_is_told_so():
 @on_virtual_clock
 async def test_a_worker_that_comes_back_has_its_state_new_while_the_old_one_finishes():
     links = [ScriptedLink("a", takes_s=3), ScriptedLink("a", takes_s=3)]
-    hired = iter(links)
+    in_turn = iter(links)
     source = ScriptedSource()
     made = assemble(
-        Settings(workers=("http://a",)), link_factory=lambda *_: next(hired), search=lambda *_: [source], rng=Random(7)
+        Settings(workers=("http://a",)),
+        link_factory=lambda *_: next(in_turn),
+        search=lambda *_: [source],
+        rng=Random(7),
     )
     async with made.running():
         await source.show("a")

@@ -61,10 +61,10 @@ async def test_new_weights_under_an_old_name_are_a_new_fingerprint():
     async with engine(links, probe_interval_s=5) as made:
         before = [worker.serves["m"] for worker in made.registry.workers]
         assert before[0] == before[1]
-        links[1].drift = 0.01
+        links[1].shift = 0.01
         await asyncio.sleep(15)
         assert made.registry.workers[1].serves["m"] == before[1]
-        links[1].drift = 0.2
+        links[1].shift = 0.2
         await asyncio.sleep(15)
         assert made.registry.workers[0].serves["m"] == before[0]
         assert made.registry.workers[1].serves["m"] != before[1]

@@ -273,7 +273,7 @@ async def test_a_watch_that_ended_well_is_begun_again_after_a_moment(tmp_path: P
         assert server.lists == 1
 
 
-async def test_an_api_server_that_is_not_there_is_a_trouble_and_no_answer(tmp_path: Path):
+async def test_an_api_server_that_is_not_there_is_a_problem_and_no_answer(tmp_path: Path):
     async with FakeKubernetes().running() as server:
         path = kubeconfig(tmp_path / "kubeconfig", server)
     source = Kubernetes(Service("ml", "vllm", "http"), rng=Random(7), cluster=lambda: access({"KUBECONFIG": str(path)}))
