@@ -1,4 +1,4 @@
-"""A clock that jumps to the next timer, and workers that do as they are told: hours of trouble in milliseconds."""
+"""A clock that jumps to the next timer, and workers that do as they are told: hours of faults in milliseconds."""
 
 import asyncio
 import functools

@@ -1,4 +1,4 @@
-"""The door of the gateway: bad bodies, limits, keys, request ids and time limits, over real sockets."""
+"""The API: bad bodies, limits, keys, request ids and time limits, over real sockets."""
 
 import asyncio
 import base64

@@ -51,7 +51,7 @@ async def until_refused(client: httpx.AsyncClient, within_s: float) -> None:
             except httpx.ConnectError:
                 return
             except httpx.TransportError:
-                # It was accepted in the moment the doors closed.
+                # It was accepted in the moment the gateway stopped listening.
                 continue
             await asyncio.sleep(pause_s)
 

@@ -1,4 +1,4 @@
-"""Pairs that another request is having scored: who joins, when they get their scores, and what admission counts."""
+"""Pairs that another request is having scored: who waits for them, when the scores come, and what admission counts."""
 
 import asyncio
 from collections import Counter
@@ -129,7 +129,7 @@ async def test_a_request_that_came_after_a_flush_does_not_wait_for_one_from_befo
 
 
 async def _wait_of_a_follower(documents: Sequence[str], others: int = 0, **follower: Any) -> float:
-    """Seconds that a request takes which joins the first one's queued chunks, of 4 documents and 1 s each."""
+    """Seconds that a request takes which waits for the first one's queued chunks, of 4 documents and 1 s each."""
     link = ScriptedLink("w", takes_s=1)
     async with engine([link], deadline_s=600, cache_across_keys=True, max_queue_wait_s=600, **QUEUED) as made:
         first = {"within_s": 500} | follower.pop("first", {})
@@ -225,7 +225,7 @@ async def test_admission_counts_only_what_has_to_be_computed():
 
 @on_virtual_clock
 async def test_documents_of_whoever_left_stay_pending_while_others_wait_for_them():
-    """Else one starts, one joins, the first leaves, and so on: 12,000 documents got past a limit of 1000."""
+    """Else one starts, one waits, the first leaves, and so on: 12,000 documents got past a limit of 1000."""
     link = ScriptedLink("w", takes_s=60)
     async with engine([link], max_pending_documents=20, worker_max_calls=64) as made:
         coalesced = []

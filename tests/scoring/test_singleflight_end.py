@@ -247,7 +247,7 @@ async def test_leaving_at_any_moment_leaves_nothing_behind(slots: int, fails: bo
         if fails:
             link.script.extend([after(0.01, Unavailable("w broke")), ContentRejected("w refused it")])
         async with engine([link], **QUEUED | {"worker_max_calls": slots}) as made:
-            # Two join pairs of the first, one of them has more to score, and pairs of its own are joined by the third.
+            # Two wait for pairs of the first, one of them has more to score, and the third waits for pairs of that.
             wanted = [DOCUMENTS[:8], DOCUMENTS[4:], DOCUMENTS[::3]]
             asked = [_start(made, documents) for documents in wanted]
             await asyncio.sleep(moment / 800)
