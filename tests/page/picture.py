@@ -33,7 +33,7 @@ async def take() -> None:
         traffic = asyncio.create_task(_send(client))
         await asyncio.sleep(STALL_AT_S)
         for worker in workers:
-            worker.slowness = 60.0
+            worker.slowness = 20.0
         await asyncio.sleep(STALL_S)
         for worker in workers:
             worker.slowness = 1.0
@@ -53,7 +53,7 @@ async def _send(client: httpx.AsyncClient) -> None:
     async with asyncio.TaskGroup() as requests:
         while True:
             number += 1
-            often = [f"document {place}" for place in rng.sample(range(3500), 50)]
+            often = [f"document {place}" for place in rng.sample(range(9000), 50)]
             documents = [*often, *(f"new {number} {place}" for place in range(18)), *often[:8]]
             requests.create_task(rerank(client, documents))
             await asyncio.sleep(rng.expovariate(4.5 + 3.5 * sin(number / 60)))

@@ -5,17 +5,8 @@ from collections import deque
 
 import pytest
 
-from app.errors import (
-    Busy,
-    Unavailable,
-    Unreachable,
-)
-from tests.virtual import (
-    ScriptedLink,
-    engine,
-    on_virtual_clock,
-    score,
-)
+from app.errors import Busy, Unavailable, Unreachable
+from tests.virtual import ScriptedLink, engine, on_virtual_clock, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 

@@ -4,20 +4,14 @@ import asyncio
 
 import pytest
 
-from tests.virtual import (
-    ScriptedLink,
-    elapsed,
-    engine,
-    on_virtual_clock,
-    score,
-)
+from tests.virtual import ScriptedLink, elapsed, engine, on_virtual_clock, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 
 
 @on_virtual_clock
 async def test_a_slow_worker_gets_less_work():
-    slow, *fast = links = [ScriptedLink(f"w{n}", takes_s=0.1 if n == 0 else 0.01) for n in range(4)]
+    slow, *_ = links = [ScriptedLink(f"w{n}", takes_s=0.1 if n == 0 else 0.01) for n in range(4)]
     async with engine(links) as made:
 
         async def client() -> None:
@@ -26,12 +20,11 @@ async def test_a_slow_worker_gets_less_work():
 
         await asyncio.gather(*[client() for _ in range(6)])
     assert len(slow.calls) < 0.15 * sum(len(link.calls) for link in links)
-    assert fast
 
 
 @on_virtual_clock
 async def test_a_slow_worker_stays_idle_when_waiting_for_a_busy_one_is_sooner():
-    slow, *good = links = [ScriptedLink(f"w{n}", takes_s=0.2 if n == 0 else 0.01) for n in range(2)]
+    slow, _ = links = [ScriptedLink(f"w{n}", takes_s=0.2 if n == 0 else 0.01) for n in range(2)]
     async with engine(links, worker_max_calls=1) as made:
         for _ in range(40):
             await score(made, DOCUMENTS)
@@ -43,7 +36,6 @@ async def test_a_slow_worker_stays_idle_when_waiting_for_a_busy_one_is_sooner():
         times = await asyncio.gather(*[elapsed(score(made, DOCUMENTS)) for _ in range(60)])
         assert len(slow.calls) > calls
         assert max(times) < 0.6
-    assert good
 
 
 @on_virtual_clock

@@ -2,13 +2,7 @@
 
 import asyncio
 
-from tests.virtual import (
-    ScriptedLink,
-    elapsed,
-    engine,
-    on_virtual_clock,
-    score,
-)
+from tests.virtual import ScriptedLink, elapsed, engine, on_virtual_clock, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 

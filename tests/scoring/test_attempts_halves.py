@@ -2,23 +2,9 @@
 
 import pytest
 
-from app.errors import (
-    BadAnswer,
-    BadGateway,
-    BadInput,
-    Busy,
-    ClosedMidResponse,
-    ContentRejected,
-)
+from app.errors import BadAnswer, BadGateway, BadInput, Busy, ClosedMidResponse, ContentRejected
 from app.types import Answer
-from tests.virtual import (
-    ScoreCall,
-    ScriptedLink,
-    engine,
-    on_virtual_clock,
-    right_scores,
-    score,
-)
+from tests.virtual import ScoreCall, ScriptedLink, engine, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 

@@ -1,13 +1,6 @@
 """Hedges: what they save, and how much work they may add; on a virtual clock."""
 
-from tests.virtual import (
-    ScriptedLink,
-    after,
-    elapsed,
-    engine,
-    on_virtual_clock,
-    score,
-)
+from tests.virtual import ScriptedLink, after, elapsed, engine, on_virtual_clock, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 

@@ -5,20 +5,8 @@ from collections import deque
 
 import pytest
 
-from app.errors import (
-    BadGateway,
-    Busy,
-    NoWorker,
-    Unavailable,
-)
-from tests.virtual import (
-    ScriptedLink,
-    elapsed,
-    engine,
-    now,
-    on_virtual_clock,
-    score,
-)
+from app.errors import BadGateway, Busy, NoWorker, Unavailable
+from tests.virtual import ScriptedLink, elapsed, engine, now, on_virtual_clock, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 

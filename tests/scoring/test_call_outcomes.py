@@ -15,15 +15,7 @@ from app.errors import (
     Unavailable,
     Unreachable,
 )
-from tests.virtual import (
-    ScriptedLink,
-    elapsed,
-    engine,
-    now,
-    on_virtual_clock,
-    right_scores,
-    score,
-)
+from tests.virtual import ScriptedLink, elapsed, engine, now, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 

@@ -5,21 +5,9 @@ from time import perf_counter
 
 import pytest
 
-from app.errors import (
-    DeadlineExceeded,
-    NoWorker,
-    Overloaded,
-    UnknownModel,
-    Unreachable,
-)
+from app.errors import DeadlineExceeded, NoWorker, Overloaded, UnknownModel, Unreachable
 from app.scoring.fallback import Fallback
-from tests.virtual import (
-    ScriptedLink,
-    elapsed,
-    engine,
-    on_virtual_clock,
-    score,
-)
+from tests.virtual import ScriptedLink, elapsed, engine, on_virtual_clock, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 

@@ -2,19 +2,8 @@
 
 import asyncio
 
-from app.errors import (
-    Busy,
-    Unreachable,
-)
-from tests.virtual import (
-    ScriptedLink,
-    elapsed,
-    engine,
-    now,
-    on_virtual_clock,
-    right_scores,
-    score,
-)
+from app.errors import Busy, Unreachable
+from tests.virtual import ScriptedLink, elapsed, engine, now, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 
