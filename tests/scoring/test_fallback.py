@@ -7,6 +7,7 @@ import pytest
 
 from app.errors import DeadlineExceeded, NoWorker, Overloaded, UnknownModel, Unreachable
 from app.scoring.fallback import Fallback
+from app.settings import Settings
 from tests.virtual import ScriptedLink, elapsed, engine, on_virtual_clock, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
@@ -42,7 +43,7 @@ async def test_a_name_that_no_model_has_is_unknown_again_when_workers_are_back()
 async def test_names_that_clients_made_up_fill_no_memory():
     link = ScriptedLink("w", problem=Unreachable("w is down"))
     async with engine([link]) as made:
-        fallback = Fallback(made.registry, admission=made.admission, hold_s=10, metrics=made.metrics)
+        fallback = Fallback(made.registry, made.admission, Settings(), made.metrics)
         names = [f"made up {number}" for number in range(2000)]
         for name in names:
             fallback.enter(name, NoWorker("w is down"))

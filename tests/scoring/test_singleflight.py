@@ -153,7 +153,7 @@ async def test_a_small_request_of_the_same_moment_gets_a_chunk_of_a_big_one_earl
     link = ScriptedLink("w", takes_s=1)
     async with engine([link], deadline_s=600, max_queue_wait_s=600, **QUEUED) as made:
         big = asyncio.create_task(score(made, DOCUMENTS, within_s=500))
-        small = [asyncio.create_task(_seconds(score(made, [one], within_s=500))) for one in DOCUMENTS[4::7]]
+        small = [asyncio.create_task(elapsed(score(made, [one], within_s=500))) for one in DOCUMENTS[4::7]]
         # Of ten chunks theirs are six: they go before the others of the big one, but for its first two.
         assert max([await one for one in small]) < 8.1
         await big

@@ -255,7 +255,7 @@ async def test_pauses_double_with_every_failure_up_to_half_a_minute_and_vary():
         tries.append(loop.time())
         raise DiscoveryError("no way in")
 
-    async with followed(Kubernetes(Service("ml", "vllm", "http"), rng=Random(7), enter=no_way)):
+    async with followed(Kubernetes(Service("ml", "vllm", "http"), rng=Random(7), cluster=no_way)):
         await asyncio.sleep(24 * 2000)
     first, second, third, fourth, *later = [after - before for before, after in pairwise(tries)]
     assert 1 <= first <= 2 <= second <= 4 <= third <= 8 <= fourth <= 16
