@@ -13,6 +13,7 @@ from app.aio import StallDetector
 from app.cache import replica_sync
 from app.cache.memory_tier import MemoryTier
 from app.cache.score_cache import ScoreCache
+from app.policy.breaker import Breaker
 from app.policy.pair_digest import SECRET_BYTES
 from app.queueing.admission import Admission
 from app.queueing.scheduler import Scheduler
@@ -147,6 +148,7 @@ def _cache(settings: Settings, metrics: Metrics) -> tuple[ScoreCache, "RedisTier
             generations=generations,
             weight_names=weight_names,
             metrics=metrics,
+            breaker=Breaker(),
         )
     cache = ScoreCache(
         memory=MemoryTier(settings.cache_max_bytes),

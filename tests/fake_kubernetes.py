@@ -62,12 +62,12 @@ class FakeKubernetes:
     def bookmark(self) -> None:
         """Tell all watches how far time has come: other objects than theirs have changed."""
         self._version += 100
-        self._tell(_event("BOOKMARK", {"metadata": {"resourceVersion": str(self._version)}}))
+        self.tell(_event("BOOKMARK", {"metadata": {"resourceVersion": str(self._version)}}))
 
     def tell_error(self, code: int) -> None:
         """Send an error in the stream of all watches, and end them."""
-        self._tell(_event("ERROR", _status(code, "something happened")))
-        self._tell(_END)
+        self.tell(_event("ERROR", _status(code, "something happened")))
+        self.tell(_END)
 
     def forget(self) -> None:
         """What happened so far can't be watched any more."""
@@ -76,14 +76,15 @@ class FakeKubernetes:
 
     def end_watches(self) -> None:
         """End all watches, as after their `timeoutSeconds`."""
-        self._tell(_END)
+        self.tell(_END)
 
     def break_watches(self) -> None:
         """Break off all watches in the middle of a line."""
-        self._tell(b'{"type":"ADD')
-        self._tell(_ABORT)
+        self.tell(b'{"type":"ADD')
+        self.tell(_ABORT)
 
-    def _tell(self, line: bytes | None) -> None:
+    def tell(self, line: bytes | None) -> None:
+        """Send a line to all watches as it is; an empty one ends them, None breaks them off."""
         for watch in self._watches:
             watch.put_nowait(line)
 
@@ -129,7 +130,7 @@ class FakeKubernetes:
             self._slices[name] = written
         line = _event(kind, written)
         self._events.append((self._version, line))
-        self._tell(line)
+        self.tell(line)
         return written
 
     async def _stream(self, ask: Ask, writer: asyncio.StreamWriter) -> None:

@@ -1,7 +1,7 @@
 """What a source of workers sees, as it comes in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.workers.discovery.source import Endpoints, Source
@@ -33,10 +33,3 @@ async def followed(source: Source) -> AsyncIterator[Followed]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(holds: Callable[[], object], *, within_s: float = 15.0) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(within_s):
-        while not holds():  # noqa: ASYNC110 - what it waits for is told by no event
-            await asyncio.sleep(0.01)

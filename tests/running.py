@@ -1,12 +1,14 @@
 """A gateway on a real socket, in the test's own event loop."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -61,6 +63,17 @@ async def gateway(*workers: FakeVllm, **settings: Any) -> AsyncIterator[httpx.As
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30))
         await until_ready(client)
         yield client
+
+
+@asynccontextmanager
+async def shared_gateway(worker: FakeVllm) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway that starts before the fixture which keeps a developer's settings from every test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("RERANK_"):
+                patch.delenv(name)
+        async with gateway(worker) as client:
+            yield client
 
 
 async def until_ready(client: httpx.AsyncClient) -> None:

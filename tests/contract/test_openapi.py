@@ -1,7 +1,6 @@
 """The API's own description: what fits it and what doesn't are both answered as it says."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -20,7 +19,6 @@ from schemathesis.specs.openapi.checks import (
 from app.api import dialects
 from app.api.rerank import ROUTES
 from app.errors import BadInput, RerankError
-from tests.contract.gateways import shared_gateway
 from tests.fake_vllm import FakeVllm
 from tests.running import gateway
 
@@ -31,13 +29,6 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """A gateway in a thread of its own, since schemathesis calls and waits."""
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(shared_gateway(FakeVllm())) as client:
-        yield str(client.base_url)
 
 
 @pytest.fixture(scope="module")

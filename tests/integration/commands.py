@@ -7,13 +7,14 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.fake_vllm import FakeVllm
+from tests.waiting import until
 
 COMMAND = str(Path(sys.executable).with_name("rerank-gateway"))
 
@@ -97,15 +98,6 @@ async def running(command: str, *workers: FakeVllm, **settings: str) -> AsyncIte
             process.kill()
         await process.wait()
         await reading
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait until `holds()`."""
-    for _ in range(2000):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError
 
 
 def free_port() -> int:

@@ -25,8 +25,8 @@ from app.telemetry import log
 from app.workers.discovery.dns import addresses_of
 from tests.fake_dns import FakeDns
 from tests.fake_vllm import FakeVllm
-from tests.following import until
 from tests.running import rerank, serving, until_ready
+from tests.waiting import until
 
 HOME = "default.svc.cluster.local"
 RESOLV_CONF = (

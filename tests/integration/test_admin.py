@@ -13,9 +13,9 @@ import pytest
 from app import __version__
 from app.settings import Settings
 from tests.fake_vllm import FakeVllm, score_of, status
-from tests.following import until
 from tests.integration.commands import running
 from tests.running import gateway, rerank
+from tests.waiting import until
 
 DOCUMENTS = [f"document {number}" for number in range(40)]
 JSON = {"Content-Type": "application/json"}
@@ -116,7 +116,7 @@ async def test_a_worker_is_shown_with_all_that_decides_about_its_work():
     assert (idle["last_success_s"], idle["latency_s"]) == (None, None)
 
 
-async def test_a_worker_shows_what_it_holds_that_it_rests_and_that_it_is_suspect():
+async def test_a_worker_shows_what_it_holds_that_it_backs_off_and_that_it_is_failing():
     async with gateway(worker := FakeVllm(delay_s=0.2), max_attempts=1) as client:
         asked = asyncio.create_task(rerank(client, ["a", "b"]))
         await until(lambda: worker.in_flight)

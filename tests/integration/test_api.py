@@ -1,4 +1,4 @@
-"""The door of the gateway: bad bodies, limits, keys, request ids and time limits, over real sockets."""
+"""The API: bad bodies, limits, keys, request ids and time limits, over real sockets."""
 
 import asyncio
 import base64
@@ -15,7 +15,6 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.contract.gateways import shared_gateway
 from tests.fake_vllm import FakeVllm, score_of
 from tests.running import gateway
 
@@ -24,19 +23,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 BODY = b'{"query":"q","documents":["a","b"]}'
 JSON = {"Content-Type": "application/json"}
 GENERATED = re.compile(r"[0-9a-f]{16}")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def worker() -> AsyncIterator[FakeVllm]:
-    worker = FakeVllm()
-    async with worker.running():
-        yield worker
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(worker: FakeVllm) -> AsyncIterator[httpx.AsyncClient]:
-    async with shared_gateway(worker) as client:
-        yield client
 
 
 async def post(

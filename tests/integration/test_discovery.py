@@ -16,8 +16,8 @@ from app.workers.discovery.dns import Dns
 from app.workers.discovery.source import Source
 from app.workers.vllm import VllmLink
 from tests.fake_vllm import FakeVllm, score_of
-from tests.following import until
 from tests.running import rerank, serving, until_ready
+from tests.waiting import until
 
 DOCUMENTS = [f"document {number}" for number in range(40)]
 SCORES = [score_of("q", document) for document in DOCUMENTS]

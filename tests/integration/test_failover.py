@@ -82,7 +82,7 @@ async def test_pairs_that_only_some_workers_have_a_route_for_go_there_and_take_n
     assert [call for call in old.scored if call.path == "/v1/rerank"], "it was given what it has a route for"
 
 
-async def test_pairs_that_no_worker_has_a_route_for_are_refused_with_the_remedy_and_hurt_nobody_else():
+async def test_pairs_that_no_worker_has_a_route_for_are_refused_with_what_to_do_and_hurt_nobody_else():
     workers = FakeVllm(has_score_route=False), FakeVllm(has_score_route=False)
     async with gateway(*workers, no_worker_wait_s=0) as client:
         for _ in range(3):

@@ -16,11 +16,12 @@ from app.assembly import Assembly, assemble
 from app.settings import Settings
 from app.types import RequestStats
 from tests.cache.middleman import Middleman
-from tests.cache.valkey import Valkey, until_it, valkey
+from tests.cache.valkey import Valkey, valkey
 from tests.fake_vllm import FakeVllm, score_of
-from tests.integration.commands import run, until
+from tests.integration.commands import run
 from tests.running import gateway
 from tests.virtual import score
+from tests.waiting import until, until_it
 
 DOCUMENTS = [f"document {number}" for number in range(50)]
 

@@ -9,8 +9,9 @@ import httpx
 import trustme
 
 from tests.fake_vllm import FakeVllm
-from tests.integration.commands import Running, running, until
+from tests.integration.commands import Running, running
 from tests.running import rerank, until_ready
+from tests.waiting import until
 
 DOCUMENTS = ["Paris", "Rome", "Oslo"]
 

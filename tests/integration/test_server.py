@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from tests.fake_vllm import FakeVllm, status
-from tests.integration.commands import Running, running, until
+from tests.integration.commands import Running, running
 from tests.running import rerank, until_ready
+from tests.waiting import until
 
 BODY: dict[str, Any] = {"query": "capital", "documents": ["Paris", "Rome", "Oslo"]}
 
@@ -50,7 +51,7 @@ async def until_refused(client: httpx.AsyncClient, within_s: float) -> None:
             except httpx.ConnectError:
                 return
             except httpx.TransportError:
-                # It was accepted in the moment the doors closed.
+                # It was accepted in the moment the gateway stopped listening.
                 continue
             await asyncio.sleep(pause_s)
 
@@ -79,7 +80,7 @@ async def test_after_sigterm_it_serves_on_for_the_drain_time_and_finishes_what_i
         assert gateway.events[-1]["event"] == "stopped"
 
 
-async def test_with_no_drain_time_the_doors_close_at_once_and_what_is_in_flight_is_finished():
+async def test_with_no_drain_time_nobody_is_let_in_any_more_and_what_is_in_flight_is_finished():
     async with serving(DRAIN_S="0") as (gateway, worker, client):
         slow = await in_flight(client, worker, 2)
         gateway.tell(signal.SIGTERM)

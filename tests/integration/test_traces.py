@@ -16,9 +16,10 @@ import pytest
 
 from tests.awake import awake_clock
 from tests.fake_vllm import Call, FakeVllm, altered, hang, reset, status
-from tests.integration.commands import Finished, free_port, run, running, until
+from tests.integration.commands import Finished, free_port, run, running
 from tests.otlp import Collector, Exported, collecting
 from tests.running import gateway, rerank
+from tests.waiting import until
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED, NOT_SAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
@@ -230,22 +231,22 @@ async def test_cached_scores_need_no_chunk(collector: Collector):
     assert (first.attributes["rerank.cache_hits"], second.attributes["rerank.cache_hits"]) == (0, 4)
 
 
-async def test_a_request_that_joins_another_is_linked_to_it(collector: Collector):
+async def test_a_request_that_is_coalesced_with_another_is_linked_to_it(collector: Collector):
     worker = FakeVllm(delay_s=0.2)
     async with gateway(worker, traces=True, cache=True) as client:
         first = asyncio.create_task(traced(client, traceparent=SAMPLED))
         await until(lambda: worker.in_flight == 1)
         await traced(client)
         await first
-    starter, joiner = sorted(collector.named("POST /rerank"), key=lambda span: not span.above)
-    assert joiner.links == [(starter.trace, starter.id)]
-    assert joiner.attributes["rerank.coalesced"] == 4
+    starter, follower = sorted(collector.named("POST /rerank"), key=lambda span: not span.above)
+    assert follower.links == [(starter.trace, starter.id)]
+    assert follower.attributes["rerank.coalesced"] == 4
     assert (starter.links, starter.attributes["rerank.coalesced"]) == ([], 0)
-    assert (len(collector.below(starter)), collector.below(joiner)) == (1, [])
+    assert (len(collector.below(starter)), collector.below(follower)) == (1, [])
     assert {call.headers["traceparent"].split("-")[1] for call in worker.scored} == {TRACE}
 
 
-async def test_a_client_that_leaves_abandons_its_spans_without_an_error(collector: Collector):
+async def test_spans_of_a_client_that_left_are_cancelled_without_an_error(collector: Collector):
     worker = FakeVllm(delay_s=20)
     async with gateway(worker, traces=True) as client:
         asked = asyncio.create_task(traced(client))

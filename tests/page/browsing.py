@@ -1,25 +1,42 @@
 """The page in a browser, as a visitor has it."""
 
+import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Playwright, expect
 
 # What a browser says of an answer that is no success; whether it should be one is for each test to tell.
 _NO_SUCCESS = "Failed to load resource"
+
+
+def chromium_path() -> str | None:
+    """The Chromium that `TEST_CHROMIUM` names, or the system's."""
+    return os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")
+
+
+@asynccontextmanager
+async def chromium(playwright: Playwright) -> AsyncIterator[Browser]:
+    """A running browser."""
+    # Root's Chromium starts without its sandbox only.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    browser = await playwright.chromium.launch(executable_path=chromium_path(), args=arguments)
+    yield browser
+    await browser.close()
 
 
 @asynccontextmanager
 async def opened(
     browser: Browser, gateway: httpx.AsyncClient | str, path: str = "/ui", **context: Any
 ) -> AsyncIterator[Page]:
-    """The page with its fleet shown. It ends with a check that nothing went wrong in it and that it stayed at home."""
+    """The page with its workers shown. At the end nothing went wrong in it, and it asked nobody but its gateway."""
     home = (gateway if isinstance(gateway, str) else str(gateway.base_url)).rstrip("/")
-    visit = await browser.new_context(reduced_motion="reduce", **context)
-    visit.set_default_timeout(10_000)
-    page = await visit.new_page()
+    visitor = await browser.new_context(reduced_motion="reduce", **context)
+    visitor.set_default_timeout(10_000)
+    page = await visitor.new_page()
     problems: list[str] = []
     requested: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -29,7 +46,7 @@ async def opened(
     await page.goto(home + path)
     await expect(page.locator("#summary")).to_contain_text("usable")
     yield page
-    await visit.close()
+    await visitor.close()
     assert not [problem for problem in problems if not problem.startswith(_NO_SUCCESS)]
     assert requested
     assert not [url for url in requested if not url.startswith(home)]

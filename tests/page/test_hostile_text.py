@@ -43,11 +43,11 @@ async def test_documents_queries_and_snippets_are_text(browser: Browser):
         await expect(page.locator("img, body script")).to_have_count(0)
 
 
-async def test_names_of_workers_and_models_and_their_troubles_are_text(browser: Browser):
-    def reach(url: str, _: Settings) -> WorkerLink:
+async def test_names_of_workers_and_models_and_their_problems_are_text(browser: Browser):
+    def connect_to(url: str, _: Settings) -> WorkerLink:
         return _HostileLink() if "well" in url else _HostileTrouble()
 
-    app = create_app(Settings(workers=("http://well:1", "http://ill:1")), link_factory=reach)
+    app = create_app(Settings(workers=("http://well:1", "http://ill:1")), link_factory=connect_to)
     async with serving(app) as url, opened(browser, url) as page:
         await expect(page.locator("#workers .name").first).to_have_text(f"well {HOSTILE}")
         await expect(page.locator("#workers .problem").nth(1)).to_contain_text(f"says {HOSTILE}")

@@ -111,7 +111,7 @@ async def test_an_error_says_what_where_and_how_the_log_knows_it(browser: Browse
         await expect(page.locator("#ranking > li")).to_have_count(0)
 
 
-async def test_a_fleet_that_cannot_serve_is_said_to(browser: Browser):
+async def test_that_no_worker_can_serve_is_said(browser: Browser):
     worker = FakeVllm(always=status(500, "out of memory"))
     async with gateway(worker) as client, opened(browser, client) as page:
         await ask(page, "q", "a")
@@ -139,13 +139,13 @@ async def test_scores_that_are_no_probabilities_have_bars_between_the_lowest_and
         assert await page.locator("#ranking .bar > span").evaluate_all(shares) == [1, 0.5, 0]
 
 
-async def test_a_long_document_is_folded(browser: Browser):
+async def test_a_long_document_is_collapsed(browser: Browser):
     async with gateway(FakeVllm()) as client, opened(browser, client) as page:
         await ask(page, "q", "word " * 200)
-        folded = page.locator("#ranking details")
-        await expect(folded.locator("p")).to_be_hidden()
-        await folded.locator("summary").click()
-        await expect(folded.locator("p")).to_have_text(("word " * 200).strip())
+        collapsed = page.locator("#ranking details")
+        await expect(collapsed.locator("p")).to_be_hidden()
+        await collapsed.locator("summary").click()
+        await expect(collapsed.locator("p")).to_have_text(("word " * 200).strip())
 
 
 async def texts(page: Page, selector: str) -> list[str]:

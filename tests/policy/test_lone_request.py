@@ -20,7 +20,7 @@ def test_with_another_it_is_not_and_not_for_a_second_after_it():
     assert lone_request.is_alone(16.1)
 
 
-def test_who_still_has_a_piece_there_is_company():
+def test_who_still_has_a_chunk_there_leaves_nobody_alone():
     lone_request = LoneRequest()
     lone_request.enter("one", 0.0)
     lone_request.enter("other", 0.0)

@@ -45,8 +45,8 @@ def test_a_part_with_fewer_scores_than_places_is_not_taken(places: Sequence[int]
 
 @given(st.lists(st.integers(0, 4), max_size=20))
 def test_repeated_pairs_get_the_score_or_refusal_of_the_one_that_was_scored(positions: list[int]):
-    folded = Answer([0.0, 0.1, 0.2, 0.3, 0.4], 9, {3: ERROR})
-    unfolded = expand(folded, positions)
-    assert unfolded.scores == [folded.scores[place] for place in positions]
-    assert unfolded.refused == {index: ERROR for index, place in enumerate(positions) if place == 3}
-    assert unfolded.tokens == 9
+    answer = Answer([0.0, 0.1, 0.2, 0.3, 0.4], 9, {3: ERROR})
+    expanded = expand(answer, positions)
+    assert expanded.scores == [answer.scores[place] for place in positions]
+    assert expanded.refused == {index: ERROR for index, place in enumerate(positions) if place == 3}
+    assert expanded.tokens == 9

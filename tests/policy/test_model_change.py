@@ -96,10 +96,12 @@ def test_of_several_that_fit_the_nearest_is_meant():
 def test_a_worker_that_answers_anything_fills_no_memory():
     readings = Readings()
     first = readings.first_of([0.5, 0.5])
-    for number in range(1000):
-        readings.first_of([number * 10.0, 0.5])
+    given = [readings.first_of([1.5**number, 0.5]) for number in range(2, 1001)]
     assert readings.first_of([0.5, 0.51]) is not first
-    assert len(readings._first_seen) <= 32
+    # The latest first, since one that is no longer known drives another out.
+    known = [scores for scores in reversed(given) if readings.first_of([*scores]) is scores]
+    assert known == given[: -len(known) - 1 : -1]
+    assert 0 < len(known) <= 32
 
 
 def _bfloat16(value: float) -> float:

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from app.policy.pair_digest import DIGEST_BYTES, pair_digests
 from app.types import Fingerprint, Pairs
 
-MARK = Fingerprint("m", "/models/m", 512, "1", "")
+FINGERPRINT = Fingerprint("m", "/models/m", 512, "1", "")
 # Surrogates included, and few enough letters for texts to share beginnings and ends.
 TEXT = st.text(st.sampled_from("ab:0\x00\ud800é"), max_size=4)
 FIELDS = st.dictionaries(st.sampled_from(["truncate_prompt_tokens", "instruction", "x"]), st.integers(0, 3) | st.none())
-MARKS = st.builds(Fingerprint, TEXT, TEXT, st.integers(1, 20), TEXT, TEXT, TEXT)
+FINGERPRINTS = st.builds(Fingerprint, TEXT, TEXT, st.integers(1, 20), TEXT, TEXT, TEXT)
 KNOWN_BY = st.fixed_dictionaries(
     {
         "tenant": TEXT,
         "generation": st.integers(0, 20),
-        "fingerprint": MARKS,
+        "fingerprint": FINGERPRINTS,
         "fields": FIELDS,
         "query": TEXT,
         "document": TEXT,
@@ -31,7 +31,7 @@ def _digests(pairs: Pairs, **more) -> list[bytes]:
         "secret": b"s",
         "tenant": "t",
         "generation": 0,
-        "fingerprint": MARK,
+        "fingerprint": FINGERPRINT,
         "fields": {},
     } | more
     return pair_digests(pairs, **known_by)
@@ -55,14 +55,14 @@ def test_pairs_have_equal_digests_only_when_all_of_them_is_equal(one, other):
     KNOWN_BY, st.sampled_from(sorted(["tenant", "generation", "fingerprint", "fields", "query", "document"])), st.data()
 )
 def test_one_part_that_differs_is_enough(known_by, part, data):
-    strategies = {"generation": st.integers(0, 20), "fingerprint": MARKS, "fields": FIELDS}
+    strategies = {"generation": st.integers(0, 20), "fingerprint": FINGERPRINTS, "fields": FIELDS}
     other = data.draw(strategies.get(part, TEXT).filter(lambda value: value != known_by[part]))
     assert _digest(**known_by) != _digest(**known_by | {part: other})
 
 
-@pytest.mark.parametrize("place", range(len(MARK)), ids=MARK._fields)
+@pytest.mark.parametrize("place", range(len(FINGERPRINT)), ids=FINGERPRINT._fields)
 def test_each_part_of_the_fingerprint_counts(place: int):
-    parts: list[str | int] = list(MARK)
+    parts: list[str | int] = list(FINGERPRINT)
     parts[place] = 7 if isinstance(parts[place], int) else "other"
     assert _digest(fingerprint=Fingerprint(*parts)) != _digest()  # type: ignore[arg-type]  # mixed on purpose
 
@@ -73,7 +73,7 @@ def test_a_query_for_each_document_gives_the_digests_of_one_query_for_all(docume
 
 
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6))
-def test_a_pair_has_the_same_digest_in_whichever_company(pairs):
+def test_a_pair_has_the_same_digest_whatever_it_is_asked_with(pairs):
     together = _digests(Pairs([query for query, _ in pairs], [document for _, document in pairs]))
     assert together == [_digest(query, document) for query, document in pairs]
 

@@ -1,18 +1,81 @@
-"""Who is let in: the forecast of a request's answer, with what the workers have already."""
+"""Who is let in and who is refused, when and with which words; on a virtual clock."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from app.assembly import Assembly
 from app.errors import Overloaded
-from tests.queueing.test_scheduler_fair_shares import SerialLink
-from tests.virtual import engine, on_virtual_clock, score
+from tests.virtual import ScriptedLink, SerialLink, elapsed, engine, now, on_virtual_clock, score
 
+DOCUMENTS = [f"document {number}" for number in range(64)]
 PER_DOCUMENT_S = 0.01
 HELD = 64
+
+
+@on_virtual_clock
+async def test_what_cannot_be_done_in_time_is_refused_at_once_and_truthfully():
+    link = ScriptedLink("w", takes_s=0, per_document_s=0.01)
+    async with engine([link], max_batch=16, max_queue_wait_s=2, worker_max_calls=1) as made:
+        big = [asyncio.create_task(score(made, [f"{n}-{d}" for d in range(100)])) for n in range(4)]
+        await asyncio.sleep(1.5)
+        began = now()
+        with pytest.raises(Overloaded) as raised:
+            await score(made, [f"late {d}" for d in range(100)])
+        assert now() == began
+        await asyncio.sleep(raised.value.retry_after_s or 0)
+        await score(made, [f"late {d}" for d in range(100)])
+        await asyncio.gather(*big)
+
+
+@on_virtual_clock
+async def test_sustained_overload_leaves_those_let_in_a_short_wait():
+    link = ScriptedLink("w", takes_s=0, per_document_s=0.001)
+    async with engine([link], max_batch=16, worker_max_calls=1, max_queue_wait_s=2) as made:
+        took: list[float] = []
+        shed: list[float] = []
+
+        async def ask(number: int) -> None:
+            began = now()
+            try:
+                await score(made, [f"{number}-{d}" for d in range(30)])
+                took.append(now() - began)
+            except Overloaded:
+                shed.append(now())
+
+        asked = []
+        for number in range(2000):
+            asked.append(asyncio.create_task(ask(number)))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*asked)
+        assert len(took) * 30 > 0.9 * 1000 * 20
+        assert max(took[len(took) // 2 :]) < 0.5
+        assert len(shed) > 1000
+        await asyncio.sleep(1)
+        assert await elapsed(score(made, DOCUMENTS[:16])) < 0.05
+
+
+@on_virtual_clock
+async def test_pending_documents_are_bounded_in_all_and_per_key():
+    link = ScriptedLink("w", takes_s=1)
+    limits: dict[str, Any] = {
+        "max_pending_documents": 200,
+        "key_max_pending_documents": {"small": 70},
+        "max_queue_wait_s": 100,
+    }
+    async with engine([link], **limits) as made:
+        asked = [asyncio.create_task(score(made, DOCUMENTS, key=key)) for key in ("small", "big")]
+        await asyncio.sleep(0.1)
+        with pytest.raises(Overloaded, match="key small has 64 documents pending"):
+            await score(made, DOCUMENTS, key="small")
+        asked.append(asyncio.create_task(score(made, DOCUMENTS, key="big")))
+        await asyncio.sleep(0.1)
+        with pytest.raises(Overloaded, match="192 documents are pending"):
+            await score(made, DOCUMENTS, key="big")
+        await asyncio.gather(*asked)
 
 
 @asynccontextmanager
@@ -30,10 +93,10 @@ async def busy_worker() -> AsyncIterator[Assembly]:
 @on_virtual_clock
 async def test_a_request_that_ends_in_time_only_if_the_workers_had_nothing_yet_is_refused_at_once():
     async with busy_worker() as made:
-        began = asyncio.get_running_loop().time()
+        began = now()
         with pytest.raises(Overloaded) as refused:
             await score(made, ["a"], key="small", within_s=0.3)
-        assert asyncio.get_running_loop().time() == began
+        assert now() == began
     assert refused.value.reason == "deadline"
 
 
@@ -41,8 +104,8 @@ async def test_a_request_that_ends_in_time_only_if_the_workers_had_nothing_yet_i
 async def test_a_request_has_its_answer_when_admission_forecast_it():
     async with busy_worker() as made:
         outlook = made.scheduler.outlook("small", 1, made.registry.models()["m"])
-        began = asyncio.get_running_loop().time()
+        began = now()
         await score(made, ["a"], key="small", within_s=1.0)
-        took_s = asyncio.get_running_loop().time() - began
+        took_s = now() - began
     assert outlook.per_s is not None
     assert (outlook.in_flight + outlook.before + 1) / outlook.per_s == pytest.approx(took_s, rel=0.25)

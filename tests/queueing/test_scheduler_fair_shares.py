@@ -3,32 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from app.assembly import Assembly
 from app.errors import Overloaded
-from app.types import Answer
-from tests.virtual import ScoreCall, ScriptedLink, engine, on_virtual_clock, score
+from tests.virtual import SerialLink, engine, now, on_virtual_clock, score
 
 PER_DOCUMENT_S = 0.001
 SMALL = 32
 BIG = 1000
 # Nobody is shed for the length of the queue, nor for a deadline: what is looked at is who gets which part.
 PATIENT = {"max_batch": 32, "max_queue_wait_s": 3600.0, "deadline_s": 3600.0}
-
-
-@dataclass
-class SerialLink(ScriptedLink):
-    """A worker that scores one document after the other, whoever sent it."""
-
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def answer(self, call: ScoreCall) -> Answer:
-        async with self.turn:
-            return await super().answer(call)
 
 
 @dataclass
@@ -113,8 +101,8 @@ async def test_what_admission_expects_is_what_happens(clients: int):
 async def test_what_cannot_be_done_among_so_many_is_told_at_once_and_not_after_its_deadline():
     async with serial_worker(max_batch=32, max_queue_wait_s=3600.0) as made, closed_loops(made, 64):
         await asyncio.sleep(20)
-        began = asyncio.get_running_loop().time()
+        began = now()
         with pytest.raises(Overloaded) as refused:
             await timed(made, BIG, within_s=25)
-        assert asyncio.get_running_loop().time() == began
+        assert now() == began
     assert refused.value.reason == "deadline"

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections import deque
+from weakref import ref
 
 import pytest
 
@@ -19,9 +20,8 @@ from app.errors import (
     Unreachable,
     WorkerError,
 )
-from app.queueing.model_queue import Waiter
 from app.types import Answer, Chunk, Pairs, RequestContext, RequestStats
-from tests.virtual import ScoreCall, ScriptedLink, after, engine, on_virtual_clock, right_scores, score
+from tests.virtual import ScoreCall, ScriptedLink, after, engine, now, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(8)]
 FAILURES = [Unreachable("w"), ClosedMidResponse("w"), Unavailable("w"), BadAnswer("w")]
@@ -32,10 +32,10 @@ FAILURES = [Unreachable("w"), ClosedMidResponse("w"), Unavailable("w"), BadAnswe
 async def test_a_retry_goes_at_once_to_a_worker_not_yet_tried(failure: WorkerError):
     links = [ScriptedLink("a", always=failure), ScriptedLink("b", always=failure), ScriptedLink("good")]
     async with engine(links) as made:
-        began = asyncio.get_running_loop().time()
+        began = now()
         stats = RequestStats()
         assert (await score(made, DOCUMENTS, stats=stats)).scores == right_scores(DOCUMENTS)
-        assert asyncio.get_running_loop().time() - began < 0.02
+        assert now() - began < 0.02
     assert all(len(link.calls) <= 1 for link in links)
     assert stats.attempts == sum(len(link.calls) for link in links)
 
@@ -67,9 +67,9 @@ async def test_a_worker_is_not_blamed_when_the_gateway_has_no_file_for_a_connect
 async def test_after_all_workers_were_tried_the_same_one_is_tried_after_a_pause():
     link = ScriptedLink("w", script=deque([Unavailable("w"), Unavailable("w")]))
     async with engine([link]) as made:
-        began = asyncio.get_running_loop().time()
+        began = now()
         assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
-        assert 0.01 < asyncio.get_running_loop().time() - began < 1
+        assert 0.01 < now() - began < 1
     assert len(link.calls) == 3
 
 
@@ -107,10 +107,10 @@ async def test_halves_are_scored_at_once_until_the_documents_at_fault_stand_alon
     bad, link = {DOCUMENTS[2], DOCUMENTS[7]}, ScriptedLink("w", takes_s=0)
     link.always = objecting
     async with engine([link], retry_reserve=100, worker_max_calls=8, document_errors="lowest") as made:
-        began = asyncio.get_running_loop().time()
+        began = now()
         scored = await score(made, DOCUMENTS)
         # 8, 4, 2 and 1 documents per call.
-        assert asyncio.get_running_loop().time() - began == pytest.approx(4, abs=0.01)
+        assert now() - began == pytest.approx(4, abs=0.01)
     assert {DOCUMENTS[index] for index in scored.unscored} == bad
     right = zip(scored.scores, right_scores(DOCUMENTS), strict=True)
     assert all(own == other for index, (own, other) in enumerate(right) if index not in scored.unscored)
@@ -118,15 +118,19 @@ async def test_halves_are_scored_at_once_until_the_documents_at_fault_stand_alon
 
 @on_virtual_clock
 async def test_who_has_waited_for_a_slot_is_not_kept_until_its_deadline():
-    # The tracebacks of other tests hold some.
-    others = {id(waiter): waiter for waiter in _waiters()}
-    async with engine([ScriptedLink("w", takes_s=0.1)], worker_max_calls=1) as made:
-        await asyncio.gather(*(score(made, [f"{number} {text}" for text in DOCUMENTS]) for number in range(3)))
-        assert [waiter for waiter in _waiters() if id(waiter) not in others] == []
+    link = ScriptedLink("w", takes_s=0.1)
+    async with engine([link], worker_max_calls=1) as made:
+        asked = [RememberedStats() for _ in range(3)]
+        await asyncio.gather(*(score(made, [f"document {number}"], stats=one) for number, one in enumerate(asked)))
+        assert asked[-1].queue_s > 0.1
+        left = [ref(one) for one in asked]
+        asked.clear()
+        gc.collect()
+        assert [one() for one in left] == [None] * 3
 
 
-def _waiters() -> list[object]:
-    return [thing for thing in gc.get_objects() if type(thing) is Waiter]
+class RememberedStats(RequestStats):
+    """Stats that a test can see the end of."""
 
 
 @on_virtual_clock
@@ -208,3 +212,15 @@ async def test_who_leaves_in_the_moment_of_its_slot_leaves_nothing_behind():
         leaves.cancel()
         await asyncio.wait([leaves])
         assert leaves.cancelled()
+
+
+@pytest.mark.parametrize("moment_s", [0.001, 0.02, 0.5, 1.5])
+@on_virtual_clock
+async def test_a_client_that_leaves_takes_its_work_with_it(moment_s: float):
+    links = [ScriptedLink("a", takes_s=1), ScriptedLink("b", takes_s=1)]
+    async with engine(links, hedge=True, max_batch=8, min_batch=1) as made:
+        asked = asyncio.create_task(score(made, [f"d{n}" for n in range(500)]))
+        await asyncio.sleep(moment_s)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        assert [link.in_flight for link in links] == [0, 0]

@@ -20,7 +20,7 @@ from app.errors import (
 )
 from app.types import Answer, Pairs, RequestContext, RequestStats, RerankRequest
 from tests.fake_vllm import score_of
-from tests.virtual import ScoreCall, Script, ScriptedLink, engine, on_virtual_clock, right_scores, score
+from tests.virtual import ScoreCall, Script, ScriptedLink, engine, now, on_virtual_clock, right_scores, score
 
 DOWN = Unreachable("w refused the connection")
 DOCUMENTS = [f"document {number}" for number in range(100)]
@@ -76,7 +76,7 @@ async def test_a_listwise_model_gets_its_list_whole_with_its_duplicates():
 
 
 @on_virtual_clock
-async def test_pairs_with_queries_of_their_own_keep_them_through_split_and_fold():
+async def test_pairs_with_queries_of_their_own_keep_them_through_split_and_dedup():
     queries = [f"query {number % 3}" for number in range(50)]
     documents = [f"document {number % 7}" for number in range(50)]
     async with engine([ScriptedLink("a"), ScriptedLink("b")], max_batch=4, min_batch=1) as made:
@@ -91,9 +91,9 @@ async def test_pairs_with_queries_of_their_own_keep_them_through_split_and_fold(
 async def test_pieces_run_in_parallel_over_all_workers():
     links = [ScriptedLink(f"w{number}", takes_s=1) for number in range(4)]
     async with engine(links) as made:
-        began = asyncio.get_running_loop().time()
+        began = now()
         await score(made, DOCUMENTS[:64])
-        assert asyncio.get_running_loop().time() - began == pytest.approx(1, abs=0.01)
+        assert now() - began == pytest.approx(1, abs=0.01)
     assert [len(link.calls) for link in links] == [1, 1, 1, 1]
 
 
@@ -136,10 +136,10 @@ async def test_a_worker_that_comes_back_the_same_keeps_what_was_scored():
 async def test_without_a_worker_a_request_waits_and_then_says_so():
     link = ScriptedLink("w", problem=DOWN)
     async with engine([link], no_worker_wait_s=5) as made:
-        began = asyncio.get_running_loop().time()
+        began = now()
         with pytest.raises(NoWorker, match="w refused the connection") as raised:
             await score(made, DOCUMENTS)
-        assert asyncio.get_running_loop().time() - began == pytest.approx(5, abs=0.01)
+        assert now() - began == pytest.approx(5, abs=0.01)
     assert raised.value.retry_after_s
 
 
@@ -239,7 +239,7 @@ async def test_the_longest_of_several_queries_is_counted_and_cut_as_the_models_s
     queries = ["zz", "word " * 12]
     request = RerankRequest(pairs=Pairs(queries, ["a", "b"]))
     async with engine([link], models={"m": {"truncation": "document", "template_tokens": 10}}) as made:
-        context = RequestContext(key="k", request_id="r", deadline=asyncio.get_running_loop().time() + 25)
+        context = RequestContext(key="k", request_id="r", deadline=now() + 25)
         await made.gateway.score(request, context)
     assert link.calls[0].fields == {"max_tokens_per_doc": 64 - 10 - 12}
 

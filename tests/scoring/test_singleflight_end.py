@@ -10,7 +10,7 @@ import pytest
 from app.assembly import Assembly
 from app.errors import BadInput, ContentRejected, DeadlineExceeded, NoWorker, Overloaded, Unavailable, Unreachable
 from app.types import Answer, Scored
-from tests.virtual import ScoreCall, ScriptedLink, after, engine, on_virtual_clock, right_scores
+from tests.virtual import ScoreCall, ScriptedLink, after, engine, now, on_virtual_clock, right_scores
 from tests.virtual import score as ask
 
 DOCUMENTS = [f"document {number}" for number in range(12)]
@@ -29,20 +29,16 @@ def _times_scored(*links: ScriptedLink) -> Counter[str]:
     return Counter(document for link in links for call in link.calls for document in call.pairs.documents)
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
 @on_virtual_clock
 async def test_what_a_starter_that_left_began_goes_on_for_those_who_wait():
     link = ScriptedLink("w", takes_s=1)
     async with engine([link], **QUEUED) as made:
         leader = _start(made)
         await asyncio.sleep(0.5)
-        joiner = _start(made, DOCUMENTS[::-1])
+        follower = _start(made, DOCUMENTS[::-1])
         await asyncio.sleep(1)
         leader.cancel()
-        assert await _scores(joiner) == right_scores(DOCUMENTS[::-1])
+        assert await _scores(follower) == right_scores(DOCUMENTS[::-1])
         assert leader.cancelled()
     assert link.cancelled == 0
     assert _times_scored(link) == Counter(DOCUMENTS)
@@ -54,12 +50,12 @@ async def test_only_chunks_that_somebody_waits_for_go_on():
     async with engine([link], max_batch=4, min_batch=1) as made:
         leader = _start(made)
         await asyncio.sleep(0.5)
-        joiner = _start(made, [link.calls[1].pairs.documents[0]])
+        follower = _start(made, [link.calls[1].pairs.documents[0]])
         await asyncio.sleep(0)
         leader.cancel()
         await asyncio.sleep(0.1)
         assert (link.cancelled, link.in_flight, made.singleflight.pairs) == (2, 1, 4)
-        await joiner
+        await follower
 
 
 @on_virtual_clock
@@ -77,7 +73,7 @@ async def test_a_starter_that_leaves_alone_takes_its_calls_with_it():
 
 
 @on_virtual_clock
-async def test_who_comes_while_an_abandoned_call_comes_to_its_end_does_not_wait_for_it():
+async def test_who_comes_while_a_cancelled_call_comes_to_its_end_does_not_wait_for_it():
     async def slow_to_end(_: ScoreCall) -> Answer:
         try:
             await asyncio.sleep(60)
@@ -92,9 +88,9 @@ async def test_who_comes_while_an_abandoned_call_comes_to_its_end_does_not_wait_
         await asyncio.sleep(0.5)
         leader.cancel()
         await asyncio.sleep(0)
-        began = _now()
+        began = now()
         assert await _scores(_start(made)) == right_scores(DOCUMENTS)
-        assert _now() - began < 0.1
+        assert now() - began < 0.1
         assert (leader.done(), link.in_flight) == (False, 1)
         await asyncio.gather(leader, return_exceptions=True)
         assert link.in_flight == 0
@@ -118,7 +114,7 @@ async def test_when_all_who_wait_have_left_nothing_is_left_of_a_chunk_that_was_h
 
 
 @on_virtual_clock
-async def test_when_a_flight_fails_ten_who_joined_it_have_each_pair_scored_once_more_only():
+async def test_when_a_computation_fails_ten_who_waited_for_it_have_each_pair_scored_once_more_only():
     link = ScriptedLink("w")
     link.script.append(after(1, Unavailable("w broke")))
     async with engine([link], max_attempts=1) as made:
@@ -127,13 +123,13 @@ async def test_when_a_flight_fails_ten_who_joined_it_have_each_pair_scored_once_
         joiners = [_start(made, DOCUMENTS[number:] + DOCUMENTS[:number]) for number in range(10)]
         with pytest.raises(NoWorker, match="w broke"):
             await leader
-        for number, joiner in enumerate(joiners):
-            assert await _scores(joiner) == right_scores(DOCUMENTS[number:] + DOCUMENTS[:number])
+        for number, follower in enumerate(joiners):
+            assert await _scores(follower) == right_scores(DOCUMENTS[number:] + DOCUMENTS[:number])
     assert _times_scored(link) == Counter(DOCUMENTS * 2)
 
 
 @on_virtual_clock
-async def test_of_a_flight_with_a_refused_document_who_joined_takes_the_other_scores():
+async def test_of_a_computation_with_a_refused_document_who_waited_takes_the_other_scores():
     async def refusing(call: ScoreCall) -> Answer:
         if "document 3" in call.pairs.documents and not is_well:
             raise ContentRejected("w refused it")
@@ -151,38 +147,38 @@ async def test_of_a_flight_with_a_refused_document_who_joined_takes_the_other_sc
 
 @pytest.mark.parametrize("joiners", [10, 400])
 @on_virtual_clock
-async def test_requests_that_join_what_always_fails_do_not_fail_one_after_the_other(joiners: int):
+async def test_requests_that_wait_for_what_always_fails_do_not_fail_one_after_the_other(joiners: int):
     link = ScriptedLink("w", always=after(1, ContentRejected("w refused it")))
     async with engine([link], worker_max_calls=1024, worker_min_documents=1024) as made:
-        began = _now()
+        began = now()
         asked = [_start(made, ["a"]) for _ in range(1 + joiners)]
         errors = await asyncio.gather(*asked, return_exceptions=True)
         assert {type(error) for error in errors} == {BadInput}
-        assert _now() - began < 3.1
+        assert now() - began < 3.1
 
 
 @on_virtual_clock
-async def test_a_starters_short_deadline_does_not_shorten_the_joiners():
+async def test_a_starters_short_deadline_does_not_shorten_that_of_who_waits():
     link = ScriptedLink("w", takes_s=2)
     async with engine([link]) as made:
         leader = _start(made, within_s=1)
-        joiner = _start(made, within_s=10)
+        follower = _start(made, within_s=10)
         with pytest.raises(DeadlineExceeded, match="while w worked"):
             await leader
-        assert await _scores(joiner) == right_scores(DOCUMENTS)
-        assert _now() < 1000 + 1 + 2 + 0.1
+        assert await _scores(follower) == right_scores(DOCUMENTS)
+        assert now() < 1000 + 1 + 2 + 0.1
 
 
 @on_virtual_clock
-async def test_a_starters_deadline_in_the_queue_does_not_shorten_the_joiners():
+async def test_a_starters_deadline_in_the_queue_does_not_shorten_that_of_who_waits():
     link = ScriptedLink("w", takes_s=2)
     async with engine([link], **QUEUED) as made:
         busy = _start(made, ["other"])
         await asyncio.sleep(0.1)
-        leader, joiner = _start(made, within_s=1), _start(made, within_s=20)
+        leader, follower = _start(made, within_s=1), _start(made, within_s=20)
         with pytest.raises(Overloaded):
             await leader
-        assert await _scores(joiner) == right_scores(DOCUMENTS)
+        assert await _scores(follower) == right_scores(DOCUMENTS)
         await busy
 
 
@@ -192,12 +188,12 @@ async def test_a_queue_that_grew_meanwhile_sheds_nobody_whose_starter_failed():
     async with engine([link], **QUEUED, max_queue_wait_s=1) as made:
         others = [_start(made, [f"other {number}, {place}" for place in range(4)]) for number in range(50)]
         await asyncio.sleep(0.5)
-        leader, joiner = _start(made, within_s=2), _start(made, within_s=20)
+        leader, follower = _start(made, within_s=2), _start(made, within_s=20)
         with pytest.raises(Overloaded, match="no slot came free in time"):
             await leader
         with pytest.raises(Overloaded, match="go before these 12: too many"):
             await _start(made, [*DOCUMENTS[::-1]], cache="no-store")
-        assert await _scores(joiner) == right_scores(DOCUMENTS)
+        assert await _scores(follower) == right_scores(DOCUMENTS)
         await asyncio.gather(*others)
 
 
@@ -207,29 +203,29 @@ async def test_limits_of_what_may_be_pending_hold_for_who_has_its_documents_scor
     async with engine([link], **QUEUED, cache_across_keys=True, max_pending_documents_per_key=12) as made:
         own = _start(made, [f"own {place}" for place in range(8)], key="beta")
         await asyncio.sleep(0.1)
-        leader, joiner = _start(made, within_s=1, key="alpha"), _start(made, key="beta")
+        leader, follower = _start(made, within_s=1, key="alpha"), _start(made, key="beta")
         with pytest.raises(Overloaded, match="no slot came free in time"):
             await leader
         with pytest.raises(Overloaded, match="The key beta has 12 documents pending; 4 more"):
-            await joiner
+            await follower
         await own
 
 
 @on_virtual_clock
-async def test_a_joiners_deadline_ends_its_wait_while_the_starter_goes_on():
+async def test_the_deadline_of_who_waits_ends_its_wait_while_the_starter_goes_on():
     link = ScriptedLink("w", takes_s=2)
     async with engine([link]) as made:
         leader = _start(made)
-        joiner = _start(made, DOCUMENTS[:5], within_s=1)
+        follower = _start(made, DOCUMENTS[:5], within_s=1)
         with pytest.raises(DeadlineExceeded, match="while another request had 5 of the documents scored"):
-            await joiner
-        assert _now() == pytest.approx(1001, abs=0.01)
+            await follower
+        assert now() == pytest.approx(1001, abs=0.01)
         assert await _scores(leader) == right_scores(DOCUMENTS)
     assert _times_scored(link) == Counter(DOCUMENTS)
 
 
 @on_virtual_clock
-async def test_when_a_flights_fingerprint_goes_all_who_wait_start_again_on_another():
+async def test_when_a_computations_fingerprint_goes_all_who_wait_start_again_on_another():
     old = ScriptedLink("old", version="1", takes_s=1, per_document_s=0.1)
     new = ScriptedLink("new", version="2", problem=Unreachable("new is down"))
     async with engine([old, new], **QUEUED) as made:
@@ -251,7 +247,7 @@ async def test_leaving_at_any_moment_leaves_nothing_behind(slots: int, fails: bo
         if fails:
             link.script.extend([after(0.01, Unavailable("w broke")), ContentRejected("w refused it")])
         async with engine([link], **QUEUED | {"worker_max_calls": slots}) as made:
-            # Two join pairs of the first, one of them has more to score, and pairs of its own are joined by the third.
+            # Two wait for pairs of the first, one of them has more to score, and the third waits for pairs of that.
             wanted = [DOCUMENTS[:8], DOCUMENTS[4:], DOCUMENTS[::3]]
             asked = [_start(made, documents) for documents in wanted]
             await asyncio.sleep(moment / 800)

@@ -1,19 +1,18 @@
 """Bodies that are small to send and large to read: refused in no time, without the memory they are after."""
 
 import asyncio
-import gc
 import gzip
 import time
-import tracemalloc
 from collections import deque
 
 import httpx
 import pytest
 
 from tests.fake_vllm import FakeVllm
-from tests.following import until
+from tests.growth import traced_memory
 from tests.running import gateway, rerank
 from tests.security.raw import BODY
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -49,12 +48,9 @@ BOMBS = {
 async def costs_of(client: httpx.AsyncClient, content: bytes, path: str = "/rerank") -> tuple[int, float, int]:
     """The status of the answer, and the CPU seconds and bytes it took."""
     began = time.process_time()
-    tracemalloc.start()
-    try:
+    with traced_memory() as memory:
         response = await client.post(path, content=content, headers=JSON)
-        _, most_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+        most_bytes = memory.most_bytes
     return response.status_code, time.process_time() - began, most_bytes
 
 
@@ -140,17 +136,12 @@ async def test_texts_that_go_to_workers_with_every_chunk_are_as_short_as_documen
 
 async def test_instructions_are_forgotten_with_their_requests():
     """Sixty of 20 MB stayed in memory."""
-    tracemalloc.start()
-    try:
-        async with gateway(FakeVllm(calls=deque(maxlen=1)), cache=True) as client:
-            before, _ = tracemalloc.get_traced_memory()
+    async with gateway(FakeVllm(calls=deque(maxlen=1)), cache=True) as client:
+        with traced_memory() as memory:
             for number in range(20):
                 assert (await rerank(client, ["a"], instruction=f"{number}" + "x" * 900_000)).status_code == 200
-            gc.collect()
-            held = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
-    assert held < 4 * MIB
+            kept_bytes = memory.kept_bytes()
+    assert kept_bytes < 4 * MIB
 
 
 async def test_more_documents_than_allowed_are_refused_without_a_look_at_each(client: httpx.AsyncClient):
@@ -192,15 +183,12 @@ async def test_fields_nobody_knows_are_forgotten_before_scoring_begins():
     worker = FakeVllm(delay_s=0.3)
     body = filled(b'{"query":"q","documents":["a"],"other":[', b"{},", b"{}]}")
     async with gateway(worker) as client:
-        tracemalloc.start()
-        try:
+        with traced_memory() as memory:
             asked = asyncio.create_task(client.post("/rerank", content=body, headers=JSON))
             await until(lambda: worker.in_flight)
-            held, _ = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
+            kept_bytes = memory.kept_bytes()
         assert (await asked).status_code == 200
-    assert held < 2 * MIB
+    assert kept_bytes < 2 * MIB
 
 
 GZIPPED = gzip.compress(b" " * 16 * MIB + BODY)
@@ -208,11 +196,8 @@ GZIPPED = gzip.compress(b" " * 16 * MIB + BODY)
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "GZIP", "gzip, identity"])
 async def test_a_compressed_body_is_refused_and_never_unpacked(encoding: str, client: httpx.AsyncClient):
-    tracemalloc.start()
-    try:
+    with traced_memory() as memory:
         response = await client.post("/rerank", content=GZIPPED, headers=JSON | {"Content-Encoding": encoding})
-        _, most_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+        most_bytes = memory.most_bytes
     assert response.status_code == 415
     assert most_bytes < 4 * MIB

@@ -2,18 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.api.rerank import ROUTES
-from tests.contract.gateways import shared_gateway
-from tests.fake_vllm import FakeVllm
 from tests.security.raw import BODY, heard
 
 VALID: dict[str, dict[str, Any]] = {
@@ -89,13 +85,6 @@ headers = st.dictionaries(
     st.sampled_from(["", "0", "no-cache", "deny", "application/json", "identity", "5000", "Basic ="]) | printable,
     max_size=3,
 )
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """A gateway in a thread of its own, since hypothesis calls and waits."""
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(shared_gateway(FakeVllm())) as client:
-        yield str(client.base_url)
 
 
 def test_a_mutated_body_gets_a_2xx_or_a_4xx_and_the_gateway_goes_on(url: str):

@@ -1,7 +1,6 @@
 """What comes before a request is bounded in size and time, for anybody."""
 
 import asyncio
-import tracemalloc
 from contextlib import suppress
 
 import httpx
@@ -10,6 +9,7 @@ import pytest
 from app.main import create_app
 from app.server.protocol import BoundedProtocol
 from app.settings import Settings
+from tests.growth import traced_memory
 from tests.running import serving, until_ready
 from tests.security.raw import BODY, CHUNKED, LENGTH, POST, heard
 
@@ -32,12 +32,9 @@ ENDLESS = {
 @pytest.mark.parametrize(("begun", "more"), ENDLESS.values(), ids=ENDLESS)
 async def test_what_never_ends_is_refused_and_takes_no_memory(begun: bytes, more: bytes, client: httpx.AsyncClient):
     piece = more * (MIB // 4 // len(more))
-    tracemalloc.start()
-    try:
+    with traced_memory() as memory:
         answer = await heard(client, begun, *[piece] * 80)
-        _, most_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+        most_bytes = memory.most_bytes
     assert answer.is_closed
     assert set(answer.statuses) <= {400}
     assert most_bytes < 12 * MIB

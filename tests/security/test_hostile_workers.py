@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from app.errors import BadAnswer, Busy, ClosedBeforeResponse, Misconfigured, Unr
 from app.types import Answer, Pairs
 from app.workers.vllm import VllmLink
 from tests.fake_vllm import Call, FakeVllm, reply, status
+from tests.growth import traced_memory
 from tests.listening import listening
 from tests.running import gateway, rerank
 from tests.telemetry.test_log import logged
@@ -102,13 +102,10 @@ FLOODS = {
 @pytest.mark.parametrize("what", ["score", "identify"])
 async def test_an_answer_without_end_is_cut_off_in_bounded_memory(what: str, say: Say):
     async with link_to(say) as link:
-        tracemalloc.start()
-        try:
+        with traced_memory() as memory:
             with pytest.raises(WorkerError):
                 await (scoring(link) if what == "score" else link.identify())
-            _, most_bytes = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
+            most_bytes = memory.most_bytes
     # What this server sends counts as well. Read to its end, each answer would take between 60 MB and 2 GB.
     assert most_bytes < 12 * MIB
 
@@ -213,7 +210,9 @@ async def test_scores_are_an_answer_whatever_is_said_of_tokens(usage: object):
         (b"Wed, 21 Oct 2026 07:28:00 GMT", None),
     ],
 )
-async def test_a_worker_rests_for_half_a_minute_at_most_however_long_it_wants_to(told: bytes, rest_s: float | None):
+async def test_the_gateway_backs_off_for_half_a_minute_at_most_however_long_a_worker_asks_for(
+    told: bytes, rest_s: float | None
+):
     async with link_to(json_of({}, b"503 No", b"Retry-After: " + told + b"\r\n")) as link:
         with pytest.raises(Busy) as caught:
             await scoring(link)
@@ -222,10 +221,10 @@ async def test_a_worker_rests_for_half_a_minute_at_most_however_long_it_wants_to
 
 @pytest.mark.parametrize("code", [b"301", b"302", b"303", b"307", b"308"])
 async def test_a_redirect_is_never_followed(code: bytes):
-    visits: list[bytes] = []
+    calls: list[bytes] = []
 
     async def inside(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        visits.append(await reader.read(1))
+        calls.append(await reader.read(1))
         writer.close()
 
     async with listening(inside) as port:
@@ -238,7 +237,7 @@ async def test_a_redirect_is_never_followed(code: bytes):
             ):
                 with pytest.raises(Misconfigured):
                     await call
-    assert visits == []
+    assert calls == []
 
 
 async def test_an_answer_that_comes_byte_by_byte_ends_with_the_requests_time():

@@ -23,8 +23,8 @@ from app.settings import Settings, load
 from app.settings.certificates import Certificates
 from app.types import Fingerprint, Pairs
 from tests.fake_vllm import FakeVllm
-from tests.following import until
 from tests.running import gateway, rerank
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
 SECRET = "sekret-zq7"
@@ -72,7 +72,7 @@ async def test_a_stranger_learns_neither_hits_nor_times_nor_models(key: dict[str
 
 
 @pytest.mark.parametrize(("shared", "calls"), [(False, 2), (True, 1)], ids=["own", "shared"])
-async def test_a_key_neither_reads_nor_joins_what_another_had_scored(shared: bool, calls: int):  # noqa: FBT001 - pytest's
+async def test_a_key_neither_reads_nor_waits_for_what_another_has_scored(shared: bool, calls: int):  # noqa: FBT001 - pytest's
     worker = FakeVllm(delay_s=0.3)
     async with gateway(worker, api_keys="a:key-a,b:key-b", cache=True, cache_across_keys=shared) as client:
         alice, bob = ({"Authorization": f"Bearer key-{name}"} for name in "ab")
@@ -94,11 +94,11 @@ async def test_who_calls_without_a_key_where_none_is_set_shares_one_cache():
 
 
 def test_a_digest_says_nothing_of_its_texts_without_the_secret():
-    mark = Fingerprint("m", "r", 512, "1", "")
+    same = Fingerprint("m", "r", 512, "1", "")
 
     def digest(secret: bytes, tenant: str, query: str, document: str) -> bytes:
         pairs = Pairs([query], [document])
-        return pair_digests(pairs, secret=secret, tenant=tenant, generation=0, fingerprint=mark, fields={})[0]
+        return pair_digests(pairs, secret=secret, tenant=tenant, generation=0, fingerprint=same, fields={})[0]
 
     made = [
         digest(b"one", "a", "q", "d"),

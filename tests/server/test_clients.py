@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from app.server.clients import Clients
-from tests.following import until
 from tests.security.raw import connected
 from tests.server.refusing import refusing
+from tests.waiting import until
 
 
 async def test_however_many_connections_come_beyond_the_limit_it_holds():

@@ -6,9 +6,9 @@ from typing import Any
 
 from app.server.clients import Clients
 from app.server.lingering import LingeringCloses
-from tests.following import until
 from tests.security.raw import CHUNKED, POST, connected
 from tests.server.refusing import refusing
+from tests.waiting import until
 
 MIB = 2**20
 ANSWER = b"HTTP/1.1 401 Unauthorized\r\n"

@@ -22,6 +22,7 @@ from app.errors import (
     Unreachable,
     WorkerError,
 )
+from app.policy.breaker import Breaker
 from app.telemetry.metrics import Metrics
 from app.types import Answer, Pairs
 from app.workers.link import Identity
@@ -284,7 +285,13 @@ async def test_redis_may_be_anything_and_lookups_are_right_and_in_time(name: str
     server = RedisServer(host, rng=Random(1), password="secret")
     url = "redis://:secret@cache:6379/2"
     tier = RedisTier(
-        url, timeout_s=0.02, ttl_s=3600, generations=Generations(), weight_names=WeightNames(), metrics=Metrics()
+        url,
+        timeout_s=0.02,
+        ttl_s=3600,
+        generations=Generations(),
+        weight_names=WeightNames(),
+        metrics=Metrics(),
+        breaker=Breaker(),
     )
     problem, misses = REDIS_TROUBLES[name]
     async with tier.running():

@@ -22,8 +22,8 @@ from app.errors import (
 )
 from app.types import Scored
 from app.workers.link import Identity
-from tests.following import until
 from tests.virtual import ScriptedLink, ScriptedSource, engine, on_virtual_clock, right_scores, score
+from tests.waiting import until
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 # The longest pause of a breaker, spread by a fifth, and the time that a probe has.
@@ -56,7 +56,7 @@ async def test_a_refusal_after_a_standstill_is_forgiven_and_the_worker_weighed_a
     async with engine([link], probe_interval_s=10) as made:
         (worker,) = made.registry.workers
         before = worker.serves["m"]
-        link.problem, link.drift = Unreachable("w refused the connection"), 0.5
+        link.problem, link.shift = Unreachable("w refused the connection"), 0.5
         _stand_still(15)
         await asyncio.sleep(0.1)
         assert worker.is_usable
@@ -102,7 +102,7 @@ class Odd(ScriptedLink):
 @on_virtual_clock
 async def test_a_worker_that_cannot_be_asked_for_unforeseen_reasons_is_asked_again(failure: Exception):
     link = Odd("w", failures=deque([failure] * 3))
-    async with engine([link]) as made:
+    async with engine([link], fails={"probe"}) as made:
         await asyncio.sleep(3 * BACK_WITHIN_S)
         assert made.registry.workers[0].is_usable
 

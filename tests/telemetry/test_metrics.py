@@ -17,8 +17,8 @@ from app.settings import Settings
 from app.telemetry.metrics.catalog import METRICS
 from app.types import Answer
 from tests.cache.valkey import valkey
-from tests.integration.commands import until
 from tests.virtual import ScoreCall, ScriptedLink, after, application, engine, on_virtual_clock, score
+from tests.waiting import until
 
 DOCUMENTS = [f"document {number}" for number in range(8)]
 Samples = dict[str, float]
@@ -251,13 +251,13 @@ async def test_probes_are_counted_by_how_they_ended():
 
 
 @on_virtual_clock
-async def test_weights_that_were_exchanged_are_one_drifted_probe():
+async def test_weights_that_were_exchanged_are_one_probe_that_saw_the_model_change():
     link = ScriptedLink("w")
     async with engine([link], probe_interval_s=5) as made:
-        link.drift = 0.01
+        link.shift = 0.01
         await asyncio.sleep(30)
         assert "probes_total{w,model_changed}" not in scraped(made)
-        link.drift = 0.2
+        link.shift = 0.2
         await asyncio.sleep(60)
         assert scraped(made)["probes_total{w,model_changed}"] == 1
 

@@ -18,6 +18,7 @@ from app.types import Answer
 from app.workers.connect import connect
 from app.workers.worker import Worker
 from app.workers.worker_gauges import watch_worker
+from tests.growth import traced_memory
 from tests.odd import MARK, Odd, odd_request, received
 from tests.virtual import ScoreCall, ScriptedLink, application, on_virtual_clock
 
@@ -69,7 +70,7 @@ def leave_traces_of(worker: Worker, metrics: Metrics) -> None:
 
 def test_declared_label_values_are_those_of_the_code():
     assert set(requests.ROUTE.values) == set(ROUTES)
-    assert set(requests.DIALECT.values) == set(dialects._BY_NAME) | {"score"}
+    assert set(requests.DIALECT.values) == set(dialects.BY_NAME) | {"score"}
     assert {error.outcome for error in ERRORS} < set(workers.PROBES.labels[1].values)
 
 
@@ -126,7 +127,19 @@ def test_workers_that_come_and_go_leave_no_series_behind():
         before = before or (during, after)
         assert (during, after) == before
     assert "10.0.0." not in metrics.render().decode()
-    assert metrics._child.cache_info().currsize < 30
+
+
+def test_workers_that_come_and_go_take_no_memory():
+    metrics = Metrics()
+    with traced_memory() as memory:
+        for number in range(20):
+            worker = a_worker(f"10.0.0.{number}:8000")
+            watch_worker(worker, metrics)
+            leave_traces_of(worker, metrics)
+            metrics.forget_worker(worker.name, owner=worker)
+            if number == 10:
+                before = memory.kept_bytes()
+        assert memory.kept_bytes() - before < 10_000
 
 
 def test_what_a_worker_does_after_it_left_is_not_shown():

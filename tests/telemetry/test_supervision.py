@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from app.telemetry.metrics import Metrics
 from app.telemetry.supervision import supervised
 from app.workers.discovery.source import Endpoints
-from tests.virtual import ScriptedLink, ScriptedSource, engine, on_virtual_clock, right_scores, score
+from tests.virtual import ScriptedLink, ScriptedSource, engine, now, on_virtual_clock, right_scores, score
 
 DOCUMENTS = ["a", "b"]
 
@@ -28,7 +28,7 @@ async def test_work_that_fails_is_begun_anew_after_a_pause_until_it_ends():
     told: list[BaseException] = []
 
     async def work() -> None:
-        began.append(asyncio.get_running_loop().time())
+        began.append(now())
         if len(began) < 4:
             raise KeyError("a" if len(began) < 3 else "b")
 
@@ -74,7 +74,9 @@ class Unclosable(ScriptedLink):
 async def test_a_worker_whose_connections_cannot_be_closed_is_gone_all_the_same():
     source = ScriptedSource()
     with capture_logs() as logged:
-        async with engine([Unclosable("a"), ScriptedLink("b")], search=lambda *_: [source]) as made:
+        async with engine(
+            [Unclosable("a"), ScriptedLink("b")], search=lambda *_: [source], fails={"worker_close"}
+        ) as made:
             await source.show("a", "b")
             await source.show("b")
             assert 'worker="a"' not in made.metrics.render().decode()
@@ -93,7 +95,7 @@ class Moody(ScriptedSource):
 @on_virtual_clock
 async def test_a_source_that_fails_is_asked_again():
     source = Moody()
-    async with engine([ScriptedLink("a"), ScriptedLink("b")], search=lambda *_: [source]) as made:
+    async with engine([ScriptedLink("a"), ScriptedLink("b")], search=lambda *_: [source], fails={"discovery"}) as made:
         await source.show("a")
         assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
         await source.show("b")
@@ -105,7 +107,7 @@ async def test_a_source_that_fails_is_asked_again():
 @on_virtual_clock
 async def test_a_change_that_was_interrupted_is_made_when_the_search_begins_anew():
     source = ScriptedSource()
-    async with engine([ScriptedLink("a"), ScriptedLink("b")], search=lambda *_: [source]) as made:
+    async with engine([ScriptedLink("a"), ScriptedLink("b")], search=lambda *_: [source], fails={"discovery"}) as made:
         mistakes = [KeyError("a")]
 
         def watcher() -> None:

@@ -42,17 +42,17 @@ def _weights(made: Assembly) -> str:
 
 
 @on_virtual_clock
-async def test_a_worker_that_is_always_busy_is_weighed_every_few_intervals():
+async def test_a_worker_that_is_always_busy_scores_the_fixed_pairs_every_few_intervals():
     link = ScriptedLink("w")
     async with _busy(link) as made:
         before = _weights(made)
-        link.drift = 0.01
+        link.shift = 0.01
         await asyncio.sleep(FOUND_WITHIN_S)
         assert _weights(made) == before
-        link.drift = 0.4
+        link.shift = 0.4
         await asyncio.sleep(FOUND_WITHIN_S)
         assert _weights(made) != before
-        link.drift = 0.0
+        link.shift = 0.0
         await asyncio.sleep(FOUND_WITHIN_S)
         assert _weights(made) == before
 
@@ -61,21 +61,21 @@ async def test_a_worker_that_is_always_busy_is_weighed_every_few_intervals():
     "sign", [ClosedBeforeResponse("w"), ClosedMidResponse("w"), Unreachable("w")], ids=lambda sign: sign.outcome
 )
 @on_virtual_clock
-async def test_a_busy_worker_that_may_have_been_restarted_is_weighed_within_seconds(sign: WorkerError):
+async def test_a_busy_worker_that_may_have_been_restarted_scores_the_fixed_pairs_within_seconds(sign: WorkerError):
     link = ScriptedLink("w")
     async with _busy(link) as made:
         before = _weights(made)
-        link.drift = 0.4
+        link.shift = 0.4
         link.script.append(sign)
         await asyncio.sleep(3)
         assert _weights(made) != before
 
 
 @on_virtual_clock
-async def test_a_busy_worker_with_another_version_is_weighed_with_the_probe_that_sees_it():
+async def test_a_busy_worker_with_another_version_scores_the_fixed_pairs_in_the_probe_that_sees_it():
     link = ScriptedLink("w")
     async with _busy(link) as made:
-        link.version, link.drift = "2", 0.4
+        link.version, link.shift = "2", 0.4
         while made.registry.workers[0].serves["m"].version == "1":
             before = _weights(made)
             await asyncio.sleep(0.1)

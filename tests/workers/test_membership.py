@@ -1,8 +1,10 @@
 """Workers that come and go, on a virtual clock."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from random import Random
+from weakref import ReferenceType, ref
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,6 +13,7 @@ from app.assembly import Assembly, assemble
 from app.errors import NoWorker, Unreachable
 from app.settings import Settings
 from app.workers.discovery.source import Endpoints
+from app.workers.worker import Worker
 from tests.virtual import ScriptedLink, ScriptedSource, engine, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
@@ -156,10 +159,13 @@ async def test_when_no_worker_is_ready_the_client_is_told_so():
 @on_virtual_clock
 async def test_a_worker_that_comes_back_has_its_state_new_while_the_old_one_finishes():
     links = [ScriptedLink("a", takes_s=3), ScriptedLink("a", takes_s=3)]
-    hired = iter(links)
+    in_turn = iter(links)
     source = ScriptedSource()
     made = assemble(
-        Settings(workers=("http://a",)), link_factory=lambda *_: next(hired), search=lambda *_: [source], rng=Random(7)
+        Settings(workers=("http://a",)),
+        link_factory=lambda *_: next(in_turn),
+        search=lambda *_: [source],
+        rng=Random(7),
     )
     async with made.running():
         await source.show("a")
@@ -213,12 +219,15 @@ async def test_nothing_is_left_of_a_worker_that_left():
     source = ScriptedSource()
     async with engine([ScriptedLink("a"), ScriptedLink("b")], search=lambda *_: [source]) as made:
         await source.show("b")
-        tasks = len(asyncio.all_tasks())
+        tasks, left = len(asyncio.all_tasks()), list[ReferenceType[Worker]]()
         for _ in range(20):
             await source.show("a", "b")
+            left += [ref(worker) for worker in made.registry.workers if worker.name == "a"]
             await source.show("b")
         assert len(asyncio.all_tasks()) == tasks
-        assert len(made.prober._watches) == 1
+        gc.collect()
+        assert len(left) == 20
+        assert [worker for one in left if (worker := one())] == []
 
 
 @on_virtual_clock
@@ -244,7 +253,7 @@ class BrokenSource(ScriptedSource):
 @on_virtual_clock
 async def test_a_source_that_breaks_leaves_the_workers_and_a_word_in_the_log():
     with capture_logs() as logged:
-        async with engine([ScriptedLink("a")], search=lambda *_: [BrokenSource()]) as made:
+        async with engine([ScriptedLink("a")], search=lambda *_: [BrokenSource()], fails={"discovery"}) as made:
             assert (await score(made, DOCUMENTS)).scores == right_scores(DOCUMENTS)
     assert ("task_failed", "discovery") in [(line["event"], line.get("task")) for line in logged]
 

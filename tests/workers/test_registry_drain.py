@@ -6,8 +6,8 @@ import pytest
 
 from app.errors import NoWorker, Unreachable
 from app.workers.worker import Worker
-from tests.following import until
-from tests.virtual import ScriptedLink, ScriptedSource, engine, on_virtual_clock, right_scores, score
+from tests.virtual import ScriptedLink, ScriptedSource, engine, now, on_virtual_clock, right_scores, score
+from tests.waiting import until
 
 DOCUMENTS = [f"document {number}" for number in range(32)]
 
@@ -31,11 +31,11 @@ async def test_what_waits_for_a_worker_that_is_drained_by_force_is_told_so_in_ti
     async with engine([link], max_batch=8, min_batch=8, worker_max_calls=1, no_worker_wait_s=3) as made:
         asked = asyncio.create_task(score(made, DOCUMENTS))
         await asyncio.sleep(0.5)
-        before = asyncio.get_running_loop().time()
+        before = now()
         made.registry.workers[0].is_drained = True
         with pytest.raises(NoWorker, match="w is drained"):
             await asked
-        assert asyncio.get_running_loop().time() - before < 4
+        assert now() - before < 4
         assert len(link.calls) == 1
 
 
@@ -47,10 +47,10 @@ async def test_who_waits_for_a_usable_worker_is_woken_when_one_is_undrained():
         worker.is_drained = True
         asked = asyncio.create_task(score(made, DOCUMENTS))
         await asyncio.sleep(1)
-        before = asyncio.get_running_loop().time()
+        before = now()
         worker.is_drained = False
         assert (await asked).scores == right_scores(DOCUMENTS)
-        assert asyncio.get_running_loop().time() - before < 0.5
+        assert now() - before < 0.5
 
 
 @on_virtual_clock

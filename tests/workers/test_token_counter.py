@@ -76,7 +76,7 @@ async def test_when_all_workers_hang_two_are_asked_and_an_estimate_does():
 
 @pytest.mark.parametrize("within_s", [0.1, 0.5, 2.0])
 @on_virtual_clock
-async def test_no_request_in_a_hurry_is_late_for_counting_and_no_worker_pays_for_its_hurry(within_s: float):
+async def test_no_request_with_little_time_is_late_for_counting_and_no_worker_pays_for_it(within_s: float):
     links = [Counting("a", count=hang), Counting("b", count=hang)]
     async with engine(links) as made:
         assert await seconds_for(made, within_s=within_s) < 0.25 * within_s + 0.02

@@ -22,12 +22,12 @@ _COHERE2: Dialect = Cohere2()
 _TEI: Dialect = Tei()
 _VOYAGE: Dialect = Voyage()
 _SGLANG: Dialect = Sglang()
-_BY_NAME = {dialect.name: dialect for dialect in (_VLLM, _COHERE1, _COHERE2, _TEI, _VOYAGE, _SGLANG)}
+BY_NAME = {dialect.name: dialect for dialect in (_VLLM, _COHERE1, _COHERE2, _TEI, _VOYAGE, _SGLANG)}
 
 
 def guess(path: str, asked: str | None) -> Dialect:
     """The most likely dialect before the body is read, for errors that come earlier."""
-    if asked not in _BY_NAME:
+    if asked not in BY_NAME:
         asked = None
     return detect(path, asked, {})
 
@@ -46,9 +46,9 @@ def detect(path: str, asked: str | None, body: Mapping[str, Any]) -> Dialect:
     if path.endswith("/score"):
         return _SCORE
     if asked is not None:
-        if asked not in _BY_NAME:
-            raise BadInput(f"dialect must be one of {', '.join(sorted(_BY_NAME))}", param="dialect")
-        return _vllm_on(path) if asked == _VLLM.name else _BY_NAME[asked]
+        if asked not in BY_NAME:
+            raise BadInput(f"dialect must be one of {', '.join(sorted(BY_NAME))}", param="dialect")
+        return _vllm_on(path) if asked == _VLLM.name else BY_NAME[asked]
     if path.startswith("/v2/"):
         return _COHERE2
     return _detect_by_body(body) or _vllm_on(path)

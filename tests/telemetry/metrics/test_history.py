@@ -1,6 +1,5 @@
 """The last minutes of the metrics: rates, quantiles and shares reckoned by hand, in bounded memory."""
 
-import sys
 from math import inf
 from time import process_time
 
@@ -8,6 +7,7 @@ import pytest
 
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.history import History, Point, quantile
+from tests.growth import traced_memory
 
 BOUNDS = (1.0, 2.0, 4.0, inf)
 
@@ -82,15 +82,16 @@ def test_a_quiet_time_has_points_without_quantiles_and_shares():
 def test_five_minutes_are_kept_oldest_first_and_no_more_however_long_it_runs():
     metrics = Metrics()
     history = a_history(metrics)
-    sizes = []
-    for number in range(1000):
-        metrics.request("/rerank", "vllm", 200, 0.1)
-        history.read(2.0 * number)
-        sizes.append(sys.getsizeof(history._kept))
-    points = history.points(1998.0)
+    with traced_memory() as memory:
+        for number in range(400):
+            metrics.request("/rerank", "vllm", 200, 0.1)
+            history.read(2.0 * number)
+            if number == 200:
+                full = memory.kept_bytes()
+        assert memory.kept_bytes() - full < 5000
+    points = history.points(798.0)
     assert [point.ago_s for point in points] == [2.0 * (149 - number) for number in range(150)]
     assert {point.requests for point in points} == {0.5}
-    assert max(sizes[500:]) <= max(sizes[:500])
 
 
 def test_nothing_is_kept_while_nobody_may_see_it():

@@ -1,14 +1,15 @@
 """EndpointSlices over real sockets: from an API server that fails in every way, and from a real one if there is one."""
 
+import asyncio
 import os
-import ssl
-import subprocess
 from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from random import Random
+from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
@@ -19,8 +20,12 @@ import yaml
 from app.settings.addresses import Service
 from app.workers.discovery.cluster import Access, access
 from app.workers.discovery.kubernetes import Kubernetes
+from app.workers.discovery.source import DiscoveryError
+from tests.certificates import Certificates
 from tests.fake_kubernetes import FakeKubernetes
-from tests.following import Followed, followed, until
+from tests.following import Followed, followed
+from tests.virtual import on_virtual_clock
+from tests.waiting import until
 
 ONE = {"http://10.1.0.1:8000": True}
 TWO = ONE | {"http://10.1.0.2:8000": True}
@@ -80,8 +85,15 @@ def kubeconfig(path: Path, server: FakeKubernetes) -> Path:
     return path
 
 
+class Hasty(Random):
+    """Chance that makes every pause as short as it can be."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return min(a, b)
+
+
 def source_of(slices: Slices, enter: Callable[[], Access]) -> Kubernetes:
-    return Kubernetes(Service("default", slices.service, "http"), rng=Random(7), cluster=enter)
+    return Kubernetes(Service("default", slices.service, "http"), rng=Hasty(), cluster=enter)
 
 
 @asynccontextmanager
@@ -233,7 +245,7 @@ async def test_who_may_not_list_is_told_what_to_allow(tmp_path: Path):
 
 async def test_while_the_api_server_fails_the_workers_stay(tmp_path: Path):
     async with stage(tmp_path) as (server, slices, source, seen):
-        server.refusals.extend([500, 503])
+        server.refusals.append(503)
         server.end_watches()
         await slices.write("b", endpoint("10.1.0.2"))
         await until(lambda: "503" in (source.problem or ""))
@@ -242,16 +254,33 @@ async def test_while_the_api_server_fails_the_workers_stay(tmp_path: Path):
         assert server.lists == 1
 
 
-@pytest.mark.parametrize(("failures", "longest_s"), [(0, 1), (1, 2), (4, 16), (5, 32), (2000, 32)])
-def test_pauses_double_with_every_failure_up_to_half_a_minute_and_vary(failures: int, longest_s: float):
-    source = Kubernetes(Service("ml", "vllm", "http"), rng=Random(7))
-    source._failures = failures
-    pauses = [source._pause_s() for _ in range(100)]
-    assert longest_s / 2 <= min(pauses) < 0.6 * longest_s
-    assert 0.9 * longest_s < max(pauses) <= longest_s
+@on_virtual_clock
+async def test_pauses_double_with_every_failure_up_to_half_a_minute_and_vary():
+    loop, tries = asyncio.get_running_loop(), list[float]()
+
+    def no_way() -> Access:
+        tries.append(loop.time())
+        raise DiscoveryError("no way in")
+
+    async with followed(Kubernetes(Service("ml", "vllm", "http"), rng=Random(7), cluster=no_way)):
+        await asyncio.sleep(24 * 2000)
+    first, second, third, fourth, *later = [after - before for before, after in pairwise(tries)]
+    assert 1 <= first <= 2 <= second <= 4 <= third <= 8 <= fourth <= 16
+    assert 16 <= min(later) < 17
+    assert 31 < max(later) <= 32
+    assert len(later) > 1900
 
 
-async def test_an_api_server_that_is_not_there_is_a_trouble_and_no_answer(tmp_path: Path):
+async def test_a_watch_that_ended_well_is_begun_again_after_a_moment(tmp_path: Path):
+    async with stage(tmp_path) as (server, _, _, _):
+        asked, began = len(server.asks), perf_counter()
+        server.end_watches()
+        await until(lambda: len(server.asks) > asked)
+        assert perf_counter() - began >= 0.5
+        assert server.lists == 1
+
+
+async def test_an_api_server_that_is_not_there_is_a_problem_and_no_answer(tmp_path: Path):
     async with FakeKubernetes().running() as server:
         path = kubeconfig(tmp_path / "kubeconfig", server)
     source = Kubernetes(Service("ml", "vllm", "http"), rng=Random(7), cluster=lambda: access({"KUBECONFIG": str(path)}))
@@ -265,7 +294,7 @@ async def test_an_api_server_that_is_not_there_is_a_trouble_and_no_answer(tmp_pa
 )
 async def test_what_is_no_endpoint_slice_changes_nothing(tmp_path: Path, line: bytes):
     async with stage(tmp_path) as (server, slices, source, seen):
-        server._tell(line + b"\n")
+        server.tell(line + b"\n")
         await until(lambda: "sent something that is no" in (source.problem or ""))
         assert seen.last == ONE
         await slices.write("b", endpoint("10.1.0.2"))
@@ -273,23 +302,9 @@ async def test_what_is_no_endpoint_slice_changes_nothing(tmp_path: Path, line: b
         assert source.problem is None
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    paths = tmp_path / "ca.crt", tmp_path / "tls.key"
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    name = ["-days", "1", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
-    try:
-        subprocess.run([*make, *name, "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True)
-    except OSError:
-        pytest.skip("there is no openssl to make a certificate with")
-    return paths
-
-
-async def test_a_pod_gets_in_with_its_service_account(tmp_path: Path, certificate: tuple[Path, Path]):
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(*certificate)
-    async with FakeKubernetes().running(tls) as server:
+async def test_a_pod_gets_in_with_its_service_account(tmp_path: Path, certificates: Certificates):
+    (tmp_path / "ca.crt").write_bytes(certificates.authority.read_bytes())
+    async with FakeKubernetes().running(certificates.serving()) as server:
         host, port = server.url.removeprefix("https://").split(":")
         environ = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
         (tmp_path / "token").write_text(f"{server.token}\n")
@@ -303,16 +318,15 @@ async def test_a_pod_gets_in_with_its_service_account(tmp_path: Path, certificat
             await until(lambda: seen.last == ONE and server.watches)
 
 
-async def test_a_client_certificate_gets_in_too(tmp_path: Path, certificate: tuple[Path, Path]):
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificate[0])
-    tls.load_cert_chain(*certificate)
-    tls.verify_mode = ssl.CERT_REQUIRED
-    async with FakeKubernetes(token="").running(tls) as server:
+async def test_a_client_certificate_gets_in_too(tmp_path: Path, certificates: Certificates):
+    async with FakeKubernetes(token="").running(certificates.demanding()) as server:
         path = kubeconfig(tmp_path / "kubeconfig", server)
         written = yaml.safe_load(path.read_text())
-        crt, key = (b64encode(file.read_bytes()).decode() for file in certificate)
-        written["clusters"][0]["cluster"]["certificate-authority-data"] = crt
-        written["users"][0]["user"] = {"client-certificate-data": crt, "client-key-data": key}
+        authority, client = (
+            b64encode(file.read_bytes()).decode() for file in (certificates.authority, certificates.client)
+        )
+        written["clusters"][0]["cluster"]["certificate-authority-data"] = authority
+        written["users"][0]["user"] = {"client-certificate-data": client, "client-key-data": client}
         path.write_text(yaml.safe_dump(written))
         async with followed(source_of(Slices(access), lambda: access({"KUBECONFIG": str(path)}))) as seen:
             await until(lambda: seen.last == {} and server.watches)

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.net.http1 import Broken, Connections, Reply, TooLong
-from tests.following import until
 from tests.listening import listening
+from tests.waiting import until
 
 HEAD = b"POST /score HTTP/1.1\r\nHost: worker\r\nContent-Length: 4\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
