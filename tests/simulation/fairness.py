@@ -11,8 +11,8 @@ from itertools import combinations, pairwise
 from typing import NamedTuple
 
 from tests.simulation.clock import START_S
+from tests.simulation.outcome import Outcome
 from tests.simulation.record import Request
-from tests.simulation.world import Outcome
 
 # Pairs of requests that are compared in one run; more only cost time.
 _MOST_PAIRS = 300

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tests.simulation.clock import START_S
+from tests.simulation.outcome import Outcome, recovery_s
 from tests.simulation.record import Trouble
-from tests.simulation.world import Outcome, recovery_s
 
 # A pause between tries is no longer than that.
 _LONGEST_WAIT_S = 3.0
