@@ -42,6 +42,8 @@ def nobody_waits_for_idle_workers(outcome: Outcome) -> Iterator[str]:
 
 def _gaps(calls: list[tuple[float, float]], since: float, until: float) -> Iterator[tuple[float, float]]:
     """The times between the two, longer than allowed, in which there is no call."""
+    if until - since <= _LONGEST_WAIT_S:
+        return
     free_from = since
     for began, ended in calls:
         if ended <= since:
