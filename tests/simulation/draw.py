@@ -21,7 +21,7 @@ _MANY_TOKENS = 20
 # Every so many seeds have a steady load, which takes ten times as long to run.
 _STEADY_EVERY, _STEADY_FIRST = 100, 30
 # Every so many have one key that floods beside one that is modest.
-_CROWDED_EVERY, _CROWDED_FIRST = 20, 7
+_CROWDED_EVERY, _CROWDED_FIRST = 40, 7
 
 
 def draw(seed: int) -> Plan:

@@ -1,13 +1,14 @@
 """Whether errors are honest, and whether there had to be one."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from tests.simulation import texts
 from tests.simulation.clock import START_S
+from tests.simulation.outcome import SETTLING_S, Outcome, recovery_s
 from tests.simulation.plan import WorkerSpec
 from tests.simulation.readings import ABOUT_CONTENT, is_shared, message, was_refused
 from tests.simulation.record import Request
-from tests.simulation.world import SETTLING_S, Outcome, recovery_s
 
 _HONEST = frozenset({200, 400, 404, 408, 429, 502, 503, 504})
 _WITH_RETRY_AFTER = frozenset({429, 503})
@@ -32,7 +33,7 @@ def errors_are_honest(outcome: Outcome) -> Iterator[str]:
             yield f"the answer {status} to {request.id} doesn't say when to come back"
         elif status == 400 and not request.ask.unreadable and not was_refused(outcome, request):
             yield f"{request.id} was told that it is wrong, though no worker refused it: {message(request)}"
-        elif status == 429 and (most := _limit_named(outcome, request)) and _pending(outcome, request) <= most:
+        elif status == 429 and (most := _limit_named(outcome, request)) and not _could_exceed(outcome, request, most):
             yield f"{request.id} was refused for a limit that wasn't reached: {message(request)}"
 
 
@@ -115,19 +116,28 @@ def _limit_named(outcome: Outcome, request: Request) -> int | None:
     return outcome.settings.max_pending_documents if "pass the limit" in reason else None
 
 
-def _pending(outcome: Outcome, request: Request) -> int:
-    """All documents that could be pending when a request was refused, its own included."""
+def _could_exceed(outcome: Outcome, request: Request, most: int) -> bool:
+    """Whether more documents than `most` could be pending when a request was refused, its own included."""
     at, is_of_key = request.ended, message(request).startswith("The key")
     working = {call.request_id for call in outcome.record.calls if call.began <= at <= call.ended}
     counts_all = _has_been_degraded(outcome, at)
-    return sum(
-        len(other.documents) if counts_all else other.distinct
+    beside = [
+        other
         for other in outcome.record.requests
-        if (not is_of_key or other.ask.key == request.ask.key)
-        and other.began <= at
-        # Of one that is over, others may still wait for chunks in the queue.
-        and (at <= other.ended or other.id in working or is_shared(outcome, other, at))
+        if other.began <= at and (not is_of_key or other.ask.key == request.ask.key)
+    ]
+    # For chunks in the queue of one that is over, others may still wait. To find that out takes longest, so it is last.
+    still = (other for other in beside if at <= other.ended or other.id in working)
+    late = (
+        other
+        for other in beside
+        if other.ended < at <= other.deadline and other.id not in working and is_shared(outcome, other, at)
     )
+    for other in chain(still, late):
+        most -= len(other.documents) if counts_all else other.distinct
+        if most < 0:
+            return True
+    return False
 
 
 def _has_been_degraded(outcome: Outcome, at: float) -> bool:

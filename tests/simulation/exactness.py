@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.simulation import texts
+from tests.simulation.outcome import Outcome, detection_s
 from tests.simulation.readings import was_refused
 from tests.simulation.record import Request
-from tests.simulation.world import Outcome, detection_s
 
 _NOWHERE = "no weights at all"
 

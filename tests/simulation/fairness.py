@@ -11,13 +11,15 @@ from itertools import combinations, pairwise
 from typing import NamedTuple
 
 from tests.simulation.clock import START_S
+from tests.simulation.outcome import Outcome
 from tests.simulation.record import Request
-from tests.simulation.world import Outcome
 
 # Pairs of requests that are compared in one run; more only cost time.
 _MOST_PAIRS = 300
-# Each of two may be a chunk ahead of or behind what is even, and each has one that is next.
-_CHUNKS_APART = 4
+# The next chunk of one goes whole before the other's, so over any window each may have had one that is due later. A key
+# that comes back may beside that be as far behind or ahead as a chunk of its own.
+_CHUNKS_OF_REQUESTS = 1
+_CHUNKS_OF_KEYS = 2
 # A share may be late by so much of what it should have been, beside whole chunks.
 _TOLERANCE = 1.5
 
@@ -62,31 +64,31 @@ class Wait:
 
 
 def requests_share_evenly(outcome: Outcome) -> Iterator[str]:
-    """While two requests of a key wait, as many documents of each are sent, but for some of the largest chunks."""
+    """While two requests of a key wait, as many documents of each are sent, but for a chunk of each."""
     for waits in _waits_by_model(outcome):
-        largest = max((wait.largest for wait in waits), default=0)
         several = [wait for wait in waits if len(wait.grants) > 1 and wait.is_clear]
         pairs = [(a, b) for a, b in combinations(several, 2) if a.key == b.key and a.priority == b.priority]
         for one, other in pairs[:_MOST_PAIRS]:
             since, until = max(one.since, other.since), min(one.until, other.until)
             apart = _furthest_apart(one.grants, other.grants, since, until)
-            if apart > _CHUNKS_APART * largest:
+            allowed = _CHUNKS_OF_REQUESTS * (one.largest + other.largest)
+            if apart > allowed:
                 yield (
                     f"{one.request.id} and {other.request.id} of {one.key} both waited from {since - START_S:.3f} "
-                    f"to {until - START_S:.3f} s, and one got {apart} documents more; chunks have {largest} at most"
+                    f"to {until - START_S:.3f} s, and one got {apart} documents more; chunks allow {allowed}"
                 )
 
 
 def keys_share_evenly(outcome: Outcome) -> Iterator[str]:
-    """While two keys have something waiting, as many documents of each are sent, but for some of the largest chunks."""
+    """While two keys have something waiting, as many documents of each are sent, but for two chunks of each."""
     for waits in _waits_by_model(outcome):
-        allowed = _CHUNKS_APART * max((wait.largest for wait in waits), default=0)
         by_key = {key: own for key, own in _by_key(waits).items() if all(wait.is_clear for wait in own)}
         spans = {key: _spans(own) for key, own in by_key.items()}
         for one, other in combinations(sorted(spans), 2):
             grants = {
                 key: sorted(grant for wait in waits if wait.key == key for grant in wait.grants) for key in (one, other)
             }
+            allowed = _CHUNKS_OF_KEYS * sum(max(wait.largest for wait in by_key[key]) for key in (one, other))
             for since, until in _overlaps(spans[one], spans[other]):
                 apart = _furthest_apart(grants[one], grants[other], since, until)
                 if apart > allowed:

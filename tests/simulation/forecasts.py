@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from statistics import median
 
 from tests.simulation.clock import START_S
+from tests.simulation.outcome import SETTLING_S, Outcome
 from tests.simulation.plan import Loop, Measure
 from tests.simulation.record import Request
-from tests.simulation.world import SETTLING_S, Outcome
 
 _LEAST, _MOST = 0.75, 1.25
 # The median of fewer scatters by more than what it is held to.

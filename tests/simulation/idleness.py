@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tests.simulation.clock import START_S
+from tests.simulation.outcome import Outcome, recovery_s
 from tests.simulation.record import Trouble
-from tests.simulation.world import Outcome, recovery_s
 
 # A pause between tries is no longer than that.
 _LONGEST_WAIT_S = 3.0
@@ -42,6 +42,8 @@ def nobody_waits_for_idle_workers(outcome: Outcome) -> Iterator[str]:
 
 def _gaps(calls: list[tuple[float, float]], since: float, until: float) -> Iterator[tuple[float, float]]:
     """The times between the two, longer than allowed, in which there is no call."""
+    if until - since <= _LONGEST_WAIT_S:
+        return
     free_from = since
     for began, ended in calls:
         if ended <= since:

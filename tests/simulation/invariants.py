@@ -9,8 +9,8 @@ from tests.simulation.fairness import keys_share_evenly, nobody_is_passed_over, 
 from tests.simulation.forecasts import forecasts_come_true
 from tests.simulation.idleness import nobody_waits_for_idle_workers
 from tests.simulation.keys import no_key_feels_another
+from tests.simulation.outcome import Outcome
 from tests.simulation.readings import is_shared, message
-from tests.simulation.world import Outcome
 
 Invariant = Callable[[Outcome], Iterator[str]]
 

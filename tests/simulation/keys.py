@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from tests.simulation import texts
 from tests.simulation.clock import START_S
+from tests.simulation.outcome import Outcome
 from tests.simulation.plan import WorkerSpec
 from tests.simulation.readings import message
 from tests.simulation.record import Call, Request
-from tests.simulation.world import Outcome
 
 # Its own share and the other key's; each key may be a chunk ahead or behind, and has one that is next.
 _KEYS = 2

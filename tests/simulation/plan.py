@@ -201,6 +201,17 @@ class Plan:
     modest_key: str | None = None
 
 
+def duration_s(plan: Plan) -> float:
+    """Virtual seconds until the last event has begun and ended."""
+    return max((event.at + _lasts_s(event) for event in plan.events), default=0.0)
+
+
+def _lasts_s(event: Event) -> float:
+    if isinstance(event, Replace):
+        return event.down_s
+    return event.lasts_s if isinstance(event, Fault | Loop | Shared | Standstill) else 0.0
+
+
 def written(thing: Any) -> str:
     """A plan, or a part of it, as Python that makes it again: what has its default is left out."""
     if is_dataclass(thing) and not isinstance(thing, type):

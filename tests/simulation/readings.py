@@ -1,7 +1,7 @@
 """What several promises read from the record of a run."""
 
+from tests.simulation.outcome import Outcome
 from tests.simulation.record import Request
-from tests.simulation.world import Outcome
 
 # Faults by which a worker objects to what it was sent.
 ABOUT_CONTENT = frozenset({"refuse_content", "lie", "break"})

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator
 
 from tests.simulation.clock import START_S
+from tests.simulation.outcome import Outcome
 from tests.simulation.plan import written
 from tests.simulation.record import Call, Note, Request
-from tests.simulation.world import Outcome
 
 _LONGEST_MESSAGE = 160
 

@@ -4,54 +4,36 @@ import asyncio
 import gc
 import warnings
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from app.settings import Settings
+from tests.simulation.aftermath import leftovers, named, unwell
 from tests.simulation.clients import Clients, order
 from tests.simulation.clock import Stuck, VirtualLoop, telling
 from tests.simulation.discovery import SimulatedSource
-from tests.simulation.plan import Ask, Discover, Event, Fault, Loop, Measure, Operate, Plan, Replace, Shared, Standstill
-from tests.simulation.record import Note, Record, Request, Trouble
+from tests.simulation.outcome import LITTLE_S, SETTLING_S, Outcome, detection_s, recovery_s
+from tests.simulation.plan import (
+    Ask,
+    Discover,
+    Event,
+    Fault,
+    Loop,
+    Measure,
+    Operate,
+    Plan,
+    Replace,
+    Shared,
+    Standstill,
+    duration_s,
+)
+from tests.simulation.record import Note, Record, Trouble
 from tests.simulation.replica import Replica, quick_and_quiet
 from tests.simulation.shared_cache import URL, SharedCache
 from tests.simulation.sizes import sizes_of
 from tests.simulation.workers import SimulatedLink, SimulatedWorker
 
-# Before the first event of a plan, so that most begin with workers that have been asked who they are.
-SETTLING_S = 1.0
-# The longest pause of a breaker, with its jitter.
-_LONGEST_PAUSE_S = 4.0 * 1.2
-_LITTLE_S = 0.5
 _LAST_DOCUMENTS = 3
-_BYTES = "rerank_request_bytes_in_flight "
-
-
-@dataclass
-class Outcome:
-    """What came of a run.
-
-    Args:
-        plan: What was to happen.
-        settings: Of the gateways.
-        record: What happened.
-        quiet_at: When all faults had been over for so long that everybody had to be well.
-        unwell: What was wrong with the gateways' workers then.
-        last: The requests that were sent then, one to each replica and model.
-        left: What was left when nobody asked any more.
-        stuck: Why the run didn't come to its end.
-    """
-
-    plan: Plan
-    settings: Settings
-    record: Record
-    quiet_at: float = 0.0
-    unwell: list[str] = field(default_factory=list)
-    last: list[Request] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    stuck: str = ""
-    took_s: float = 0.0
 
 
 def run(plan: Plan) -> Outcome:
@@ -147,12 +129,13 @@ class World:
             began = self._loop.now + SETTLING_S
             for event in sorted(self._plan.events, key=lambda event: event.at):
                 self._loop.call_at(began + event.at, self._happen, event)
-            await asyncio.sleep(SETTLING_S + _duration_s(self._plan) + _LITTLE_S)
+            await asyncio.sleep(SETTLING_S + duration_s(self._plan) + LITTLE_S)
             await self._calm_down()
-            self._look_for_leftovers()
+            self._outcome.left += [f"a client still waits: {task.get_name()}" for task in self._clients.tasks]
+            self._outcome.left += leftovers(replicas)
         await asyncio.sleep(0)
         me = asyncio.current_task()
-        self._outcome.left += [f"a task after the end: {_named(one)}" for one in asyncio.all_tasks() if one is not me]
+        self._outcome.left += [f"a task after the end: {named(one)}" for one in asyncio.all_tasks() if one is not me]
         for name, worker in self._workers.items():
             if worker.in_flight:
                 self._outcome.left.append(f"{worker.in_flight} calls to {name} after the end")
@@ -164,15 +147,16 @@ class World:
                 if worker.is_drained:
                     worker.is_drained = False
         self._note("operator", "undrains all workers; all faults are over")
-        self._mend()
-        self._drained.clear()
+        while self._drained:
+            self._drained.popitem()[1].until = self._loop.now
         # A call that a hanging worker swallowed is the last to tell: at its deadline, if no other worker could take it.
-        wait_s = self._settings.deadline_s + _LITTLE_S + recovery_s(self._settings)
+        wait_s = self._settings.deadline_s + LITTLE_S + recovery_s(self._settings)
         await asyncio.sleep(wait_s)
         self._outcome.quiet_at = self._loop.now
-        self._outcome.unwell = [told for replica in self._replicas for told in self._unwell(replica)]
+        there = [worker.name for worker in self._workers_there()]
+        self._outcome.unwell = [told for replica in self._replicas for told in unwell(replica, there, self._loop.now)]
         if self._clients.tasks:
-            await asyncio.wait(self._clients.tasks, timeout=_LITTLE_S)
+            await asyncio.wait(self._clients.tasks, timeout=LITTLE_S)
         asked = [
             Ask(at=0, model=model, query=999, first=997, documents=_LAST_DOCUMENTS, replica=number, key=self._a_key())
             for number, replica in enumerate(self._replicas)
@@ -182,52 +166,11 @@ class World:
         done = [await self._clients.ask(ask) for ask in asked]
         self._outcome.last = [one for one in done if one]
 
-    def _look_for_leftovers(self) -> None:
-        left = self._outcome.left
-        left += [f"a client still waits: {task.get_name()}" for task in self._clients.tasks]
-        for replica in self._replicas:
-            engine, name = replica.engine, f"gateway {replica.number + 1}"
-            counts = {
-                "chunks wait for a slot": engine.scheduler.waiting,
-                "documents are queued": engine.scheduler.waiting_documents,
-                "documents are pending": engine.admission.pending_documents,
-                "pairs are under way": engine.singleflight.pairs,
-                "bytes of bodies are held": _bytes_in_flight(replica),
-            }
-            left += [f"{count} {what} at {name}" for what, count in counts.items() if count]
-            for worker in engine.registry.workers:
-                held = (worker.calls, worker.documents, worker.tokens)
-                if held != (0, 0, 0):
-                    left.append(f"{name} still counts {held} calls, documents and tokens on {worker.name}")
-
-    def _unwell(self, replica: Replica) -> list[str]:
-        """The workers that are there, but not to a gateway."""
-        known = {worker.name: worker for worker in replica.engine.registry.workers}
-        told = []
-        for name, worker in self._workers.items():
-            if not worker.is_up or name in self._absent:
-                continue
-            seen = known.get(name)
-            where = f"gateway {replica.number + 1}"
-            if seen is None:
-                told.append(f"{where} doesn't know {name}")
-            elif not seen.is_usable or seen.problem:
-                told.append(
-                    f"{where} can't use {name}: {seen.problem.redacted if seen.problem else seen.breaker.state}"
-                )
-            elif seen.backs_off_until > self._loop.now:
-                told.append(f"{where} lets {name} rest for {seen.backs_off_until - self._loop.now:.0f} s more")
-            else:
-                told += [
-                    f"{where} gives {name} no work: nothing is usable of {model}"
-                    for model, mark in seen.serves.items()
-                    if seen not in replica.engine.registry.usable(mark)
-                ]
-        return told
+    def _workers_there(self) -> list[SimulatedWorker]:
+        return [worker for name, worker in self._workers.items() if worker.is_up and name not in self._absent]
 
     def _models_there(self) -> list[str]:
-        there = [worker for name, worker in self._workers.items() if worker.is_up and name not in self._absent]
-        return sorted({model for worker in there for model in worker.spec.models})
+        return sorted({model for worker in self._workers_there() for model in worker.spec.models})
 
     def _a_key(self) -> str:
         return next(iter(self._settings.api_keys), "anonymous")
@@ -345,10 +288,6 @@ class World:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def _mend(self) -> None:
-        for drained in self._drained.values():
-            drained.until = self._loop.now
-
     def _problem(self, worker: str, kind: str, amount: float = 0.0) -> Trouble:
         problem = Trouble(worker, kind, self._loop.now, amount=amount)
         self._record.problems.append(problem)
@@ -356,36 +295,3 @@ class World:
 
     def _note(self, who: str, what: str) -> None:
         self._record.notes.append(Note(self._loop.elapsed_s, who, what))
-
-
-def recovery_s(settings: Settings) -> float:
-    """Seconds after the last fault within which every worker that is up has to be usable."""
-    # A probe that began before may fail as late as it can; who only rests is asked at the usual interval.
-    failing_s, resting_s = settings.probe_timeout_s + _LONGEST_PAUSE_S, 1.2 * settings.probe_interval_s
-    return max(failing_s, resting_s) + settings.probe_timeout_s + _LITTLE_S
-
-
-def detection_s(settings: Settings) -> float:
-    """Seconds within which a probe has to tell new weights that nothing else told of."""
-    return 5 * 1.2 * settings.probe_interval_s + 2 * settings.probe_timeout_s + _LITTLE_S
-
-
-def _duration_s(plan: Plan) -> float:
-    """Until the last event has begun and ended."""
-    return max((event.at + _lasts_s(event) for event in plan.events), default=0.0)
-
-
-def _lasts_s(event: Event) -> float:
-    if isinstance(event, Replace):
-        return event.down_s
-    return event.lasts_s if isinstance(event, Fault | Loop | Shared | Standstill) else 0.0
-
-
-def _bytes_in_flight(replica: Replica) -> int:
-    lines = replica.engine.metrics.render().decode().splitlines()
-    return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(_BYTES))
-
-
-def _named(task: asyncio.Task[Any]) -> str:
-    coroutine = task.get_coro()
-    return getattr(coroutine, "__qualname__", repr(coroutine))
