@@ -115,7 +115,7 @@ def verify(
     Ends with 0 when splitting is safe, with 1 when something has to be done, with 2 when it couldn't be found out.
     """
     # As above.
-    from app.tools.verify import run  # noqa: PLC0415
+    from app.tools.verify.command import run  # noqa: PLC0415
 
     settings = _load(config)
     if worker:
