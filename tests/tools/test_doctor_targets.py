@@ -143,3 +143,14 @@ async def test_http_where_https_is_asked_for_is_told_apart(examine: Examine, hea
         seen = told(await examine(f"https://127.0.0.1:{client.base_url.port}"), "certificate", "red")
     assert "doesn't speak TLS" in seen
     assert "write http://" in seen
+
+
+async def test_a_server_that_resets_where_https_is_asked_for_is_told_apart(examine: Examine):
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()
+
+    async with listening(reset) as port:
+        seen = told(await examine(f"https://127.0.0.1:{port}", f"https://127.0.0.1:{port}"), "certificate", "red")
+    assert "doesn't speak TLS" in seen
+    assert "write http://" in seen
