@@ -71,6 +71,9 @@ def doctor(
     full: Annotated[
         bool, typer.Option("--full", help="Wait past the 90 s that Milvus keeps idle connections.")
     ] = False,
+    timeout_ms: Annotated[
+        int, typer.Option(min=1000, help="What Milvus waits for one call; 3.0 has a timeout_ms of its own.")
+    ] = 30000,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     config: Config = None,
 ) -> None:
@@ -94,6 +97,7 @@ def doctor(
         knows_settings=url is None or bool(settings.model_fields_set),
         # The gateway's own certificate names its public host, not this machine.
         trusts_all=insecure or url is None,
+        milvus_timeout_s=timeout_ms / 1000,
         idle_s=FULL_IDLE_S if full else SHORT_IDLE_S,
     )
     raise typer.Exit(run(options, prints_json=json))
@@ -115,7 +119,7 @@ def verify(
     Ends with 0 when splitting is safe, with 1 when something has to be done, with 2 when it couldn't be found out.
     """
     # As above.
-    from app.tools.verify import run  # noqa: PLC0415
+    from app.tools.verify.command import run  # noqa: PLC0415
 
     settings = _load(config)
     if worker:

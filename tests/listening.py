@@ -43,3 +43,11 @@ def dead_port(host: str, port: int = 0) -> Iterator[int]:
             filler.settimeout(0)
             filler.connect_ex(server.getsockname())
         yield server.getsockname()[1]
+
+
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """A port that refuses all connections until the end of the block: it is taken, so nobody else listens there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]

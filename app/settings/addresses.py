@@ -90,6 +90,8 @@ def _is_worker_url(address: str) -> bool:
         return True
     try:
         parts = urlsplit(address)
+        # Half a character, which bytes of an argument become that aren't UTF-8, can't be encoded.
+        address.encode()
         # Reading the port raises when it is no port.
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:

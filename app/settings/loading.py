@@ -1,6 +1,7 @@
 """Settings loaded from environment and files, with an explanation of each mistake in them."""
 
 import difflib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ SECRETS_DIR = f"{PREFIX}SECRETS_DIR"
 CLIENT_KEY = f"{PREFIX}API_KEY"
 # Milvus gives one batch 30 s, its three tries included.
 _MILVUS_TIMEOUT_S = 30
+_LONGER = "unless its timeout_ms or function.model.requestTimeout (3.0) is longer"
 # Plain words for users where pydantic's are for programmers.
 _PLAIN_WORDS = {
     "tuple_type": "must be a list",
@@ -36,6 +38,8 @@ def load(config: Path | None = None) -> Settings:
         SettingsError: names every wrong key, and what it takes.
     """
     written = _read_yaml(config) if config else {}
+    variables = {name: value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
+    _check_text({**variables, str(config): written})
     secrets_dir = _secrets_dir(os.environ.get(SECRETS_DIR))
     try:
         settings = Settings(_secrets_dir=secrets_dir, **written)
@@ -56,8 +60,21 @@ def warnings_about(settings: Settings, environ: Mapping[str, str] = os.environ) 
     unknown = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in known]
     found = [f"{name} is no setting{_nearest(name, known, prefix=PREFIX)}" for name in unknown]
     if settings.deadline_s >= _MILVUS_TIMEOUT_S:
-        found.append(f"{PREFIX}DEADLINE_S is {settings.deadline_s:g}, but Milvus gives up after {_MILVUS_TIMEOUT_S} s")
+        found.append(
+            f"{PREFIX}DEADLINE_S is {settings.deadline_s:g}, but Milvus gives up after {_MILVUS_TIMEOUT_S} s {_LONGER}"
+        )
     return found
+
+
+def _check_text(values: Mapping[str, object]) -> None:
+    """Raise SettingsError, with its name, for a value that holds half a character, as bytes do that aren't UTF-8."""
+    for name, value in values.items():
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise SettingsError(
+                f"{name} is not text in UTF-8: write it in a terminal or editor that is set to UTF-8"
+            ) from None
 
 
 def _secrets_dir(path: str | None) -> Path | None:

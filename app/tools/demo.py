@@ -1,6 +1,7 @@
 """The first ranking that `demo` shows, with a command for another."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -44,21 +45,14 @@ def show_ranking(settings: Settings) -> None:
 
 
 def _first_ranking(url: str, headers: dict[str, str]) -> list[dict[str, Any]] | None:
-    for _ in range(300):
-        try:
-            # A proxy of the environment has no way to this machine.
-            response = httpx.post(
-                f"{url}/v1/rerank",
-                json={"query": QUERY, "documents": DOCUMENTS},
-                headers=headers,
-                timeout=30,
-                trust_env=False,
-                verify=False,  # noqa: S501 - our own process on this machine, whatever name its certificate has
-            )
-            response.raise_for_status()
-        except httpx.HTTPError:
+    call = {"query": QUERY, "documents": DOCUMENTS}
+    # A proxy of the environment has no way to this machine, where our own process has a certificate for another name.
+    with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False, verify=False) as client:  # noqa: S501 - see above
+        for _ in range(300):
+            with suppress(httpx.HTTPError):
+                results: list[dict[str, Any]] = (
+                    client.post("/v1/rerank", json=call).raise_for_status().json()["results"]
+                )
+                return results
             time.sleep(0.1)
-            continue
-        results: list[dict[str, Any]] = response.json()["results"]
-        return results
     return None

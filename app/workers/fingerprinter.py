@@ -10,7 +10,7 @@ from app.workers.link import WorkerLink
 
 PROBE_ID = "rerank-gateway-probe"
 # One query, as old workers need it, and texts that share more or less with it: their scores lie apart.
-_PAIRS = Pairs(
+PROBE_PAIRS = Pairs(
     ["What is the capital of France?"],
     [
         "The capital of France is Paris.",
@@ -57,7 +57,7 @@ class Fingerprinter:
         return {model: await self._with_probe_scores(link, fingerprint) for model, fingerprint in fingerprints.items()}
 
     async def _with_probe_scores(self, link: WorkerLink, fingerprint: Fingerprint) -> Fingerprint:
-        answer = await link.score(fingerprint.model, _PAIRS, {}, request_id=PROBE_ID)
+        answer = await link.score(fingerprint.model, PROBE_PAIRS, {}, request_id=PROBE_ID)
         first = self._readings_of(fingerprint).first_of(answer.scores)
         return fingerprint._replace(probe_scores=",".join(f"{score:.2f}" for score in first))
 

@@ -67,7 +67,7 @@ class VllmLink:
         connect_timeout_s: float = 2.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.url, self.name, basic = _read_url(url)
+        self.url, self.name, basic = read_url(url)
         parts = urlsplit(self.url)
         is_https = parts.scheme == "https"
         headers = {"Host": parts.netloc, "Content-Type": "application/json"}
@@ -184,7 +184,7 @@ class VllmLink:
             raise Unreachable(f"{self.name} refused the connection") from exc
 
 
-def _read_url(url: str) -> tuple[str, str, str]:
+def read_url(url: str) -> tuple[str, str, str]:
     """A worker's base URL, its name without credentials, and its Basic auth header or ""."""
     parts = urlsplit(url.strip())
     path = parts.path.rstrip("/")

@@ -152,7 +152,7 @@ def _check(reply: Reply, worker: str) -> None:
     status = reply.status
     if status == HTTPStatus.OK:
         return
-    words = _message_of(reply.body)
+    words = message_of(reply.body)
     told = f"{worker} answered {status}: {words}"
     if status in {400, 413, 422}:
         # vLLM answers a NaN score with a 400 too: that is the worker's fault, not the client's.
@@ -171,13 +171,13 @@ def _check(reply: Reply, worker: str) -> None:
     raise Unavailable(told, words=words)
 
 
-def _message_of(body: bytes) -> str:
+def message_of(body: bytes) -> str:
     """The message in an error body of any shape, cut to a length that is fit to be shown."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         return f"{len(body)} bytes that are not JSON"
-    error = answer.get("error", answer.get("detail")) if isinstance(answer, dict) else None
+    error = answer.get("error", answer.get("detail", answer.get("message"))) if isinstance(answer, dict) else None
     message = error.get("message") if isinstance(error, dict) else error
     if not isinstance(message, str):
         return "no message"

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from tests.fake_vllm import FakeVllm
-from tests.integration.commands import free_port, run, running
+from tests.integration.commands import run, running
+from tests.listening import refusing_port
 from tests.tools.conftest import by_beginning
 
 
@@ -52,7 +53,8 @@ async def test_without_a_url_the_settings_say_where_and_with_which_key():
 
 
 async def test_red_lines_have_their_fix_below_and_end_it_with_1():
-    told = await run("doctor", f"http://any:hush@127.0.0.1:{free_port()}/?secret=hush", "--key", "hush")
+    with refusing_port() as port:
+        told = await run("doctor", f"http://any:hush@127.0.0.1:{port}/?secret=hush", "--key", "hush")
     assert told.code == 1
     lines = told.out.splitlines()
     (place,) = (number for number, line in enumerate(lines) if line.startswith("  red "))
@@ -85,3 +87,14 @@ async def test_wrong_settings_end_it_with_2():
 async def test_a_gateway_with_the_clients_variable_for_its_keys_is_still_warned_about_it():
     told = await run("check-config", API_KEY="hush")
     assert "RERANK_API_KEY is no setting; did you mean RERANK_API_KEYS?" in told.err
+
+
+async def test_what_milvus_waits_is_told_it_by_an_option():
+    with refusing_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        short, long = await asyncio.gather(
+            run("doctor", url, "--json", DEADLINE_S="50"),
+            run("doctor", url, "--json", "--timeout-ms", "60000", DEADLINE_S="50"),
+        )
+    for told, level in ((short, "red"), (long, "green")):
+        assert {check["id"]: check["level"] for check in json.loads(told.out)["checks"]}["deadline"] == level

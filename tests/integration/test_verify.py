@@ -12,8 +12,9 @@ import pytest
 
 from app.tools.verify.sample import built_in
 from tests.fake_vllm import Call, FakeVllm, Fault, answer_to, reply, score_of, status
-from tests.integration.commands import Finished, free_port, run
+from tests.integration.commands import Finished, run
 from tests.integration.verify_report import Report
+from tests.listening import refusing_port
 
 TOP_SECRET = "zebra"
 
@@ -210,10 +211,11 @@ def assert_unusable(ended: Finished, *words: str) -> None:
 
 
 async def test_workers_that_are_down_are_all_named(sample: str):
-    down = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-    async with FakeVllm().running() as worker:
-        urls = ",".join([worker.url, *(f"http://{name}" for name in down)])
-        assert_unusable(await run("verify", "--sample", sample, WORKERS=urls), *down, "--worker")
+    with refusing_port() as one, refusing_port() as other:
+        down = [f"127.0.0.1:{port}" for port in (one, other)]
+        async with FakeVllm().running() as worker:
+            urls = ",".join([worker.url, *(f"http://{name}" for name in down)])
+            assert_unusable(await run("verify", "--sample", sample, WORKERS=urls), *down, "--worker")
 
 
 @pytest.mark.parametrize("code", [400, 500, 503])
@@ -241,3 +243,8 @@ async def test_a_bad_line_of_a_sample_is_named_by_its_number(tmp_path: Path):
 
 async def test_what_is_no_address_is_told(sample: str):
     assert_unusable(await run("verify", "--worker", "gpu-1", "--sample", sample), "gpu-1 is no URL like")
+
+
+async def test_a_source_without_a_worker_is_named(sample: str):
+    ended = await run("verify", "--worker", "kubernetes://models/vllm:8000", "--sample", sample)
+    assert_unusable(ended, "no workers: kubernetes://models/vllm:8000")

@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 
 from app.cache.redis_connection import connection_to
 from app.settings import Settings, SettingsError, load, parse_keys, warnings_about
+from app.settings.addresses import problem_with
 from app.workers.discovery import sources
 
 Env = pytest.MonkeyPatch
@@ -545,3 +546,19 @@ def test_a_key_without_its_certificate_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(f"RERANK_{alone}", "/some/file.pem")
     with pytest.raises(SettingsError, match=f"{alone.lower()} says nothing without"):
         load()
+
+
+@pytest.mark.parametrize("variable", ["RERANK_WORKERS", "RERANK_API_KEYS", "RERANK_HOST", "RERANK_MODELS"])
+def test_a_variable_that_is_not_utf_8_is_named(variable: str, monkeypatch: Env):
+    # What Python makes of the bytes FF FE.
+    monkeypatch.setenv(variable, "\udcff\udcfe")
+    assert _refused().startswith(f"{variable} is not text in UTF-8: ")
+
+
+def test_half_a_character_in_the_file_is_named_by_the_file(tmp_path: Path):
+    config = _written(tmp_path, 'workers: "http://\\uD800"\n')
+    assert _refused(config).startswith(f"{config} is not text in UTF-8: ")
+
+
+def test_an_address_with_half_a_character_is_no_url():
+    assert problem_with("http://gpu-\udcff:8000") == "is no URL like http://gpu-1:8000"

@@ -15,7 +15,7 @@ from app.tools.doctor import CHECKS
 from tests.clients.go_http import request_bytes
 from tests.clients.go_json import marshal
 from tests.fake_vllm import FakeVllm, hang
-from tests.integration.commands import free_port
+from tests.listening import refusing_port
 from tests.running import gateway
 from tests.tools.conftest import Examine
 from tests.tools.front import Answer, Request, front, rescored
@@ -41,7 +41,13 @@ async def test_the_requests_are_milvus_own_byte_for_byte(examine: Examine, healt
     async with gateway(healthy) as client, front(client, unchanged) as (url, asked):
         await examine(f"{url}/v1/rerank?model=tiny-reranker", key="sekret")
     posts = [request for request in asked if request.head.startswith(b"POST")]
-    assert {request.path.partition("?")[0] for request in posts} == {"/rerank", "/v2/rerank", "/rerank/"}
+    assert {request.path.partition("?")[0] for request in posts} == {
+        "/rerank",
+        "/v1/rerank",
+        "/v2/rerank",
+        "/rerank/",
+        "/voyage/rerank",
+    }
     for request in posts:
         assert "model=tiny-reranker" in request.path
         fields = json.loads(request.body)
@@ -61,7 +67,8 @@ async def test_credentials_in_the_url_are_sent_as_milvus_sends_them(examine: Exa
 
 
 async def test_nothing_that_listens_is_said_with_a_word_about_containers(examine: Examine):
-    found = await examine(f"http://127.0.0.1:{free_port()}")
+    with refusing_port() as port:
+        found = await examine(f"http://127.0.0.1:{port}")
     seen = told(found, "address", "red")
     assert "nothing listens at http://127.0.0.1:" in seen
     assert "RERANK_PORT" in seen
@@ -240,7 +247,7 @@ async def test_a_backend_too_slow_for_milvus_is_red_with_a_batch_size_that_fits(
 @pytest.mark.parametrize(("deadline_s", "level"), [(25, "green"), (40, "red")])
 async def test_a_deadline_that_milvus_does_not_wait_for_is_red(deadline_s: int, level: str, examine: Examine):
     settings = Settings(deadline_s=deadline_s)
-    found = await examine(f"http://127.0.0.1:{free_port()}", settings=settings, knows_settings=True)
+    found = await examine("http://127.0.0.1:9", settings=settings, knows_settings=True)
     assert levels(found)["deadline"] == level
 
 

@@ -131,7 +131,7 @@ async def test_what_there_was_no_time_for_is_yellow_and_says_so(examine: Examine
 async def test_what_is_no_http_is_told_apart(examine: Examine):
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
-        await writer.drain()
+        # Not drained first: the doctor may have gone by then, and the connection would be left open.
         writer.close()
 
     async with listening(greet) as port:
@@ -141,5 +141,16 @@ async def test_what_is_no_http_is_told_apart(examine: Examine):
 async def test_http_where_https_is_asked_for_is_told_apart(examine: Examine, healthy: FakeVllm):
     async with gateway(healthy) as client:
         seen = told(await examine(f"https://127.0.0.1:{client.base_url.port}"), "certificate", "red")
+    assert "doesn't speak TLS" in seen
+    assert "write http://" in seen
+
+
+async def test_a_server_that_resets_where_https_is_asked_for_is_told_apart(examine: Examine):
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()
+
+    async with listening(reset) as port:
+        seen = told(await examine(f"https://127.0.0.1:{port}", f"https://127.0.0.1:{port}"), "certificate", "red")
     assert "doesn't speak TLS" in seen
     assert "write http://" in seen

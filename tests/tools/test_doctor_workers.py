@@ -9,7 +9,7 @@ import trustme
 
 from app.settings import Settings
 from tests.fake_vllm import Call, FakeVllm, Fault, altered, hang, reply, status
-from tests.integration.commands import free_port
+from tests.listening import refusing_port
 from tests.tools.conftest import Examine, by_beginning
 from tests.tools.reading import levels, told
 
@@ -18,9 +18,9 @@ NOBODY = "http://127.0.0.1:9"
 
 
 async def test_a_worker_that_does_not_run_is_named(examine: Examine):
-    url = f"http://127.0.0.1:{free_port()}"
-    seen = told(await examine(NOBODY, url), "worker-answers", "red")
-    assert f"nothing listens at {url}" in seen
+    with refusing_port() as port:
+        seen = told(await examine(NOBODY, f"http://127.0.0.1:{port}"), "worker-answers", "red")
+    assert f"127.0.0.1:{port} refused the connection" in seen
     assert "start vLLM there" in seen
     assert "RERANK_WORKERS" in seen
 
@@ -30,7 +30,7 @@ async def test_a_wrong_worker_key_is_named_without_showing_it(key: str | None, e
     async with FakeVllm(api_key="sekret").running() as worker:
         found = await examine(NOBODY, worker.url, settings=Settings(worker_api_key=key))
     seen = told(found, "worker-answers", "red")
-    assert "refuses the key" in seen
+    assert "answered 401" in seen
     assert "RERANK_WORKER_API_KEY" in seen
     assert "sekret" not in seen
     assert key is None or f" {key} " not in seen
@@ -51,7 +51,7 @@ async def test_scores_of_a_worker_that_are_none_are_red(examine: Examine):
 
     async with FakeVllm(always=altered(spoil)).running() as worker:
         found = await examine(NOBODY, worker.url)
-    assert "gave no 4 finite scores" in told(found, "worker-scores", "red")
+    assert "a score that is no finite number" in told(found, "worker-scores", "red")
 
 
 async def test_a_model_that_does_not_score_is_named_with_the_flag(examine: Examine):
@@ -164,7 +164,9 @@ async def test_a_worker_whose_server_is_something_else_is_named(examine: Examine
             reply(writer, 200, b"<html>")
 
     async with Page().running() as page:
-        assert "doesn't answer as vLLM does" in told(await examine(NOBODY, page.url), "worker-answers", "red")
+        assert "answered with something that is not JSON" in told(
+            await examine(NOBODY, page.url), "worker-answers", "red"
+        )
 
 
 async def test_workers_behind_a_name_are_found_and_examined(examine: Examine, healthy: FakeVllm):

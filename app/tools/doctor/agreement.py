@@ -3,21 +3,21 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from app.policy.model_change import same_weights
+from app.policy.model_change import distance, same_weights
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.seen_worker import SeenWorker
+from app.tools.doctor.worker_checks import Worker
 
 # Repeats of a call differ by less; half precision by more.
 _ALIKE = 1e-3
 _TRAITS = ("root", "max_model_len", "version")
 
 
-def check_agreement(workers: Sequence[SeenWorker], default_model: str | None, found: Findings) -> None:
+def check_agreement(workers: Sequence[Worker], default_model: str | None, found: Findings) -> None:
     """Compare all workers that answered."""
-    by_model: defaultdict[str, list[SeenWorker]] = defaultdict(list)
+    by_model: defaultdict[str, list[Worker]] = defaultdict(list)
     for worker in workers:
-        if worker.model:
-            by_model[worker.model].append(worker)
+        if worker.serves:
+            by_model[worker.serves.model].append(worker)
     _check_names(sorted(by_model), default_model, found)
     for model, alike in sorted(by_model.items()):
         if len(alike) > 1:
@@ -35,39 +35,29 @@ def _check_names(models: Sequence[str], default_model: str | None, found: Findin
         found.yellow("workers-agree", f"no worker serves {default_model} under this name", fix)
 
 
-def _check_traits(model: str, workers: Sequence[SeenWorker], found: Findings) -> None:
-    names = [worker.client.name for worker in workers]
-    differing = [
-        f"{trait} ({', '.join(sorted(values))})"
-        for trait, *each in zip(_TRAITS, *(worker.traits for worker in workers), strict=True)
-        if len(values := set(each)) > 1
-    ]
+def _check_traits(model: str, workers: Sequence[Worker], found: Findings) -> None:
+    values = {trait: {str(getattr(worker.serves, trait)) for worker in workers} for trait in _TRAITS}
+    differing = [f"{trait} ({', '.join(sorted(each))})" for trait, each in values.items() if len(each) > 1]
     if differing:
         fix = "start all with one path, --max-model-len and release: only the largest group that agrees is used"
         found.yellow("workers-agree", f"workers of {model} differ in {' and '.join(differing)}", fix)
     else:
-        found.green("workers-agree", f"{len(names)} workers serve {model} from one root, with one length and version")
+        seen = f"{len(workers)} workers serve {model} from one root, with one length and version"
+        found.green("workers-agree", seen)
 
 
-def _check_scores(model: str, workers: Sequence[SeenWorker], found: Findings) -> None:
+def _check_scores(model: str, workers: Sequence[Worker], found: Findings) -> None:
     if len(workers) < 2:  # noqa: PLR2004 - one has nobody to differ from
         return
     first, *others = workers
-    gaps = {other: _gap(first, other) for other in others if _gap(first, other) > _ALIKE}
-    if not gaps:
+    gaps = {other: distance(first.scores, other.scores) for other in others}
+    if max(gaps.values()) <= _ALIKE:
         found.green("workers-scores", f"all workers of {model} give the same scores")
     for other, gap in gaps.items():
-        seen = f"{first.client.name} and {other.client.name} differ by {gap:.3f} in their scores of {model}"
-        if same_weights(first.scores, other.scores):
-            found.yellow(
-                "workers-scores",
-                f"{seen}: another precision",
-                "start both with the same --dtype; float32 is the exact one",
-            )
-        else:
+        seen = f"{first.link.name} and {other.link.name} differ by {gap:.3f} in their scores of {model}"
+        if gap > _ALIKE and same_weights(first.scores, other.scores):
+            fix = "start both with the same --dtype; float32 is the exact one"
+            found.yellow("workers-scores", f"{seen}: another precision", fix)
+        elif gap > _ALIKE:
             fix = "start both with the same weights and --revision; only the largest group that agrees is used"
             found.yellow("workers-scores", f"{seen}: other weights", fix)
-
-
-def _gap(one: SeenWorker, other: SeenWorker) -> float:
-    return max(abs(a - b) for a, b in zip(one.scores, other.scores, strict=True))

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.tools.doctor.findings import Findings
 from app.tools.doctor.server_client import Reply
 from app.types import LARGEST_SCORE
 
 _BY_GATEWAY = (
-    "put the gateway in front, which refuses such answers; behind the gateway, look for a proxy that rewrites them"
+    "put the gateway in front; behind it, look at dialect= in the endpoint, and for a proxy that rewrites answers"
 )
 
 
@@ -18,7 +18,7 @@ class Asked:
     """A call and its answer.
 
     Args:
-        provider: `vllm`, or `tei` with its bare list.
+        provider: `vllm`, `tei` with its bare list, or `voyageai`.
         documents: Number of documents sent.
     """
 
@@ -29,9 +29,18 @@ class Asked:
     @property
     def rows(self) -> list[Any]:
         """The results as they came; empty when there is no such list."""
-        answer = self.reply.json
-        rows = answer.get("results") if isinstance(answer, dict) else answer if self.provider == "tei" else None
+        rows = answer = self.reply.json
+        if self.provider != "tei":
+            name = "data" if self.provider == "voyageai" else "results"
+            rows = answer.get(name) if isinstance(answer, dict) else None
         return rows if isinstance(rows, list) else []
+
+    @property
+    def model(self) -> str:
+        """The model that the answer names; "" without one."""
+        answer = self.reply.json
+        model = answer.get("model") if isinstance(answer, dict) else None
+        return model[:100] if isinstance(model, str) else ""
 
     @property
     def score_name(self) -> str:
@@ -45,13 +54,12 @@ class Asked:
     @property
     def by_document(self) -> list[float] | None:
         """The scores in the order of the documents; None when the answer breaks a rule."""
-        if _results(self) or _scores(self):
+        if not self.reply.is_ok or _results(self) or _scores(self):
             return None
         return [row[self.score_name] for row in sorted(self.rows, key=lambda row: int(row["index"]))]
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A rule for answers.
 
     Args:
@@ -78,11 +86,7 @@ def judge(answers: Sequence[Asked], found: Findings) -> None:
         elif rule.is_fatal:
             found.red(rule.check, f"{problem}: {rule.effect}", _BY_GATEWAY)
         else:
-            found.yellow(
-                rule.check,
-                f"{problem}: {rule.effect}",
-                "serve a model whose scores are between 0 and 1 (use_activation)",
-            )
+            found.yellow(rule.check, f"{problem}: {rule.effect}", "serve a model with an activation (use_activation)")
 
 
 def _results(one: Asked) -> str | None:
@@ -130,19 +134,9 @@ def _encoding(one: Asked) -> str | None:
 
 
 _RULES = (
-    Rule(
-        "results",
-        _results,
-        "one result per document, with the indices 0 to n-1",
-        "scores go to wrong documents, or Milvus's proxy dies",
-    ),
-    Rule(
-        "scores",
-        _scores,
-        "every score is a finite float32",
-        "Milvus takes null for 0 and fails the search over the rest",
-    ),
+    Rule("results", _results, "n results, with the indices 0 to n-1", "scores go to wrong documents, or Milvus dies"),
+    Rule("scores", _scores, "every score is a finite float32", "Milvus takes null for 0 and fails over the rest"),
     Rule("range", _range, "every score is between 0 and 1", "grouped searches are ordered wrongly", is_fatal=False),
-    Rule("tokens", _tokens, "usage.total_tokens is a whole number, id and model are texts", "Milvus fails the search"),
-    Rule("encoding", _encoding, "answers are plain or gzip, which is all that Milvus unpacks", "Milvus can't read it"),
+    Rule("tokens", _tokens, "usage.total_tokens is whole, id and model are texts", "Milvus fails the search"),
+    Rule("encoding", _encoding, "answers are plain or gzip, which Milvus unpacks", "Milvus can't read it"),
 )

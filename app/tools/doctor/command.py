@@ -1,14 +1,20 @@
 """The work of `rerank-gateway doctor`: an examination, its printed findings and the exit code."""
 
 import asyncio
+import json
+from dataclasses import asdict
+from itertools import groupby
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from app.settings.addresses import without_password
 from app.telemetry import log
 from app.tools.doctor import Options, diagnose
-from app.tools.doctor.findings_report import as_json, show
+from app.tools.doctor.findings import Findings, Level
+
+_COLOURS: dict[Level, str] = {"green": "green", "yellow": "yellow", "red": "bold red"}
 
 
 def run(options: Options, *, prints_json: bool) -> int:
@@ -24,7 +30,23 @@ def run(options: Options, *, prints_json: bool) -> int:
         found = asyncio.run(diagnose(options))
     url = without_password(options.url.partition("?")[0])
     if prints_json:
-        typer.echo(as_json(found, url))
+        checks = [{**asdict(one), "subject": one.subject} for one in found]
+        typer.echo(json.dumps({"url": url, "worst": found.worst, "checks": checks}, indent=2))
     else:
-        show(found, url, Console())
+        _show(found, url, Console())
     return 1 if found.worst == "red" else 0
+
+
+def _show(found: Findings, url: str, console: Console) -> None:
+    """Print the findings by subject: one line for what was seen, and below red and yellow one with the fix."""
+    console.print(Text(f"Examined as Milvus sees it: {url}"))
+    for subject, findings in groupby(found, key=lambda finding: finding.subject):
+        console.print(Text(f"\n{subject}", style="bold"), soft_wrap=True)
+        for finding in findings:
+            line = Text.assemble((f"  {finding.level:<6} ", _COLOURS[finding.level]), f"{finding.id}: {finding.seen}")
+            console.print(line, soft_wrap=True)
+            if finding.fix:
+                console.print(Text(f"         -> {finding.fix}"), soft_wrap=True)
+    levels = [finding.level for finding in found]
+    counted = ", ".join(f"{levels.count(level)} {level}" for level in _COLOURS)
+    console.print(Text(f"\n{counted}", style=_COLOURS[found.worst]))

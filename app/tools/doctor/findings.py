@@ -1,6 +1,7 @@
 """Findings: the level, the observation and the fix of each check."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,33 +12,16 @@ CHECKS: Mapping[str, tuple[str, ...]] = {
     "Address": ("address", "certificate", "path"),
     "Key": ("key", "wrong-key"),
     "Model": ("model", "unknown-model"),
-    "Requests of Milvus": (
-        "milvus-2.6",
-        "milvus-2.6.0",
-        "milvus-3.0",
-        "milvus-truncate",
-        "milvus-tei",
-        "trailing-slash",
-        "error-body",
-    ),
-    "Answers": ("results", "scores", "range", "tokens", "encoding", "duplicates", "order"),
+    "Requests of Milvus": ("milvus-2.6", "milvus-2.6.0", "milvus-3.0", "milvus-truncate", "trailing-slash"),
+    "Other providers of Milvus": ("milvus-tei", "milvus-voyageai"),
+    "Answers": ("results", "scores", "range", "tokens", "encoding", "duplicates", "order", "error-body"),
     "Connections": ("keep-alive",),
     "Limits": ("documents", "body"),
     "Time": ("time", "deadline"),
-    "Workers": (
-        "workers-found",
-        "worker-answers",
-        "worker-version",
-        "worker-health",
-        "worker-model",
-        "worker-scores",
-        "worker-score-route",
-        "worker-queue",
-        "worker-truncation",
-        "worker-keep-alive",
-        "workers-agree",
-        "workers-scores",
-    ),
+    "Workers": ("workers-found", "worker-answers", "worker-version", "worker-health", "worker-model"),
+    "Scores of workers": ("worker-scores", "worker-score-route", "worker-queue", "worker-truncation"),
+    "Connections to workers": ("worker-keep-alive",),
+    "Workers of one model": ("workers-agree", "workers-scores"),
 }
 _SUBJECTS = {check: subject for subject, checks in CHECKS.items() for check in checks}
 _PLACES = {check: place for place, check in enumerate(_SUBJECTS)}
@@ -92,13 +76,26 @@ class Findings:
         """Add a finding that searches fail, or get wrong scores."""
         self._found.append(Finding(check, "red", seen, fix))
 
-    def put_off(self, checks: Iterable[str], why: str) -> None:
-        """Add a yellow finding, with the reason, for each of `checks` that has none."""
-        known = {finding.id for finding in self._found}
-        for check in checks:
-            if check not in known:
-                self.yellow(check, why, "heal what is red or slow, then run it again")
-
     def take(self, others: Iterable[Finding]) -> None:
         """Add the findings of another examination."""
         self._found.extend(others)
+
+    async def within(self, until: float, checks: Iterable[str], work: Awaitable[None], *, about: str = "") -> None:
+        """Run checks until a time limit, and add yellow findings for those that have none by then.
+
+        Args:
+            until: The limit, on the loop's clock.
+            checks: Ids of the checks.
+            work: Runs them, and adds their findings to these.
+            about: The worker they are about, where there are several.
+        """
+        try:
+            async with asyncio.timeout_at(until):
+                await work
+        except OSError as exc:
+            why = "the time was over" if isinstance(exc, TimeoutError) else str(exc)
+            known = {finding.id for finding in self._found}
+            seen = f"{about}{': ' if about else ''}not checked: {why}"
+            for check in checks:
+                if check not in known:
+                    self.yellow(check, seen, "heal what is red or slow, then run it again")

@@ -1,4 +1,4 @@
-"""Milvus's requests, replayed byte for byte, with checks of the answers."""
+"""Milvus's requests, replayed byte for byte, with checks of the answers, the errors and the keys."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,8 @@ from typing import NamedTuple
 
 from app.tools.doctor.answer_checks import Asked, judge
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.fixes import fix_for, is_about_model, told
-from app.tools.doctor.server_client import NoAnswer, Reply
-from app.tools.doctor.target import Target
+from app.tools.doctor.target import Target, fix_for, is_about_model
 
-_OK = 200
 _QUERY = "renewable energy > fossil fuels"
 # Go's escapes, an empty text, one text twice, what invalid UTF-8 becomes, and a zero byte.
 _TEXTS = (
@@ -22,6 +19,11 @@ _TEXTS = (
 )
 _ALIKE = 1e-3
 _ERROR_BYTES = 1000
+_SHUT_OUT = {401, 403}
+# Paths that no url in milvus.yaml has, which Milvus calls as it is written.
+_NO_URLS = {"", "/v1", "/v2"}
+_RERUN = "heal what is red, then run it again"
+_STEADY = "a listwise model needs listwise in RERANK_MODELS; else serve in float32 (--dtype)"
 
 
 class Request(NamedTuple):
@@ -38,17 +40,20 @@ class Request(NamedTuple):
         documents = "texts" if self.provider == "tei" else "documents"
         return {"query": _QUERY, documents: list(texts), **self.fields}
 
+    def __str__(self) -> str:
+        return f"POST {self.path} of {self.title}"
+
 
 _USUAL = Request("milvus-2.6", "/rerank", "Milvus 2.6")
 _TEI = Request("milvus-tei", "/rerank", "the provider tei", "tei")
-_REQUESTS = (
+_OTHERS = (
     Request("milvus-2.6.0", "/v2/rerank", "Milvus 2.6.0"),
     # 3.0 sends its documents in an order of its own, and so the same bytes each time.
     Request("milvus-3.0", "/rerank", "Milvus 3.0"),
     Request(
         "milvus-truncate", "/rerank", "a search with truncate_prompt_tokens", fields={"truncate_prompt_tokens": -1}
     ),
-    Request("milvus-tei", "/rerank", "the provider tei", "tei", {"truncate": True, "truncation_direction": "Right"}),
+    _TEI._replace(fields={"truncate": True, "truncation_direction": "Right"}),
 )
 
 
@@ -57,115 +62,136 @@ def usual(target: Target) -> Request:
     return _TEI if target.kind == "tei" else _USUAL
 
 
+async def replay(target: Target, request: Request, texts: Sequence[str] = _TEXTS, *, query: str = "") -> Asked:
+    """The answer to a request."""
+    reply = await target.client.post(request.path, request.body(texts), query=query)
+    return Asked(request.provider, len(texts), reply)
+
+
 async def check_first(target: Target, found: Findings) -> Asked | None:
     """The answer to a usual request; None when it failed, as all others then would."""
     request = usual(target)
-    reply = await replay(target, request, _TEXTS)
-    if isinstance(reply, Reply) and reply.status == _OK:
-        found.green(request.check, f"POST {request.path} of {request.title} is answered")
-        model = reply.json.get("model") if isinstance(reply.json, dict) else None
-        if isinstance(model, str):
-            found.green("model", f"requests that name no model, as Milvus's, get {model[:100]}")
-        return Asked(request.provider, len(_TEXTS), reply)
-    check = request.check
-    if isinstance(reply, Reply):
-        check = "key" if reply.status in {401, 403} else "model" if is_about_model(reply) else check
-    found.red(check, f"POST {request.path} of {request.title} {told(reply)}", f"{fix_for(reply)}; then run this again")
+    asked = await replay(target, request)
+    reply = asked.reply
+    if reply.is_ok:
+        found.green(request.check, f"{request} is answered")
+        if asked.model:
+            found.green("model", f"requests that name no model, as Milvus's, get {asked.model}")
+        return asked
+    check = "key" if reply.status in _SHUT_OUT else "model" if is_about_model(reply) else request.check
+    found.red(check, f"{request} {reply.told}", f"{fix_for(reply)}; then run this again")
     return None
 
 
 async def check_requests(target: Target, first: Asked, found: Findings) -> None:
     """Replay the other requests, and check all answers against the rules."""
-    answers = [first]
-    requests = [request for request in _REQUESTS if target.kind != "tei" or request.provider == "tei"]
-    replies = await asyncio.gather(*(replay(target, request, _TEXTS) for request in requests))
-    for request, reply in zip(requests, replies, strict=True):
-        what = f"POST {request.path} of {request.title}"
-        if isinstance(reply, Reply) and reply.status == _OK:
-            answers.append(Asked(request.provider, len(_TEXTS), reply))
-            found.green(request.check, f"{what} is answered")
+    requests = [request for request in _OTHERS if target.kind != "tei" or request.provider == "tei"]
+    answers = await asyncio.gather(*(replay(target, request) for request in requests))
+    for request, asked in zip(requests, answers, strict=True):
+        seen = f"{request} {asked.reply.told}"
+        if asked.reply.is_ok:
+            found.green(request.check, f"{request} is answered")
         elif request.provider == "tei" and target.kind != "gateway":
-            found.yellow(request.check, f"{what} {told(reply)}", 'use the provider "vllm", or put the gateway in front')
+            found.yellow(request.check, seen, 'use the provider "vllm", or put the gateway in front')
         else:
-            found.red(request.check, f"{what} {told(reply)}", fix_for(reply))
-    judge(answers, found)
-    _check_duplicates(first, found)
+            found.red(request.check, seen, fix_for(asked.reply))
+    judge([first, *(asked for asked in answers if asked.reply.is_ok)], found)
+    scores = first.by_document
+    if scores and (gap := abs(scores[0] - scores[3])) > _ALIKE:
+        found.yellow("duplicates", f"equal documents get scores {gap:.3f} apart", _STEADY)
+    elif scores:
+        found.green("duplicates", "equal documents get equal scores, a result each")
+
+
+async def check_voyageai(target: Target, first: Asked, path: str, found: Findings) -> None:
+    """Check where the provider `voyageai` gets its own shape: in any other it gives every document 0, silently.
+
+    Args:
+        target: The server.
+        first: Its answer to a usual request.
+        path: The endpoint's, since a url in milvus.yaml is called as it is written.
+        found: Findings, to which its own is added.
+    """
+    written = path.rstrip("/")
+    usual_places = [("/voyage/rerank", ""), ("/rerank", "dialect=voyage")]
+    places = usual_places if written in _NO_URLS else [(written, ""), *usual_places]
+    request = Request("milvus-voyageai", "", "the provider voyageai", "voyageai", {"model": first.model or "any"})
+    answers = [await replay(target, request._replace(path=place), query=query) for place, query in places]
+    urls = [f"{target.client.name}{place}{query and '?'}{query}" for place, query in places]
+    url = next((url for url, asked in zip(urls, answers, strict=True) if asked.by_document), None)
+    reply = answers[0].reply
+    told = "is answered in another shape, and every document scores 0" if reply.is_ok else reply.told
+    seen = f"{request._replace(path=places[0][0])} {told}"
+    if url is None:
+        fix = "use another provider, or put the gateway in front and end the url in milvus.yaml with /voyage/rerank"
+        found.yellow(request.check, seen, fix)
+    elif url != urls[0] and written not in _NO_URLS:
+        fix = f"write {url} as url of voyageai; cohere and siliconflow are right with /rerank"
+        found.yellow(request.check, seen, fix)
+    else:
+        found.green(request.check, f"the provider voyageai is answered in its own shape; its url is {url}")
 
 
 async def check_order(target: Target, first: Asked, found: Findings) -> None:
     """Check that documents get the same scores in another order: Milvus 2.6 sends them in a new one each time."""
     order = [3, 0, 4, 2, 1]
     # Cached scores would be the same in any case.
-    reply = await replay(target, usual(target), [_TEXTS[place] for place in order], query="cache=no-store")
-    again = Asked(first.provider, len(order), reply).by_document if isinstance(reply, Reply) else None
-    before = first.by_document
-    if again is None or before is None:
-        found.yellow(
-            "order", "could not be checked: there are no scores to compare", "heal what is red, then run it again"
-        )
+    again = await replay(target, usual(target), [_TEXTS[place] for place in order], query="cache=no-store")
+    before, after = first.by_document, again.by_document
+    if before is None or after is None:
+        found.yellow("order", "could not be checked: there are no scores to compare", _RERUN)
         return
-    gap = max(abs(before[place] - score) for place, score in zip(order, again, strict=True))
-    if gap <= _ALIKE:
+    gap = max(abs(before[place] - score) for place, score in zip(order, after, strict=True))
+    if gap > _ALIKE:
+        seen = f"scores move by up to {gap:.3f} when the documents come in another order, as they do in every search"
+        found.yellow("order", seen, _STEADY)
+    else:
         found.green("order", "documents have the same scores in any order")
-        return
-    found.yellow(
-        "order",
-        f"scores move by up to {gap:.3f} when the documents come in another order: ranks differ from search to search",
-        "a listwise model needs listwise in RERANK_MODELS; else serve in float32 (--dtype)",
-    )
 
 
 async def check_trailing_slash(target: Target, found: Findings) -> None:
     """Check that a URL with a slash at its end, as in milvus.yaml, is served."""
-    reply = await replay(target, usual(target)._replace(path="/rerank/"), _TEXTS)
-    if isinstance(reply, Reply) and reply.status == _OK:
-        found.green("trailing-slash", "/rerank/ is served without a redirect")
-        return
+    reply = (await replay(target, usual(target)._replace(path="/rerank/"))).reply
     tell = found.red if target.kind == "gateway" else found.yellow
-    tell("trailing-slash", f"POST /rerank/ {told(reply)}", "end urls in milvus.yaml with /rerank, without a slash")
+    if reply.is_ok:
+        found.green("trailing-slash", "/rerank/ is served without a redirect")
+    else:
+        tell("trailing-slash", f"POST /rerank/ {reply.told}", "end urls in milvus.yaml with /rerank, without a slash")
 
 
 async def check_errors(target: Target, found: Findings) -> None:
     """Check that errors have an error status, and are short enough for Milvus to show them to its users."""
-    empty, unknown = await asyncio.gather(
-        replay(target, usual(target), []),
-        replay(target, usual(target)._replace(fields={"model": "no-such-model"}), _TEXTS[:1]),
-    )
-    if (
-        isinstance(empty, Reply)
-        and empty.status != _OK
-        and len(empty.content) <= _ERROR_BYTES
-        and empty.json is not None
-    ):
-        found.green("error-body", f"errors are JSON and short: {len(empty.content)} bytes")
+    empty = (await replay(target, usual(target), [])).reply
+    if not empty.is_ok and empty.json is not None and len(empty.body) <= _ERROR_BYTES:
+        found.green("error-body", f"errors are JSON and short: {len(empty.body)} bytes")
     else:
-        seen = empty.seen if isinstance(empty, NoAnswer) else f"{empty.status} with {len(empty.content)} bytes"
+        seen = empty.failure or f"{empty.status} with {len(empty.body)} bytes"
         fix = "put the gateway in front, and have no proxy write its own errors (nginx: proxy_intercept_errors off)"
         found.yellow("error-body", f"a wrong request gets {seen}: Milvus shows all of it to its user", fix)
     if target.kind == "tei":
         return
-    if isinstance(unknown, Reply) and unknown.status == _OK:
-        fix = "names that are meant belong into the aliases of RERANK_MODELS; look for a proxy that drops the model"
+    unknown = (await replay(target, usual(target)._replace(fields={"model": "no-such-model"}), _TEXTS[:1])).reply
+    if unknown.is_ok:
+        fix = "fine if an alias in RERANK_MODELS, or the embedded worker, takes all names; else a proxy drops the model"
         found.yellow("unknown-model", "a model that doesn't exist is answered with scores of another", fix)
     else:
-        found.green("unknown-model", f"a model that doesn't exist {told(unknown)}")
+        found.green("unknown-model", f"a model that doesn't exist {unknown.told}")
 
 
-async def replay(target: Target, request: Request, texts: Sequence[str], *, query: str = "") -> Reply | NoAnswer:
-    """The answer to a request, or the reason for having none."""
-    try:
-        return await target.client.post(request.path, request.body(texts), query=query)
-    except NoAnswer as failed:
-        return failed
-
-
-def _check_duplicates(first: Asked, found: Findings) -> None:
-    scores = first.by_document
-    if scores is None:
-        return
-    gap = abs(scores[0] - scores[3])
-    if gap <= _ALIKE:
-        found.green("duplicates", "equal documents get equal scores, a result each")
+async def check_keys(target: Target, found: Findings) -> None:
+    """Check that the given key, which the first request was accepted with, is needed, and a wrong one refused."""
+    has_key = bool(target.client.authorization)
+    request = usual(target)
+    reply = await target.client.post(request.path, request.body(["any"]), authorization="Bearer no-such-key")
+    found.green("key", "the key is accepted" if has_key else "no key is needed")
+    if reply.status in _SHUT_OUT:
+        found.green("wrong-key", f"a wrong key is refused: {reply.message}")
+    elif not has_key:
+        found.green("wrong-key", "there are no keys: whoever reaches the port may call")
+    elif not reply.is_ok:
+        found.yellow("wrong-key", f"not checked: a call with a wrong key {reply.told}", _RERUN)
     else:
-        fix = "a listwise model needs listwise in RERANK_MODELS; else serve in float32 (--dtype)"
-        found.yellow("duplicates", f"equal documents get scores {gap:.3f} apart", fix)
+        fix = "set RERANK_API_KEYS or RERANK_API_KEYS_FILE"
+        if target.kind == "vllm":
+            fix = "vLLM's --api-key guards paths below /v1 and /v2 only: put the gateway in front, with RERANK_API_KEYS"
+        found.yellow("wrong-key", "a wrong key is answered with scores: nobody looks at keys on /rerank", fix)

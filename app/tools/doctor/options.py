@@ -11,6 +11,8 @@ SHORT_IDLE_S = 7.0
 FULL_IDLE_S = 91.0
 # With the start and the end of the process, the whole command stays below 30 s.
 LIMIT_S = 26.0
+# What Milvus 2.6 waits for one call, its tries included, and 3.0 unless it is told otherwise.
+MILVUS_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,7 @@ class Options:
         settings: The gateway's, as far as they are known here.
         knows_settings: True if they are more than defaults, so that checks of them make sense.
         trusts_all: Accept any certificate.
+        milvus_timeout_s: Seconds for which Milvus waits for one call.
         idle_s: Seconds for which an idle connection is watched.
         limit_s: Seconds for everything else together.
     """
@@ -34,5 +37,6 @@ class Options:
     settings: Settings
     knows_settings: bool = False
     trusts_all: bool = False
+    milvus_timeout_s: float = MILVUS_TIMEOUT_S
     idle_s: float = SHORT_IDLE_S
     limit_s: float = LIMIT_S

@@ -1,53 +1,57 @@
-"""The client for one server, with a reason for each call without an answer."""
+"""The client for one server, which writes as Milvus's proxy does: Go's encoding/json and net/http, byte for byte."""
 
 import asyncio
-import base64
-import socket
+import json
+import re
 import ssl
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from socket import gaierror
 from typing import Any, Literal
-from urllib.parse import unquote
+from urllib.parse import quote, urlsplit
 
-import httpx
 import orjson
 
+from app.net.http1 import Broken, Connections, TooLong
 from app.settings.certificates import default_context
-from app.tools.doctor import go_wire
+from app.workers.vllm import read_url
+from app.workers.vllm_responses import message_of
 
 Reason = Literal["dns", "refused", "certificate", "tls", "silence", "broken"]
 
 _TIMEOUT_S = 10.0
 _CONNECT_S = 3.0
-_MESSAGE_CHARS = 200
-
-
-class NoAnswer(Exception):
-    """A call without an answer.
-
-    Args:
-        reason: The kind of failure.
-        seen: The same in words.
-    """
-
-    def __init__(self, reason: Reason, seen: str) -> None:
-        super().__init__(seen)
-        self.reason = reason
-        self.seen = seen
+_MOST_BYTES = 64 * 2**20
+# The format that zlib is to expect.
+_GZIP = 31
+_ESCAPED = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026", "\u2028": r"\u2028", "\u2029": r"\u2029"}
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, read to its end.
+    """An answer, read to its end, or the reason for having none.
 
     Args:
+        status: Of HTTP; 0 without an answer.
         seconds: From the first byte sent to the last one read.
+        reason: The kind of failure when there is no answer.
+        failure: The same in words.
     """
 
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-    seconds: float
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    seconds: float = 0.0
+    reason: Reason | None = None
+    failure: str = ""
+
+    @property
+    def is_ok(self) -> bool:
+        """True for status 200, the only one that Milvus takes scores from."""
+        return self.status == HTTPStatus.OK
 
     @property
     def is_redirect(self) -> bool:
@@ -58,71 +62,54 @@ class Reply:
     def json(self) -> Any:
         """The decoded body; None when it is no JSON, as NaN isn't."""
         try:
-            return orjson.loads(self.content)
+            return orjson.loads(self.body)
         except orjson.JSONDecodeError:
             return None
 
     @property
+    def message(self) -> str:
+        """The status and the message of an error body, or the failure, in one line."""
+        return self.failure or f"{self.status}: {' '.join(message_of(self.body).split())}"
+
+    @property
     def told(self) -> str:
-        """The status, and the message of an error body, short enough for a line."""
-        answer = self.json
-        error = answer.get("error", answer.get("detail", answer.get("message"))) if isinstance(answer, dict) else None
-        message = error.get("message") if isinstance(error, dict) else error
-        if isinstance(message, str) and message.strip():
-            return f"{self.status}: {' '.join(message.split())[:_MESSAGE_CHARS]}"
-        kind = self.headers.get("content-type", "").partition(";")[0] or "nothing"
-        return str(self.status) if answer is not None else f"{self.status} with {kind}"
+        """The answer, worded to follow the call in a sentence."""
+        return f"got no answer: {self.failure}" if self.reason else f"was answered {self.message}"
 
 
-@dataclass
 class ServerClient:
     """The client for one server.
 
+    It takes no proxy of the environment, as Milvus's way to the server is meant, and a new connection for each call:
+    one that is used again may be closed in that very moment, which would look like a server that breaks off.
+
     Args:
-        url: Scheme, host, port and the prefix of all paths; no credentials.
-        query: The query string of all calls: Milvus keeps that of its endpoint.
-        authorization: Value of the Authorization header; None sends none.
-        tls: The context that checks the server's certificate.
+        url: Of the server. Credentials in it are sent as Basic auth, its query string with each call, as Milvus does.
+        key: Sent as a Bearer token, unless the URL has credentials.
+        tls: Checks the server's certificate; None trusts the system's authorities.
     """
 
-    url: httpx.URL
-    query: str = ""
-    authorization: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext = field(default_factory=default_context)
-
-    def __post_init__(self) -> None:
-        # Without a proxy of the environment: Milvus's way to the server is meant.
-        # A connection used again may be closed in that very moment, which would look like a server that breaks off.
-        self._client = httpx.AsyncClient(
-            trust_env=False, verify=self.tls, limits=httpx.Limits(max_keepalive_connections=0)
+    def __init__(self, url: str, *, key: str | None = None, tls: ssl.SSLContext | None = None) -> None:
+        base, _, basic = read_url(url)
+        parts = urlsplit(base)
+        self.name = base
+        self.host = parts.hostname or ""
+        self.is_secure = parts.scheme == "https"
+        self.authorization = basic or (f"Bearer {key}" if key else "")
+        self._query = urlsplit(url).query
+        self._prefix, self._netloc = parts.path, parts.netloc
+        self._port = parts.port or (443 if self.is_secure else 80)
+        self._tls = (tls or default_context()) if self.is_secure else None
+        self._connections = Connections(
+            self.host, self._port, tls=self._tls, connect_timeout_s=_CONNECT_S, idle_s=_CONNECT_S
         )
 
-    @property
-    def name(self) -> str:
-        """The name of the server in findings."""
-        return str(self.url).rstrip("/")
-
-    @property
-    def is_local(self) -> bool:
-        """True if its name is a loopback one, which means another machine elsewhere."""
-        return self.url.host in {"localhost", "::1"} or self.url.host.startswith("127.")
-
     async def get(self, path: str, *, timeout_s: float = _TIMEOUT_S) -> Reply:
-        """The answer to a GET.
-
-        Raises:
-            NoAnswer: there is none.
-        """
-        return await self._send(go_wire.request("GET", self._at(path), self.authorization), timeout_s)
+        """The answer to a GET."""
+        return await self._send("GET", path, b"", self.authorization, timeout_s)
 
     async def post(
-        self,
-        path: str,
-        fields: Mapping[str, object],
-        *,
-        query: str = "",
-        authorization: str | None = None,
-        timeout_s: float = _TIMEOUT_S,
+        self, path: str, fields: object, *, query: str = "", authorization: str = "", timeout_s: float = _TIMEOUT_S
     ) -> Reply:
         """The answer to a POST as Milvus writes it.
 
@@ -132,73 +119,85 @@ class ServerClient:
             query: Added to the query string.
             authorization: Replaces the usual Authorization header.
             timeout_s: Time limit for the whole call, in seconds.
+        """
+        target = f"{path}?{query}" if query else path
+        return await self._send("POST", target, _marshal(fields), authorization or self.authorization, timeout_s)
+
+    async def closes_idle_after_s(self, wait_s: float) -> float | None:
+        """The seconds after which the server closes a connection that is idle; None when it is open after `wait_s`.
 
         Raises:
-            NoAnswer: there is none.
+            OSError: there is no connection.
         """
-        url = self._at(path, query)
-        return await self._send(
-            go_wire.request("POST", url, authorization or self.authorization, go_wire.marshal(fields)), timeout_s
-        )
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
-
-    def _at(self, path: str, query: str = "") -> httpx.URL:
-        wanted = "&".join(part for part in (self.query, query) if part)
-        return self.url.copy_with(
-            raw_path=(self.url.path.rstrip("/") + path + (f"?{wanted}" if wanted else "")).encode()
-        )
-
-    async def _send(self, request: httpx.Request, timeout_s: float) -> Reply:
-        request.extensions["timeout"] = httpx.Timeout(timeout_s, connect=_CONNECT_S).as_dict()
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        reader, writer = await asyncio.open_connection(self.host, self._port, ssl=self._tls)
+        writer.write(f"GET /version HTTP/1.1\r\nHost: {self._netloc}\r\n\r\n".encode())
+        heard = loop.time()
         try:
-            async with asyncio.timeout(timeout_s):
-                response = await self._client.send(request)
-        except (TimeoutError, httpx.TimeoutException) as exc:
-            connecting = isinstance(exc, httpx.ConnectTimeout)
-            what = f"accepted no connection in {_CONNECT_S:g} s" if connecting else f"gave no answer in {timeout_s:g} s"
-            raise NoAnswer("silence", f"{self.name} {what}") from exc
-        except httpx.HTTPError as exc:
-            raise self._without_answer(exc) from exc
-        seconds = asyncio.get_running_loop().time() - started
-        return Reply(response.status_code, response.headers, response.content, seconds)
+            with suppress(ConnectionError):
+                async with asyncio.timeout(wait_s) as limit:
+                    while await reader.read(2**16):
+                        heard = loop.time()
+                        limit.reschedule(heard + wait_s)
+            return loop.time() - heard
+        except TimeoutError:
+            return None
+        finally:
+            writer.transport.abort()
 
-    def _without_answer(self, exc: httpx.HTTPError) -> NoAnswer:
-        for cause in _causes(exc):
-            match cause:
-                case ssl.SSLCertVerificationError():
-                    return NoAnswer(
-                        "certificate", f"the certificate of {self.name} isn't trusted: {cause.verify_message}"
-                    )
-                case ssl.SSLError():
-                    return NoAnswer("tls", f"{self.name} doesn't speak TLS: {cause.reason or 'the handshake failed'}")
-                case socket.gaierror():
-                    return NoAnswer("dns", f"the name {self.url.host} has no address: {cause.strerror}")
-        if isinstance(exc, httpx.ConnectError):
-            return NoAnswer("refused", f"nothing listens at {self.name}")
-        return NoAnswer("broken", f"{self.name} breaks off without a whole HTTP answer ({type(exc).__name__})")
+    def close(self) -> None:
+        """Close all connections."""
+        self._connections.close()
+
+    async def _send(self, method: str, target: str, body: bytes, authorization: str, timeout_s: float) -> Reply:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        limit = asyncio.timeout(timeout_s)
+        try:
+            async with limit:
+                head = self._head(method, target, body, authorization)
+                answer = await self._connections.request(head, body, max_answer_bytes=_MOST_BYTES, is_alone=True)
+        except (OSError, Broken, TooLong) as exc:
+            if limit.expired():
+                return Reply(reason="silence", failure=f"{self.name} gave no answer in {timeout_s:g} s")
+            return self._failed(exc)
+        content = _unpacked(answer.body) if answer.headers.get("content-encoding") == "gzip" else answer.body
+        return Reply(answer.status, answer.headers, content, loop.time() - started)
+
+    def _head(self, method: str, target: str, body: bytes, authorization: str) -> bytes:
+        """The head as Go's client orders it: its own headers, then those of the caller, then gzip."""
+        path, _, query = target.partition("?")
+        whole = "&".join(part for part in (self._query, query) if part)
+        line = quote(f"{self._prefix}{path}{'?' if whole else ''}{whole}", safe="/%:@!$&'()*+,;=~?")
+        lines = [f"{method} {line} HTTP/1.1", f"Host: {self._netloc}", "User-Agent: Go-http-client/1.1"]
+        lines += [f"Content-Length: {len(body)}"] if body else []
+        lines += [f"Authorization: {authorization}"] if authorization else []
+        lines += ["Content-Type: application/json"] if body else []
+        return "\r\n".join([*lines, "Accept-Encoding: gzip", "", ""]).encode()
+
+    def _failed(self, exc: Exception) -> Reply:
+        match exc:
+            case ssl.SSLCertVerificationError():
+                why = f"the certificate of {self.name} isn't trusted: {exc.verify_message}"
+                return Reply(reason="certificate", failure=why)
+            case ssl.SSLError() | ConnectionResetError() | ConnectionAbortedError() if self.is_secure:
+                return Reply(reason="tls", failure=f"{self.name} doesn't speak TLS: {exc}")
+            case gaierror():
+                return Reply(reason="dns", failure=f"the name {self.host} has no address: {exc.strerror}")
+            case TimeoutError():
+                return Reply(reason="silence", failure=f"{self.name} accepted no connection in {_CONNECT_S:g} s")
+            case OSError():
+                return Reply(reason="refused", failure=f"nothing listens at {self.name}")
+        return Reply(reason="broken", failure=f"{self.name} breaks off without a whole HTTP answer")
 
 
-def client_for(url: str, *, key: str | None = None, tls: ssl.SSLContext | None = None) -> ServerClient:
-    """The client for the server at a URL.
-
-    Args:
-        url: May hold credentials, which are sent as Basic auth. Its path is ignored, as Milvus does.
-        key: Sent as a Bearer token, unless the URL has credentials.
-        tls: The context that checks the server's certificate; None trusts the system's authorities.
-    """
-    given = httpx.URL(url)
-    authorization = f"Bearer {key}" if key else None
-    if given.userinfo:
-        pair = unquote(given.userinfo.decode())
-        authorization = "Basic " + base64.b64encode((pair if ":" in pair else f"{pair}:").encode()).decode()
-    base = given.copy_with(userinfo=b"", fragment=None, raw_path=b"/")
-    return ServerClient(base, given.query.decode(), authorization, tls or default_context())
+def _marshal(fields: object) -> bytes:
+    """A JSON object as Go's `json.Marshal` writes it: with sorted keys, and `<>&` escaped."""
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return re.sub("[<>&\u2028\u2029]", lambda found: _ESCAPED[found[0]], text).encode()
 
 
-def _causes(exc: BaseException | None) -> list[BaseException]:
-    """The exception and its causes; only these tell errors of TLS and DNS apart in httpx."""
-    return [exc, *_causes(exc.__cause__ or exc.__context__)] if exc else []
+def _unpacked(body: bytes) -> bytes:
+    with suppress(zlib.error):
+        return zlib.decompressobj(_GZIP).decompress(body, _MOST_BYTES)
+    return body

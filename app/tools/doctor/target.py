@@ -1,27 +1,44 @@
-"""The server at the endpoint: the gateway, a bare vLLM, TEI, or something else."""
+"""The server at the endpoint: the gateway, a bare vLLM, TEI, or something else, and what to do when its calls fail."""
 
+import asyncio
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.server_client import NoAnswer, Reason, Reply, ServerClient
+from app.tools.doctor.server_client import Reason, Reply, ServerClient
 
 Kind = Literal["gateway", "vllm", "tei", "other"]
 
+_NAMES = {"gateway": "rerank-gateway", "vllm": "a bare vLLM", "tei": "TEI", "other": "an unknown server"}
 _TIMEOUT_S = 4.0
-# Milvus replaces these paths, which its users write, with its own.
-_HARMLESS_PATHS = {"", "/", "/v1", "/v2", "/rerank", "/v1/rerank", "/v2/rerank"}
+# Milvus replaces these paths, which its users write, with its own; only urls in milvus.yaml begin with a dialect.
+_HARMLESS_PATHS = re.compile("(/voyage)?(/v[12])?(/rerank)?/?")
 _HIDES = "inside a container localhost is the container: name the machine there"
-_FIXES: dict[Reason, str] = {
+_REACHED: Mapping[Reason, str] = {
     "dns": "correct the host in the endpoint; names of Docker and Kubernetes are known inside their networks only",
     "refused": "start the gateway, or correct RERANK_HOST and RERANK_PORT; it must listen where Milvus can reach it",
-    "certificate": (
-        "Milvus won't trust it either: have its container trust the authority (SSL_CERT_FILE), or use http; "
-        "to examine it all the same, name the authority in RERANK_WORKER_CA_FILE, or add --insecure"
-    ),
+    "certificate": "have Milvus's container trust its authority, or use http; here RERANK_WORKER_CA_FILE or --insecure",
     "tls": "write http:// in place of https://, or set RERANK_TLS_CERT_FILE and RERANK_TLS_KEY_FILE",
     "silence": "look for a firewall, for a gateway that hangs, and at the host and port of the endpoint",
     "broken": "correct the scheme (https:// where RERANK_TLS_CERT_FILE is set) and the port of the endpoint",
+}
+_KEY = "give the key by --key or RERANK_API_KEY; in Milvus as http://any:KEY@host, or as a credential in milvus.yaml"
+_MODEL = "add ?model=NAME to the endpoint, set RERANK_DEFAULT_MODEL, or make the name an alias in RERANK_MODELS"
+_SLOW = "workers take too long: look at the lines about workers; add workers, or lower max_client_batch_size"
+_BY_STATUS: Mapping[int, str] = {
+    401: _KEY,
+    403: _KEY,
+    404: "have whatever answers here pass /rerank and /v2/rerank on to the gateway, or correct the port",
+    408: "look for what slows requests down between here and the gateway; RERANK_BODY_TIMEOUT_S is its limit",
+    413: "raise the proxy's body limit (nginx: client_max_body_size 64m) or RERANK_MAX_BODY_BYTES",
+    415: "let no proxy change Content-Type",
+    429: "the gateway is overloaded: add workers, or look for one client that sends too much",
+    500: "look at the server's log",
+    502: "look at the lines about workers, and at RERANK_WORKER_API_KEY and RERANK_WORKERS",
+    503: "look at the lines about workers: vLLM must run, and score, at the addresses in RERANK_WORKERS",
+    504: _SLOW,
 }
 
 
@@ -39,81 +56,92 @@ class Target:
     kind: Kind
     version: str = ""
 
-    @property
-    def called(self) -> str:
-        """The name of the server in a sentence."""
-        names = {"gateway": "rerank-gateway", "vllm": "a bare vLLM", "tei": "TEI", "other": "an unknown server"}
-        return f"{names[self.kind]} {self.version}".strip()
-
 
 async def identify(client: ServerClient, found: Findings) -> Target | None:
     """The server at the endpoint; None when no answer comes that a search could use."""
-    try:
-        alive, version, info = [
-            await client.get(path, timeout_s=_TIMEOUT_S) for path in ("/livez", "/version", "/info")
-        ]
-    except NoAnswer as failed:
-        local = f"; {_HIDES}" if client.is_local and failed.reason == "refused" else ""
+    replies = [client.get(path, timeout_s=_TIMEOUT_S) for path in ("/livez", "/version", "/info")]
+    alive, version, info = await asyncio.gather(*replies)
+    failed = next((reply for reply in (alive, version, info) if reply.reason), None)
+    if failed and failed.reason:
+        local = f"; {_HIDES}" if _is_local(client) and failed.reason == "refused" else ""
         check = "certificate" if failed.reason in {"certificate", "tls"} else "address"
-        found.red(check, failed.seen, _FIXES[failed.reason] + local)
+        found.red(check, failed.failure, _REACHED[failed.reason] + local)
         return None
     if version.is_redirect:
         where = version.headers.get("location", "").partition("?")[0].rpartition("@")[2]
-        found.red(
-            "address",
-            f"{client.name} redirects to {where}: Milvus's POST would arrive as a GET",
-            "give Milvus the address it redirects to, or have the proxy pass requests on (proxy_pass)",
-        )
+        fix = "give Milvus the address it redirects to, or have the proxy pass requests on (proxy_pass)"
+        found.red("address", f"{client.name} redirects to {where}: Milvus's POST would arrive as a GET", fix)
         return None
-    target = Target(client, *_recognized(alive, version, info))
+    target = _recognized(client, alive, version, info)
+    seen = f"{_NAMES[target.kind]} {target.version}".strip() + f" answers at {client.name}"
     if target.kind == "other" and _is_page(version):
         server = version.headers.get("server", "something")
-        found.red(
-            "address",
-            f"{server} answers at {client.name} with a web page ({version.told}), not with JSON",
-            "correct the port, or have that proxy pass /rerank and /v2/rerank on to the gateway",
-        )
+        seen = f"{server} answers at {client.name} with a web page ({version.message}), not with JSON"
+        found.red("address", seen, "correct the port, or have that proxy pass /rerank and /v2/rerank on to the gateway")
         return None
-    _tell(target, found)
+    if target.kind == "other":
+        found.yellow("address", seen, "expected were rerank-gateway, vLLM or TEI: check host and port of the endpoint")
+    elif target.kind == "tei":
+        fix = 'name the provider "tei" in the search, and keep max_client_batch_size at its own'
+        found.yellow("address", seen, fix)
+    else:
+        found.green("address", seen + (f"; {_HIDES}" if _is_local(client) else ""))
     return target
 
 
 def check_path(path: str, found: Findings) -> None:
     """Warn about an endpoint's path, which Milvus ignores."""
-    if path.rstrip("/") not in _HARMLESS_PATHS:
-        found.yellow(
-            "path",
-            f"the endpoint has the path {path}: Milvus's providers vllm and tei put /rerank in its place",
-            "give the gateway a host name or port of its own; only urls in milvus.yaml keep their path",
-        )
-    else:
+    if _HARMLESS_PATHS.fullmatch(path):
         found.green("path", "no path of the endpoint is lost: Milvus calls /rerank (2.6.0 /v2/rerank)")
+        return
+    seen = f"the endpoint has the path {path}: Milvus's providers vllm and tei put /rerank in its place"
+    fix = (
+        "choose a model by ?model=NAME, give the gateway a host or port of its own; only urls in milvus.yaml keep paths"
+    )
+    found.yellow("path", seen, fix)
 
 
-def _recognized(alive: Reply, version: Reply, info: Reply) -> tuple[Kind, str]:
-    said: Any = version.json
-    if isinstance(said, dict) and "version" in said:
-        is_gateway = alive.status == 200 and alive.json == {"status": "ok"}  # noqa: PLR2004 - OK
-        return ("gateway" if is_gateway else "vllm"), str(said["version"])[:40]
-    about: Any = info.json
+def check_trust(client: ServerClient, found: Findings, *, trusts_all: bool) -> None:
+    """Say whether the certificate, with which all calls went well, was looked at."""
+    if client.is_secure and trusts_all:
+        fix = "run it without --insecure, and with the URL that Milvus has: Milvus checks the certificate"
+        found.yellow("certificate", f"the certificate of {client.name} was not looked at", fix)
+    elif client.is_secure:
+        seen = f"the certificate of {client.name} is trusted here; Milvus's container must trust it too"
+        found.green("certificate", seen)
+
+
+def fix_for(failed: Reply) -> str:
+    """The fix for a failed call: which settings to change."""
+    if failed.reason:
+        return _SLOW
+    if failed.is_redirect:
+        return "let no proxy redirect: Milvus's POST becomes a GET. Give Milvus the final address"
+    if is_about_model(failed):
+        return _MODEL
+    return _BY_STATUS.get(failed.status, "put the gateway in front, which takes all that Milvus sends")
+
+
+def is_about_model(reply: Reply) -> bool:
+    """True if the server objects to a missing or unknown model."""
+    return reply.status in {400, 404, 422} and b"model" in reply.body and b'"error"' in reply.body
+
+
+def _recognized(client: ServerClient, alive: Reply, version: Reply, info: Reply) -> Target:
+    told, about = version.json, info.json
+    if isinstance(told, dict) and "version" in told:
+        is_gateway = alive.is_ok and alive.json == {"status": "ok"}
+        return Target(client, "gateway" if is_gateway else "vllm", str(told["version"])[:40])
     if isinstance(about, dict) and "max_client_batch_size" in about:
-        return "tei", str(about.get("version", ""))[:40]
-    return "other", ""
+        return Target(client, "tei", str(about.get("version", ""))[:40])
+    return Target(client, "other")
+
+
+def _is_local(client: ServerClient) -> bool:
+    """True if the endpoint's name is a loopback one, which means another machine elsewhere."""
+    return client.host in {"localhost", "::1"} or client.host.startswith("127.")
 
 
 def _is_page(reply: Reply) -> bool:
-    return reply.json is None and (
-        b"<html" in reply.content[:2000].lower() or "text/html" in reply.headers.get("content-type", "")
-    )
-
-
-def _tell(target: Target, found: Findings) -> None:
-    seen = f"{target.called} answers at {target.client.name}"
-    if target.kind == "other":
-        found.yellow("address", seen, "expected were rerank-gateway, vLLM or TEI: check host and port of the endpoint")
-    elif target.kind == "tei":
-        found.yellow(
-            "address", seen, 'name the provider "tei" in the search, and keep max_client_batch_size at its own'
-        )
-    else:
-        found.green("address", seen + (f"; {_HIDES}" if target.client.is_local else ""))
+    is_html = b"<html" in reply.body[:2000].lower() or "text/html" in reply.headers.get("content-type", "")
+    return reply.json is None and is_html

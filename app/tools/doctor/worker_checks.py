@@ -1,102 +1,228 @@
-"""The checks of one worker: that the gateway can work with it."""
+"""The checks of one worker, asked over the gateway's own link: that the gateway can work with it."""
 
 import asyncio
 import re
-from collections.abc import Mapping
-from typing import Any
+import ssl
+from collections.abc import Mapping, Sequence
+from socket import gaierror
 
+from app.errors import AttemptTimeout, Busy, ClosedBeforeResponse, Unreachable, WorkerError
 from app.settings import Settings
 from app.tools.doctor.findings import Findings
-from app.tools.doctor.keep_alive import WORKER_IDLE_S, check_worker_keep_alive
 from app.tools.doctor.options import Options
-from app.tools.doctor.scoring_checks import check_work
-from app.tools.doctor.seen_worker import SeenWorker, probe_timeout_s
-from app.tools.doctor.server_client import NoAnswer, Reason, ServerClient
-from app.tools.doctor.time_limits import bounded
+from app.tools.doctor.server_client import ServerClient
+from app.types import Fingerprint, Pairs
+from app.workers.fingerprinter import PROBE_PAIRS, Fingerprinter
+from app.workers.vllm import VllmLink
 
-_WORK = ("worker-scores", "worker-score-route", "worker-queue", "worker-truncation")
-_OK = 200
-_SHUT_OUT = {401, 403}
+_REQUEST_ID = "rerank-gateway-doctor"
+_MAX_PROBE_TIMEOUT_S = 5.0
+# The gateway closes an idle connection to a worker after 2.5 s.
+_IDLE_S = 3.0
 # Scoring was checked with this release and the one after it.
 _OLDEST = (0, 32)
-_FIXES: Mapping[Reason, str] = {
-    "dns": "correct the host in RERANK_WORKERS",
-    "refused": "start vLLM there (--host 0.0.0.0 if elsewhere) and wait while it loads, or correct RERANK_WORKERS",
-    "certificate": "name the authority in RERANK_WORKER_CA_FILE, and workers by the names in their certificates",
-    "tls": "write http:// in RERANK_WORKERS, or start vLLM with --ssl-certfile and --ssl-keyfile",
-    "silence": "look for a firewall, and restart vLLM if it hangs",
-    "broken": "correct the scheme and port in RERANK_WORKERS",
+_SCORING = ("worker-scores", "worker-score-route", "worker-queue", "worker-truncation")
+_SCHEME = "correct the scheme and port in RERANK_WORKERS"
+# By what the link raises, or what made it: the first that fits.
+_FIXES: Mapping[type[Exception], str] = {
+    ssl.SSLCertVerificationError: "name the authority in RERANK_WORKER_CA_FILE, and workers as their certificates do",
+    ssl.SSLError: "write http:// in RERANK_WORKERS, or start vLLM with --ssl-certfile and --ssl-keyfile",
+    gaierror: "correct the host in RERANK_WORKERS",
+    TimeoutError: "look for a firewall, and restart vLLM if it hangs",
+    ClosedBeforeResponse: _SCHEME,
+    ConnectionResetError: _SCHEME,
+    Unreachable: "start vLLM there (--host 0.0.0.0 if elsewhere), wait while it loads, or correct RERANK_WORKERS",
+    WorkerError: "correct RERANK_WORKERS or RERANK_WORKER_API_KEY; let proxies pass /v1/models, /version, /v1/score",
 }
+_QUERY = PROBE_PAIRS.queries[0]
+_SENTENCE = "The capital of France is Paris. "
+_FILLER = "It has a river and many old houses. "
+# Enough for any template, and cheap.
+_CUT_TOKENS = 384
+# Of a cross-encoder's special tokens, with some to spare.
+_SPECIAL_TOKENS = 8
+_FILLERS = 120
+# bf16 moves scores by half of it.
+_ALIKE = 0.1
 
 
-async def examine(worker: SeenWorker, options: Options, found: Findings, *, until: float) -> None:
-    """Check one worker until a time on the loop's clock; observations are kept in `worker`."""
-    name, settings = worker.client.name, options.settings
-    idle_s = min(options.idle_s, WORKER_IDLE_S)
-    if not await _check_access(worker, settings, found):
-        return
-    table = (
-        (("worker-health",), _check_health(worker.client, found)),
-        (("worker-keep-alive",), check_worker_keep_alive(worker.client, found, idle_s=idle_s)),
-        (_WORK, check_work(worker, settings, found)),
-    )
-    await asyncio.gather(*(bounded(checks, work, found, until=until, name=name) for checks, work in table))
+class Worker:
+    """One worker, and what was observed of it.
+
+    Args:
+        link: The gateway's own way to it.
+        client: The way to what the gateway never asks for.
+        settings: The gateway's.
+
+    Attributes:
+        serves: The first model it lists; None until that is known.
+        scores: Its scores of the probe's pairs; empty until they are known.
+    """
+
+    def __init__(self, link: VllmLink, client: ServerClient, settings: Settings) -> None:
+        self.link = link
+        self.client = client
+        self.settings = settings
+        self.timeout_s = min(settings.probe_timeout_s, _MAX_PROBE_TIMEOUT_S)
+        self.serves: Fingerprint | None = None
+        self.scores: Sequence[float] = ()
+
+    @property
+    def model(self) -> str:
+        """The name of that model."""
+        return self.serves.model if self.serves else ""
+
+    async def score(self, pairs: Pairs, *, timeout_s: float = 0.0, **fields: int) -> Sequence[float]:
+        """The scores of one call.
+
+        Raises:
+            WorkerError: it gives none, or none in `timeout_s` seconds; that is the probe's limit unless it is given.
+        """
+        timeout_s = timeout_s or self.timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                return (await self.link.score(self.model, pairs, fields, request_id=_REQUEST_ID)).scores
+        except TimeoutError as exc:
+            raise AttemptTimeout(f"{self.link.name} gave no answer in {timeout_s:g} s") from exc
 
 
-async def _check_access(worker: SeenWorker, settings: Settings, found: Findings) -> bool:
-    """Check that the worker is a vLLM server that lets the gateway in; True if the other checks can go on."""
-    client = worker.client
+async def examine(worker: Worker, options: Options, *, until: float) -> Findings:
+    """The findings about one worker until a time on the loop's clock; observations are kept in `worker`."""
+    found = Findings()
+    await found.within(until, ("worker-answers",), _check_access(worker, found), about=worker.link.name)
+    if worker.serves:
+        idle_s = min(options.idle_s, _IDLE_S)
+        table = (
+            (("worker-health",), _check_health(worker, found)),
+            (("worker-keep-alive",), _check_keep_alive(worker, found, idle_s=idle_s)),
+            (_SCORING, _check_scoring(worker, worker.serves.max_model_len, found)),
+        )
+        await asyncio.gather(*(found.within(until, checks, work, about=worker.link.name) for checks, work in table))
+    return found
+
+
+async def _check_access(worker: Worker, found: Findings) -> None:
+    """Check that the worker is a vLLM server that lets the gateway in and has a model, which other checks need."""
+    name = worker.link.name
     try:
-        listed = await client.get("/v1/models", timeout_s=probe_timeout_s(settings))
-        version = await client.get("/version", timeout_s=probe_timeout_s(settings))
-    except NoAnswer as failed:
-        found.red("worker-answers", failed.seen, _FIXES[failed.reason])
-        return False
-    if listed.status in _SHUT_OUT:
-        fix = "set RERANK_WORKER_API_KEY to the --api-key of vLLM"
-        found.red("worker-answers", f"{client.name} refuses the key: {listed.told}", fix)
-        return False
-    rows = listed.json.get("data") if isinstance(listed.json, dict) else None
-    if listed.status != _OK or not isinstance(rows, list) or not isinstance(version.json, dict):
-        fix = (
-            "correct the address in RERANK_WORKERS; proxies on the way must pass /v1/models, /version and /v1/score on"
-        )
-        found.red("worker-answers", f"{client.name} doesn't answer as vLLM does: /v1/models {listed.told}", fix)
-        return False
-    found.green("worker-answers", f"{client.name} answers as vLLM does, and takes the key")
-    worker.version = str(version.json.get("version", ""))
-    _check_version(worker, found)
-    return _take_model(worker, rows, found)
-
-
-def _check_version(worker: SeenWorker, found: Findings) -> None:
-    numbers = re.match(r"(\d+)\.(\d+)", worker.version)
-    seen = f"{worker.client.name} is vLLM {worker.version[:40]}"
-    if numbers and (int(numbers[1]), int(numbers[2])) < _OLDEST and worker.version != "0.0.0":
+        models = await Fingerprinter(worker.settings).identify(worker.link)
+    except WorkerError as exc:
+        fix = next(fix for cause, fix in _FIXES.items() if isinstance(exc, cause) or isinstance(exc.__cause__, cause))
+        found.red("worker-answers", exc.message, fix)
+        return
+    found.green("worker-answers", f"{name} answers as vLLM does, and takes the key")
+    if not models:
+        found.red("worker-model", f"{name} lists no model", "serve a scoring model: vllm serve MODEL --runner pooling")
+        return
+    worker.serves = model = next(iter(models.values()))
+    found.green("worker-model", f"{name} serves {model.model}, {model.max_model_len} tokens")
+    numbers = re.match(r"(\d+)\.(\d+)", model.version)
+    seen = f"{name} is vLLM {model.version[:40]}"
+    if numbers and (int(numbers[1]), int(numbers[2])) < _OLDEST and model.version != "0.0.0":
         oldest = ".".join(map(str, _OLDEST))
-        found.yellow(
-            "worker-version", f"{seen}; the gateway was checked with {oldest} and later", f"update vLLM to {oldest}"
-        )
+        seen += f"; the gateway was checked with {oldest} and later"
+        found.yellow("worker-version", seen, f"update vLLM to {oldest}")
     else:
         found.green("worker-version", seen)
 
 
-def _take_model(worker: SeenWorker, rows: list[Any], found: Findings) -> bool:
-    try:
-        row = rows[0]
-        worker.model, worker.max_model_len = str(row["id"]), int(row["max_model_len"])
-        worker.traits = (str(row.get("root")), str(worker.max_model_len), worker.version)
-    except (LookupError, TypeError, ValueError, AttributeError):
-        fix = "serve a scoring model: vllm serve MODEL --runner pooling"
-        found.red("worker-model", f"{worker.client.name} lists no model with a max_model_len", fix)
-        return False
-    found.green("worker-model", f"{worker.client.name} serves {worker.model}, {worker.max_model_len} tokens")
-    return True
-
-
-async def _check_health(client: ServerClient, found: Findings) -> None:
-    reply = await client.get("/health")
-    if reply.status == _OK:
-        found.green("worker-health", f"{client.name} says that it is well")
+async def _check_health(worker: Worker, found: Findings) -> None:
+    reply = await worker.client.get("/health")
+    if reply.is_ok:
+        found.green("worker-health", f"{worker.link.name} says that it is well")
     else:
-        found.red("worker-health", f"{client.name} says of its health {reply.told}", "restart vLLM; its log says why")
+        seen = f"{worker.link.name} says of its health {reply.message}"
+        found.red("worker-health", seen, "restart vLLM; its log says why")
+
+
+async def _check_keep_alive(worker: Worker, found: Findings, *, idle_s: float) -> None:
+    """Check that a worker keeps idle connections for longer than the gateway does."""
+    closed_s = await worker.client.closes_idle_after_s(idle_s)
+    if closed_s is None:
+        found.green("worker-keep-alive", f"{worker.link.name} keeps idle connections for {idle_s:g} s and more")
+        return
+    seen = f"{worker.link.name} closes idle connections after {closed_s:.1f} s; the gateway uses them for 2.5"
+    fix = "start vLLM with VLLM_HTTP_TIMEOUT_KEEP_ALIVE=5 or more, and raise the idle time of proxies on the way"
+    found.yellow("worker-keep-alive", seen, fix)
+
+
+async def _check_scoring(worker: Worker, max_model_len: int, found: Findings) -> None:
+    """Check that a worker scores; if so, also its route, the largest chunk and how it truncates."""
+    name, count = worker.link.name, len(PROBE_PAIRS)
+    started = asyncio.get_running_loop().time()
+    try:
+        worker.scores = await worker.score(PROBE_PAIRS)
+    except WorkerError as exc:
+        fix = "serve a scoring model: vllm serve MODEL --runner pooling; docs/vllm.md has the flags of each family"
+        if isinstance(exc, AttemptTimeout):
+            fix = "restart vLLM if its engine hangs (/health doesn't tell); if it is slow, raise RERANK_PROBE_TIMEOUT_S"
+        found.red("worker-scores", f"{name} doesn't score {count} short documents: {exc.message}", fix)
+        return
+    took_ms = 1000 * (asyncio.get_running_loop().time() - started)
+    found.green("worker-scores", f"{name} scores {count} documents in {took_ms:.0f} ms")
+    await _check_route(worker, found)
+    await _check_queue(worker, found)
+    await _check_truncation(worker, max_model_len, found)
+
+
+async def _check_route(worker: Worker, found: Findings) -> None:
+    """Check that there is `/v1/score`: only it takes a query per document."""
+    try:
+        await worker.score(Pairs([_QUERY] * 2, PROBE_PAIRS.documents[:2]))
+    except WorkerError as exc:
+        seen = f"{worker.link.name} scores over /v1/rerank: {exc.message}"
+        fix = "update vLLM, or have the proxy pass /v1/score on: its answers have a tenth of the bytes"
+        found.yellow("worker-score-route", seen, fix)
+    else:
+        found.green("worker-score-route", f"{worker.link.name} has /v1/score")
+
+
+async def _check_queue(worker: Worker, found: Findings) -> None:
+    """Check that a worker accepts a chunk of the largest size."""
+    documents = worker.settings.max_batch
+    try:
+        await worker.score(Pairs([_QUERY], ["Wind power grew."] * documents), timeout_s=2 * worker.timeout_s)
+    except WorkerError as exc:
+        fix = "lower RERANK_MAX_BATCH, or use a faster worker"
+        if isinstance(exc, Busy):
+            fix = f"leave --max-num-queued-reqs out, or raise it far above RERANK_MAX_BATCH ({documents})"
+        seen = f"{worker.link.name} scores {len(PROBE_PAIRS)} documents, but no chunk of {documents} documents"
+        found.yellow("worker-queue", f"{seen}: {exc.message}", fix)
+    else:
+        found.green("worker-queue", f"{worker.link.name} takes {documents} documents in one call")
+
+
+async def _check_truncation(worker: Worker, max_model_len: int, found: Findings) -> None:
+    """Check that long texts may be truncated the way the settings say.
+
+    A model behind a chat template reads its score at the last token, and `truncate_prompt_tokens` cuts that off. So a
+    text that is cut by it must score like its own beginning; where it doesn't, only documents may be cut.
+    """
+    name, model = worker.link.name, worker.model
+    if worker.settings.for_model(model).truncation == "document":
+        found.green("worker-truncation", f"{name} is sent documents that are cut, as RERANK_MODELS says for {model}")
+        return
+    limit = min(_CUT_TOKENS, max_model_len - max_model_len // 3)
+    try:
+        fitting = await _fitting_text(worker, limit)
+        (cut,) = await worker.score(Pairs([_QUERY], [_SENTENCE + _FILLER * _FILLERS]), truncate_prompt_tokens=limit)
+        (whole,) = await worker.score(Pairs([_QUERY], [fitting]))
+    except WorkerError as exc:
+        fix = "for models behind a chat template set truncation: document in RERANK_MODELS; docs/vllm.md"
+        found.yellow("worker-truncation", f"{name}: not checked: {exc.message}", fix)
+        return
+    if abs(cut - whole) <= _ALIKE:
+        found.green("worker-truncation", f"{name} scores a text that is cut like its beginning")
+        return
+    seen = f"{name} scores a text {cut:.3f} when it is cut, and its beginning {whole:.3f}: long texts get nonsense"
+    setting = f"""'{{"{model}": {{"truncation": "document"}}}}'"""
+    found.red("worker-truncation", seen, f"the model needs its template whole: RERANK_MODELS={setting}")
+
+
+async def _fitting_text(worker: Worker, limit: int) -> str:
+    """The beginning of the long text that fits into so many tokens without truncation."""
+    sentence, fillers, query = [
+        await worker.link.count_tokens(worker.model, text) for text in (_SENTENCE, _FILLER * _FILLERS, _QUERY)
+    ]
+    room = limit - _SPECIAL_TOKENS - query - sentence
+    return (_SENTENCE + _FILLER * max(0, room * _FILLERS // max(fillers, 1))).strip()

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -14,12 +15,11 @@ from rich.progress import Progress
 from app.errors import BadInput, WorkerError
 from app.settings import Settings, SettingsError
 from app.telemetry import log
-from app.tools.verify.candidates import Candidate, NotThere, serving
-from app.tools.verify.measured import Measured
+from app.tools.verify.compare import Measured
 from app.tools.verify.report import Report, as_json, show
 from app.tools.verify.runs import documents_to_score, measure
 from app.tools.verify.sample import Sample, SampleError, built_in, read
-from app.tools.verify.scorer import Scorer
+from app.tools.verify.scorer import NotThere, Scorer, serving
 from app.tools.verify.verdict import judge
 
 _SAFE, _NEEDS_ACTION, _UNUSABLE = 0, 1, 2
@@ -53,32 +53,25 @@ def run(settings: Settings, *, model: str | None, sample_file: Path | None, prin
 
 
 async def _report(settings: Settings, sample: Sample, model: str | None) -> Report:
-    async with serving(settings, model) as candidates:
-        with _progress(len(candidates) * documents_to_score(sample)) as advance:
+    async with serving(settings, model) as scorers:
+        with _progress(len(scorers) * documents_to_score(sample)) as advance:
             # One worker after the other: two on one machine would slow each other down.
-            measured = [await _measured(candidate, settings, sample, advance) for candidate in candidates]
-    fingerprints = [candidate.fingerprint for candidate in candidates]
+            measured = [await _measured(replace(scorer, on_scored=advance), sample) for scorer in scorers]
+    fingerprints = [scorer.fingerprint for scorer in scorers]
     verdict = judge(
         measured,
         is_listwise=settings.for_model(fingerprints[0].model).listwise,
         usual_max_batch=Settings.model_fields["max_batch"].default,
     )
-    return Report(
-        sample=sample, measured=measured, fingerprints=fingerprints, verdict=verdict, min_batch=settings.min_batch
-    )
+    return Report(sample, measured, fingerprints, verdict, settings.min_batch)
 
 
-async def _measured(
-    candidate: Candidate, settings: Settings, sample: Sample, advance: Callable[[int], None]
-) -> Measured:
-    link = candidate.link
-    scorer = Scorer(link=link, fingerprint=candidate.fingerprint, settings=settings, on_scored=advance)
+async def _measured(scorer: Scorer, sample: Sample) -> Measured:
+    name = scorer.link.name
     try:
         return await measure(scorer, sample, Random(_SEED))  # noqa: S311 - shuffles texts
-    except WorkerError as exc:
-        raise NotThere(exc.message if link.name in exc.message else f"{link.name}: {exc.message}") from exc
-    except BadInput as exc:
-        raise NotThere(f"{link.name}: {exc}") from exc
+    except (WorkerError, BadInput) as exc:
+        raise NotThere(str(exc) if name in str(exc) else f"{name}: {exc}") from exc
 
 
 @contextmanager

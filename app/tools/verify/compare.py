@@ -1,7 +1,9 @@
-"""The comparison of two scorings of the same documents, by scores and by rankings."""
+"""Comparisons of two scorings of the same documents, by scores and by rankings, and all of them that one worker has."""
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import comb, sqrt
 from typing import NamedTuple
 
@@ -32,6 +34,58 @@ class Comparison(NamedTuple):
     swaps: int
     top_10: int
     tau: float
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The sample split into chunks of one size.
+
+    Args:
+        comparison: Comparison with the unsplit scores; of several rounds the one with the largest difference.
+        documents_per_s: Speed of each round.
+    """
+
+    comparison: Comparison
+    documents_per_s: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One worker's scores of the sample in every way, compared with its first unsplit ones.
+
+    Args:
+        worker: Its name.
+        unsplit: The scores of each list in one call.
+        repeated: The same calls again: the model's own noise.
+        shuffled: The same lists in another order.
+        neighbours: The same lists with other texts in the odd places, compared in the even ones: of several tries the
+            one with the smallest difference. None when that couldn't be tried.
+        alone: The first documents of each list in calls of their own.
+        splits: By documents per call, rising.
+    """
+
+    worker: str
+    unsplit: Scores
+    repeated: Comparison
+    shuffled: Comparison
+    neighbours: Comparison | None
+    alone: Comparison
+    splits: Mapping[int, Split]
+
+    @property
+    def noise(self) -> float:
+        """The largest difference between repeats."""
+        return self.repeated.largest
+
+    @property
+    def splitting(self) -> float:
+        """The largest difference that splitting made, into chunks of any size."""
+        return max(self.alone.largest, *(split.comparison.largest for split in self.splits.values()))
+
+    @property
+    def scale(self) -> float:
+        """The scale for differences: precision is relative to the largest score, once that is above 1."""
+        return max(1.0, *(abs(score) for scores in self.unsplit for score in scores))
 
 
 def compare(reference: Scores, other: Scores) -> Comparison:
@@ -83,27 +137,11 @@ def _ties(values: Iterable[object]) -> int:
 
 
 def _inversions(values: Sequence[float]) -> int:
-    """The number of pairs whose earlier value is the larger one, counted while merging sorted runs."""
-    runs = [[value] for value in values]
+    """The number of pairs whose earlier value is the larger one."""
+    seen: list[float] = []
     count = 0
-    while len(runs) > 1:
-        merged = []
-        for at in range(0, len(runs) - 1, 2):
-            run, found = _merged(runs[at], runs[at + 1])
-            merged.append(run)
-            count += found
-        runs = merged + runs[len(runs) // 2 * 2 :]
+    for value in values:
+        place = bisect_right(seen, value)
+        count += len(seen) - place
+        seen.insert(place, value)
     return count
-
-
-def _merged(left: Sequence[float], right: Sequence[float]) -> tuple[list[float], int]:
-    """Two sorted runs merged into one, and the number of pairs of left and right values in the wrong order."""
-    merged: list[float] = []
-    inversions = at = 0
-    for value in right:
-        while at < len(left) and left[at] <= value:
-            merged.append(left[at])
-            at += 1
-        inversions += len(left) - at
-        merged.append(value)
-    return merged + list(left[at:]), inversions

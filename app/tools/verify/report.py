@@ -1,22 +1,20 @@
 """The report, as tables for people and as JSON for programs."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from app.tools.verify.compare import Comparison, compare
-from app.tools.verify.measured import Measured
+from app.tools.verify.compare import Comparison, Measured, compare
 from app.tools.verify.sample import Sample
 from app.tools.verify.verdict import Verdict, groups, split_kind
 from app.types import Fingerprint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(NamedTuple):
     """The content of a report, which shows no texts of queries and documents.
 
     Args:
@@ -42,13 +40,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "sample": {"queries": len(report.sample), "documents": sum(map(len, report.sample))},
         "workers": [_worker(*pair) for pair in zip(report.measured, report.fingerprints, strict=True)],
         "across": [{"worker": name, "from": base, **found._asdict()} for name, base, found in _across(report.measured)],
-        "verdict": {
-            "kind": verdict.kind,
-            "text": verdict.text,
-            "advice": verdict.advice,
-            "max_batch": verdict.max_batch,
-            "needs_action": verdict.needs_action,
-        },
+        "verdict": {**asdict(verdict), "needs_action": verdict.needs_action},
     }
 
 
@@ -59,14 +51,16 @@ def show(report: Report, console: Console) -> None:
     console.print(f"{model}: {len(report.sample)} queries with {documents} documents in all\n", highlight=False)
     for worker, fingerprint in zip(report.measured, report.fingerprints, strict=True):
         table = _table(f"{worker.worker}: {fingerprint.root}, version {fingerprint.version}")
-        for name, comparison, speed in _variants(worker):
-            table.add_row(name, *_cells(comparison), f"{speed:.0f}" if speed else "")
+        for name, comparison in _whole_lists(worker).items():
+            table.add_row("among other texts" if name == "neighbours" else name, *_cells(comparison))
+        for size, split in worker.splits.items():
+            table.add_row(f"max_batch {size}", *_cells(split.comparison), f"{median(split.documents_per_s):.0f}")
         console.print(table)
     across = list(_across(report.measured))
     if across:
         table = _table("worker against worker, unsplit")
         for name, base, comparison in across:
-            table.add_row(f"{name} and {base}", *_cells(comparison), "")
+            table.add_row(f"{name} and {base}", *_cells(comparison))
         console.print(table)
     for line in _conclusions(report):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -79,10 +73,7 @@ def _worker(measured: Measured, fingerprint: Fingerprint) -> dict[str, Any]:
         "version": fingerprint.version,
         "max_model_len": fingerprint.max_model_len,
         "verdict": split_kind(measured),
-        "repeated": measured.repeated._asdict(),
-        "shuffled": measured.shuffled._asdict(),
-        "neighbours": measured.neighbours._asdict() if measured.neighbours else None,
-        "alone": measured.alone._asdict(),
+        **{name: row and row._asdict() for name, row in _whole_lists(measured).items()},
         "splits": [
             {"max_batch": size, **split.comparison._asdict(), "documents_per_s": list(split.documents_per_s)}
             for size, split in measured.splits.items()
@@ -98,13 +89,9 @@ def _across(measured: Sequence[Measured]) -> Iterator[tuple[str, str, Comparison
             yield other.worker, standard.worker, compare(standard.unsplit, other.unsplit)
 
 
-def _variants(worker: Measured) -> Iterator[tuple[str, Comparison | None, float | None]]:
-    yield "repeated", worker.repeated, None
-    yield "shuffled", worker.shuffled, None
-    yield "among other texts", worker.neighbours, None
-    yield "alone", worker.alone, None
-    for size, split in worker.splits.items():
-        yield f"max_batch {size}", split.comparison, median(split.documents_per_s)
+def _whole_lists(worker: Measured) -> Mapping[str, Comparison | None]:
+    """The comparisons with lists that weren't split, by their names in JSON."""
+    return {name: getattr(worker, name) for name in ("repeated", "shuffled", "neighbours", "alone")}
 
 
 def _table(title: str) -> Table:
@@ -117,15 +104,9 @@ def _table(title: str) -> Table:
 
 def _cells(found: Comparison | None) -> Sequence[str]:
     if found is None:
-        return ("not tried", "", "", "", "", "")
-    return (
-        f"{found.largest:.1e}",
-        f"{found.mean:.1e}",
-        f"{found.swaps}",
-        f"{found.pairs}",
-        f"{found.top_10}",
-        f"{found.tau:.4f}",
-    )
+        return ("not tried",)
+    counts = (f"{found.swaps}", f"{found.pairs}", f"{found.top_10}")
+    return (f"{found.largest:.1e}", f"{found.mean:.1e}", *counts, f"{found.tau:.4f}")
 
 
 def _conclusions(report: Report) -> Iterator[str]:

@@ -8,8 +8,7 @@ from time import perf_counter
 
 from app.aio import in_parallel
 from app.policy.merge import merge
-from app.tools.verify.compare import Comparison, Scores, compare, worst
-from app.tools.verify.measured import Measured, Split
+from app.tools.verify.compare import Comparison, Measured, Scores, Split, compare, worst
 from app.tools.verify.sample import Sample
 from app.tools.verify.scorer import Scorer
 from app.types import Answer, Pairs

@@ -1,20 +1,33 @@
-"""One worker, asked for scores as the gateway asks it."""
+"""The workers to verify, each asked for scores as the gateway asks it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from app.errors import AttemptTimeout
+from app.aio import in_parallel
+from app.errors import AttemptTimeout, WorkerError
 from app.policy import truncate
 from app.policy.split import split
 from app.policy.token_estimate import most_tokens, pair_tokens
 from app.settings import Settings
+from app.settings.addresses import problem_with, without_password
+from app.settings.certificates import Certificates
+from app.tools.discover import discover
 from app.types import Answer, Fingerprint, Pairs
+from app.workers.connect import connect
+from app.workers.fingerprinter import Fingerprinter
 from app.workers.link import WorkerLink
 
+# A Kubernetes API server may take 10 s to list.
+_SEARCH_S = 12.0
 # Long enough for a whole list on a slow machine; what takes longer hangs.
 _CALL_LIMIT_S = 300.0
 _REQUEST_ID = "rerank-gateway-verify"
+
+
+class NotThere(Exception):
+    """There is nothing to verify; the message says what is missing, and where."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,3 +86,68 @@ class Scorer:
             template_tokens=own.template_tokens,
             query_tokens=query_tokens,
         )
+
+
+@asynccontextmanager
+async def serving(settings: Settings, model: str | None) -> AsyncIterator[list[Scorer]]:
+    """The workers that serve the model, until the end of the block.
+
+    Args:
+        settings: Name the workers and how to connect to them.
+        model: Its name; None when the workers serve only one, or the settings have a default.
+
+    Raises:
+        NotThere: a worker can't be found or doesn't answer, or which model is meant isn't clear.
+        SettingsError: certificates can't be read.
+    """
+    tls = Certificates(settings).towards_workers
+    async with AsyncExitStack() as stack:
+        links = [connect(url, settings, tls) for url in await _urls(settings.workers)]
+        for link in links:
+            stack.push_async_callback(link.close)
+        served = await _served(links, settings)
+        name = _model({name for models in served for name in models}, model or settings.default_model)
+        yield [
+            Scorer(link=link, fingerprint=models[name], settings=settings)
+            for link, models in zip(links, served, strict=True)
+            if name in models
+        ]
+
+
+async def _urls(addresses: Sequence[str]) -> list[str]:
+    for address in addresses:
+        if problem := problem_with(address):
+            raise NotThere(f"{without_password(address)} {problem}")
+    urls: dict[str, None] = {}
+    for source in await discover(addresses, limit_s=_SEARCH_S):
+        ready = [url for url, is_ready in source.endpoints.items() if is_ready]
+        if not ready:
+            raise NotThere(f"no workers: {source.problem}")
+        urls |= dict.fromkeys(ready)
+    return list(urls)
+
+
+async def _served(links: Sequence[WorkerLink], settings: Settings) -> list[Mapping[str, Fingerprint]]:
+    """The models of each worker, by their names."""
+    fingerprinter = Fingerprinter(settings)
+
+    async def models(link: WorkerLink) -> Mapping[str, Fingerprint] | WorkerError:
+        try:
+            return await fingerprinter.identify(link)
+        except WorkerError as exc:
+            return exc
+
+    answers = await in_parallel([models(link) for link in links])
+    silent = [answer.message for answer in answers if isinstance(answer, WorkerError)]
+    if silent:
+        raise NotThere("\n".join([*silent, "Start what is down, or leave it out: name the others with --worker."]))
+    return [answer for answer in answers if not isinstance(answer, WorkerError)]
+
+
+def _model(names: set[str], wanted: str | None) -> str:
+    served = f"the workers serve {', '.join(sorted(names)) or 'no model'}"
+    if wanted and wanted not in names:
+        raise NotThere(f"no worker serves {wanted}: {served}")
+    if not wanted and len(names) != 1:
+        raise NotThere(f"{served}: choose with --model")
+    return wanted or next(iter(names))

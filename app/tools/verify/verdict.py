@@ -6,8 +6,7 @@ from math import log2
 from statistics import median
 from typing import Literal
 
-from app.tools.verify.compare import compare
-from app.tools.verify.measured import Measured
+from app.tools.verify.compare import Measured, compare
 
 Kind = Literal["safe", "precision", "listwise", "not_safe", "workers_differ"]
 _RANK: Sequence[Kind] = ("safe", "precision", "not_safe")

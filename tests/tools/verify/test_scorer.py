@@ -1,15 +1,12 @@
-import asyncio
 from random import Random
 
 import pytest
 
 from app.errors import AttemptTimeout, BadInput
 from app.settings import Settings
-from app.tools.verify.candidates import NotThere, _seen
 from app.tools.verify.runs import documents_to_score, measure, sizes
 from app.tools.verify.scorer import Scorer
 from app.types import Fingerprint, Pairs
-from app.workers.discovery.source import Endpoints
 from tests.virtual import ScriptedLink, on_virtual_clock
 
 FINGERPRINT = Fingerprint("m", "/models/m", 512, "1", "")
@@ -52,27 +49,3 @@ async def test_a_worker_that_hangs_is_not_waited_for_for_ever():
     scorer = Scorer(link=ScriptedLink("w", hangs=True), fingerprint=FINGERPRINT, settings=Settings())
     with pytest.raises(AttemptTimeout, match="w didn't score 3 documents in 300 s"):
         await scorer.score(Pairs(["q"], texts(3)))
-
-
-class Quiet:
-    """A source that sees nobody, or only who isn't ready."""
-
-    name = "dns://nowhere:8000"
-    has_answered = False
-
-    def __init__(self, problem: str | None, seen: Endpoints | None = None) -> None:
-        self.problem = problem
-        self._seen = seen
-
-    async def watch(self):
-        if self._seen is not None:
-            yield self._seen
-        await asyncio.sleep(10**6)
-
-
-@on_virtual_clock
-async def test_a_source_that_sees_no_worker_is_named_with_its_trouble():
-    with pytest.raises(NotThere, match="no workers: dns://nowhere:8000 can't be looked up"):
-        await _seen(Quiet("dns://nowhere:8000 can't be looked up: no"))
-    with pytest.raises(NotThere, match="dns://nowhere:8000 has none that is ready"):
-        await _seen(Quiet(None, {"http://a:1": False}))

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.tools.verify.compare import Comparison, compare
-from app.tools.verify.measured import Measured, Split
+from app.tools.verify.compare import Comparison, Measured, Split, compare
 from app.tools.verify.verdict import Verdict, groups, judge, recommended, split_kind
 
 UNSPLIT = [[Random(seed).random() for _ in range(100)] for seed in range(3)]
