@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp
 
-from app.api.rerank import ROUTES
+from app.api.dialects import ROUTES
 
 # Every text that is a client's own has this in it: it must turn up nowhere.
 MARK = "zq7"

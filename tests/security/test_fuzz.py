@@ -11,7 +11,7 @@ from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.api.rerank import ROUTES
+from app.api.dialects import ROUTES
 from tests.contract.gateways import shared_gateway
 from tests.fake_vllm import FakeVllm
 from tests.security.raw import BODY, heard
