@@ -44,6 +44,10 @@ ShedReason = Literal["queue", "deadline", "pending", "key", "bytes"]
 ConnectionShedReason = Literal["full", "unread"]
 
 
+# Of a message to a client: `/rerank` says it twice, and Milvus shows all of it to its user.
+_TOLD_CHARS = 299
+
+
 class _Failure(Exception):
     """A failure whose message may quote a client's texts, in the part that is `words`."""
 
@@ -77,6 +81,11 @@ class RerankError(_Failure):
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s, words=words)
         self.param = param
+
+    @property
+    def told(self) -> str:
+        """The message as far as the client is told it; the log has it whole."""
+        return self.message if len(self.message) <= _TOLD_CHARS else f"{self.message[: _TOLD_CHARS - 3]}..."
 
 
 class BadInput(RerankError):

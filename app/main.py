@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import StatefulLifespan
 
 from app import __version__
+from app.api import paths
 from app.api.admin import AdminApi
 from app.api.admin_auth import AdminAuth
 from app.api.asgi import AsgiApp
@@ -19,8 +20,10 @@ from app.api.auth import Keys
 from app.api.body import BodyReader
 from app.api.bytes_in_flight import BytesInFlight
 from app.api.cors import Cors
-from app.api.rerank import ROUTES, RerankApi
+from app.api.dialects import PREFIXES, ROUTES
+from app.api.rerank import RerankApi
 from app.api.responses import refusal
+from app.api.served_models import models_router
 from app.api.service import service_router
 from app.api.ui import ui_router
 from app.assembly import Assembly, Search, assemble
@@ -74,7 +77,8 @@ def create_app(
         gateway=assembly.gateway, bodies=bodies, keys=keys, settings=settings, metrics=assembly.metrics, traces=traces
     )
     admin = _admin(assembly, history, settings=settings, bodies=bodies, keys=keys, drain=drain)
-    routers = [rerank.router(), _service(assembly, settings, keys, drain), admin.router(admin_auth)]
+    routers = [rerank.router(), models_router(assembly.registry, keys, settings), _service(assembly, settings, drain)]
+    routers.append(admin.router(admin_auth))
     routers += [ui_router(admin_auth)] if settings.ui else []
 
     @asynccontextmanager
@@ -132,10 +136,9 @@ def _bytes_in_flight(settings: Settings, keys: Keys, metrics: Metrics) -> BytesI
     return bytes_in_flight
 
 
-def _service(assembly: Assembly, settings: Settings, keys: Keys, drain: Drain) -> APIRouter:
+def _service(assembly: Assembly, settings: Settings, drain: Drain) -> APIRouter:
     return service_router(
         registry=assembly.registry,
-        keys=keys,
         metrics=assembly.metrics,
         has_fallback=settings.fallback != "none",
         is_draining=lambda: drain.has_begun,
@@ -186,10 +189,19 @@ def _described(lifespan: StatefulLifespan[FastAPI], routers: Iterable[APIRouter]
 
 async def _unknown_route(request: Request, exc: Exception) -> Response:
     """The answer to an unknown route or method, in the shape of all other errors."""
-    if isinstance(exc, HTTPException) and exc.status_code == WrongMethod.status:
-        error: RerankError = WrongMethod(f"{request.method} is not served here: see /docs.")
+    error: RerankError
+    headers = getattr(exc, "headers", None) or {}
+    is_known = paths.scoring(request.scope["path"]) is not None
+    if is_known or (isinstance(exc, HTTPException) and exc.status_code == WrongMethod.status):
+        error = WrongMethod(f"{request.method} is not served here: see /docs.")
+        headers = {"Allow": "POST"} if is_known else headers
     else:
-        error = UnknownRoute("There is nothing here: POST to /rerank, /v1/rerank, /v2/rerank or /v1/score; see /docs.")
+        # As it was sent: percent-encoded, it can't break a line or a terminal.
+        path = request.scope["raw_path"].decode("latin-1")
+        error = UnknownRoute(
+            f"Nothing is at {path[:40]}: POST to a path ending in {', '.join(paths.ENDINGS)}. "
+            f"It may begin with models/NAME or {', '.join(PREFIXES)}."
+        )
     response = refusal(request, error)
-    response.headers.update(getattr(exc, "headers", None) or {})
+    response.headers.update(headers)
     return response

@@ -1,12 +1,13 @@
-"""Writes docs/configuration.md and docs/metrics.md from what they describe: `make docs`."""
+"""Writes docs/configuration.md, docs/metrics.md and tables of docs/api.md from what they describe: `make docs`."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from app.api.dialects import DIALECTS, ROUTES
 from app.settings import PREFIX, ModelSettings, Settings
 from app.telemetry.metrics.catalog import METRICS, SECTIONS
 from app.telemetry.metrics.declaration import Declaration, Label
@@ -83,7 +84,7 @@ These are refused at the start, with a message that names the settings:
 - `min_batch` above `max_batch`;
 - `max_body_bytes` above `max_bytes_in_flight`;
 - `no_worker_wait_s` not below `deadline_s`;
-- one name for two models, as a name or an alias;
+- one name for two models, as a name, an alias or a pattern;
 - a worker that is no `http://` or `https://` URL, nor `dns://host:port`, `kubernetes://namespace/service:port` or
 `lexical://`;
 - in `forward_fields`, a field that the gateway writes itself, such as `model` or `documents`;
@@ -113,7 +114,9 @@ _LABELS = """
 | label | of | values |
 |---|---|---|
 """
-_OPERATORS = {
+_DECLARED_ELSEWHERE = {
+    "route": ", ".join(f"`{route}`" for route in ROUTES),
+    "dialect": ", ".join(f"`{dialect.name}`" for dialect in DIALECTS),
     "worker": "host, port and path of a worker's URL, without its credentials",
     "version": "the gateway's version",
     "python": "Python's version",
@@ -128,6 +131,40 @@ def configuration() -> str:
 def metrics() -> str:
     """The page about the metrics."""
     return _METRICS + "".join(_metric_sections()) + _LABELS + "".join(_label_rows())
+
+
+def api() -> str:
+    """The page about the API: written by hand, but for the tables between its marks."""
+    text = Path(__file__).with_name("api.md").read_text()
+    for name, table in (("shapes", _shapes), ("detection", _detection)):
+        begin, end = f"<!-- {name} begin -->\n", f"<!-- {name} end -->\n"
+        before, _, rest = text.partition(begin)
+        text = before + begin + "".join(table()) + end + rest.partition(end)[2]
+    return text
+
+
+def _shapes() -> Iterator[str]:
+    yield "| dialect | request | answer |\n|---|---|---|\n"
+    for dialect in DIALECTS:
+        also = "".join(f", `/{prefix}`" for prefix in dialect.prefixes)
+        yield f"| `{dialect.name}`{f' (also{also[1:]})' if also else ''} | {dialect.request} | {dialect.answer} |\n"
+
+
+def _detection() -> Iterator[str]:
+    score, cohere2 = (next(one for one in DIALECTS if one.name == name) for name in ("score", "cohere2"))
+    yield "| the request | dialect |\n|---|---|\n"
+    yield f"| comes to {_listed(score.routes)} | `{score.name}` |\n"
+    yield "| query string has `dialect` | the one it names; an unknown name is a 400 |\n"
+    yield f"| comes to {_listed(cohere2.routes)}, behind no dialect's name but `/cohere` | `{cohere2.name}` |\n"
+    yield "| path begins with a dialect's name | that one |\n"
+    yield from (f"| body has {one.sign} | `{one.name}` |\n" for one in DIALECTS if one.sign)
+    for dialect in DIALECTS:
+        if dialect.routes and dialect not in {score, cohere2}:
+            yield f"| comes to {_listed(dialect.routes)} | `{dialect.name}` |\n"
+
+
+def _listed(routes: Iterable[str]) -> str:
+    return " or ".join(f"`{route}`" for route in routes)
 
 
 def _sections() -> Iterator[str]:
@@ -194,11 +231,11 @@ def _label_rows() -> Iterator[str]:
             metrics_with.setdefault(label, []).append(one)
     for label, having in metrics_with.items():
         names = ", ".join(f"`{one.name}`" for one in having)
-        values = ", ".join(f"`{value}`" for value in label.values) or _OPERATORS[label.name]
+        values = ", ".join(f"`{value}`" for value in label.values) or _DECLARED_ELSEWHERE[label.name]
         yield f"| `{label.name}` | {names} | {values} |\n"
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"configuration.md": configuration, "metrics.md": metrics}
+PAGES: Mapping[str, Callable[[], str]] = {"configuration.md": configuration, "metrics.md": metrics, "api.md": api}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

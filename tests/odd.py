@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp
 
-from app.api.rerank import ROUTES
+from app.api.dialects import NAMES, ROUTES
 
 # Every text that is a client's own has this in it: it must turn up nowhere.
 MARK = "zq7"
 _METHODS = ("POST",) * 12 + ("GET", "PUT", "HEAD", MARK.upper())
 _PLACES = ("/metrics", "/v1/models", "/readyz", "/version", "/docs", "/openapi.json", "/", "")
-_DIALECTS = ("vllm", "cohere1", "cohere2", "tei", "voyage", "sglang", "score")
+_DIALECTS = (*NAMES, "score")
 _NAMES = ("query", "documents", "texts", "top_n", "top_k", "model", "rank_fields", "text_1", "text_2", "priority")
 
 
@@ -86,6 +86,8 @@ def _path(rng: Random) -> str:
     odd: tuple[Callable[[], str], ...] = (
         lambda: path + "/" * rng.randrange(1, 4),
         lambda: f"/{path}",
+        lambda: f"/{_own(rng)}{path}",
+        lambda: f"/{rng.choice(_DIALECTS)}/models/{_own(rng)}{path}",
         path.upper,
         lambda: f"{path}/{_own(rng)}",
         lambda: f"{path}?{_own(rng)}",

@@ -9,10 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 import typer
+import yaml
 from fastapi import FastAPI
 
 from app import errors
-from app.api import dialects
+from app.api import paths
+from app.api.dialects import PREFIXES, ROUTES
 from app.api.responses import InternalError
 from app.cli import cli
 from app.errors import RerankError
@@ -47,7 +49,7 @@ def app() -> FastAPI:
 
 def test_the_generated_pages_are_what_the_settings_and_metrics_say():
     generated = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
-    assert {"configuration.md", "metrics.md"} <= generated.keys()
+    assert {"api.md", "configuration.md", "metrics.md"} <= generated.keys()
     for name, written in generated.items():
         assert page(name) == written(), "run `make docs`"
 
@@ -118,20 +120,24 @@ async def test_every_metric_that_is_shown_is_documented_and_the_other_way_round(
 
 def test_every_route_that_is_named_exists_and_every_one_is_documented(app: FastAPI):
     known = set(routes(app))
+    beginnings = {"/v1", "/v2", "/admin"} | {f"/{prefix}" for prefix in PREFIXES}
     for where, found in named(r"`(?:GET |POST )?(/[\w./-]*[a-z])`", *ROUTE_PAGES).items():
-        assert found - {"/v1", "/v2"} <= known, where
+        assert {path for path in found - beginnings if not paths.scoring(path)} <= known, where
     for where, found in named(
         r"https?://(?:[\w:]+@)?(?:gateway|127\.0\.0\.1):8080(/[\w./-]*[a-z])", *ROUTE_PAGES
     ).items():
-        assert found <= known, where
-    documented = set(re.findall(r"`(?:GET|POST) (/[\w./]+)`", page("api.md")))
-    assert documented == known
+        assert {path for path in found - beginnings if not paths.scoring(f"{path}/rerank")} <= known, where
+    documented = set(re.findall(r"`(?:GET|POST) (/[\w./{}-]+)`", page("api.md")))
+    assert documented == {path.replace(":path", "") for path in known}
 
 
-def test_every_dialect_is_documented_and_no_other():
-    table = section("api.md", "Shapes").partition("The first rule")[0]
-    names = set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
-    assert names == set(dialects.BY_NAME) | {"score"}
+def test_what_stands_in_front_lets_every_route_and_every_dialects_name_through():
+    ingress = yaml.safe_load((ROOT / "deploy/kubernetes/components/ingress/ingress.yaml").read_text())
+    let_in = {path["path"] for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]}
+    needed = {*ROUTES, paths.INFO, paths.MODELS, "/models/NAME/rerank", *(f"/{name}/rerank" for name in PREFIXES)}
+    needed |= {f"/{ending}" for ending in paths.ENDINGS} | {"/hf-inference/models/NAME/pipeline/sentence-similarity"}
+    assert {path for path in needed if f"/{path.split('/')[1]}" not in let_in} == set()
+    assert let_in == set(re.findall(r"PathPrefix, value: (/[\w-]+)", page("operations.md")))
 
 
 def test_every_error_is_documented_with_its_status_and_type():

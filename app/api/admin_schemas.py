@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.openapi import ErrorResponse
+from app.api.dialects.schemas import ErrorAnswer
 from app.policy.breaker import State
 from app.telemetry.metrics.history import Point
 from app.types import Fingerprint
@@ -64,7 +64,7 @@ def described(summary: str, report: type, body: type[AdminBody] | None = None) -
     return {
         "summary": summary,
         "response_model": report,
-        "responses": {status: {"model": ErrorResponse, "description": text} for status, text in errors.items()},
+        "responses": {status: {"model": ErrorAnswer, "description": text} for status, text in errors.items()},
         "openapi_extra": {"requestBody": {"required": True, "content": content}} if body else None,
     }
 

@@ -1,4 +1,4 @@
-"""The ASGI application around all routes: strips trailing slashes, sets request ids, sends long answers in parts."""
+"""The ASGI application around all routes: reads paths, sets request ids, sends long answers in parts."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -7,6 +7,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api import paths
 from app.api.bytes_in_flight import BytesInFlight
 from app.api.cors import Cors
 from app.api.request import LONG_BYTES, HttpRequest, do_nothing
@@ -19,7 +20,7 @@ class AsgiApp:
         app: The FastAPI application behind it.
         is_draining: While true, every answer closes its connection, so that clients move on to another replica.
         bytes_in_flight: Where long answers count until they are sent.
-        posts: Endpoints for a POST, by path, that are called without FastAPI. Its way to an endpoint costs a sixth of
+        posts: Endpoints for a POST, by route, that are called without FastAPI. Its way to an endpoint costs a sixth of
             a request whose scores are cached (decision 0013).
         cors: Which other sites' pages may read answers; None for none.
     """
@@ -43,10 +44,16 @@ class AsgiApp:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        # A redirect would turn Milvus's POST into a GET, so a trailing slash is served.
-        if len(scope["path"]) > 1 and scope["path"].endswith("/"):
+        destination = paths.read(scope["method"], scope["path"])
+        if destination:
+            scope["path"] = destination.route
+            if destination.model:
+                # Where FastAPI keeps what it reads from a path itself.
+                scope["path_params"] = {"model": destination.model}
+        elif len(scope["path"]) > 1 and scope["path"].endswith("/"):
+            # A redirect would turn a POST into a GET, so a trailing slash is served.
             scope["path"] = scope["path"].rstrip("/") or "/"
-        request = HttpRequest(scope, receive)
+        request = HttpRequest(scope, receive, destination)
         serve = self._posts.get(request.path) if scope["method"] == "POST" else None
         if self._cors and self._cors.asks_first(request):
             serve = self._cors.answer_preflight

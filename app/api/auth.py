@@ -47,9 +47,8 @@ class Keys:
         # All keys are compared, and by digest, so that the time taken reveals nothing about them.
         matches = [name for name, known in self._names.items() if hmac.compare_digest(known, given)]
         if not matches:
-            raise Unauthorized(
-                "An API key is needed: send it as `Authorization: Bearer KEY`, or as the Basic password."
-            )
+            problem = "This API key is wrong: send a valid one" if authorization else "An API key is needed: send it"
+            raise Unauthorized(f"{problem} as Authorization: Bearer KEY, or as the Basic password.")
         return matches[0]
 
 

@@ -44,7 +44,10 @@ class BytesInFlight:
             Overloaded: all keys together are at the limit, or this one is. A key's only body is under the first alone.
         """
         if not self._fits(key, more_bytes, own_bytes):
-            message = "The gateway holds as many bytes of requests and unread answers as it may: try again."
+            message = (
+                "The gateway holds as many bytes of requests and unread answers as it may "
+                f"(RERANK_MAX_BYTES_IN_FLIGHT, {self._max_bytes}): try again."
+            )
             raise Overloaded(message, reason="bytes", retry_after_s=1.0)
         self._count(key, more_bytes)
 

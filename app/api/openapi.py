@@ -1,114 +1,12 @@
 """The OpenAPI description of the routes that score."""
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
-from app.api.dialects.base import Wire
-from app.api.dialects.cohere1 import Cohere1Body
-from app.api.dialects.cohere2 import Cohere2Body
-from app.api.dialects.score import ScoreBody
-from app.api.dialects.tei import TeiBody
-from app.api.dialects.vllm import VllmBody
-from app.api.dialects.voyage import VoyageBody
-
-QUERY = "What is the capital of France?"
-DOCUMENTS = [
-    "The capital of Brazil is Brasilia.",
-    "The capital of France is Paris.",
-    "Horses and cows are both animals.",
-]
-
-
-class _Shown(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Usage(_Shown):
-    """Tokens that workers processed for the request."""
-
-    total_tokens: int
-    prompt_tokens: int | None = None
-
-
-class Result(_Shown):
-    """One document of a ranking; `document` is there only when documents are returned."""
-
-    index: int
-    relevance_score: float
-    document: dict[str, Any] | str | None = None
-
-
-class RerankResponse(_Shown):
-    """The ranking of vLLM, Jina and Cohere, best first."""
-
-    id: str
-    model: str
-    usage: Usage
-    results: list[Result]
-    meta: dict[str, Any]
-
-
-class Row(_Shown):
-    """One document of TEI's and SGLang's bare list, best first."""
-
-    index: int
-    score: float
-    text: str | None = None
-    document: dict[str, Any] | None = None
-
-
-class VoyageResponse(_Shown):
-    """The ranking of Voyage, best first."""
-
-    object: str
-    data: list[Result]
-    model: str
-    usage: Usage
-
-
-class ScoreRow(_Shown):
-    """The score of one pair."""
-
-    index: int
-    object: str
-    score: float
-
-
-class ScoreResponse(_Shown):
-    """The scores of vLLM's `/score`, in the order of the request."""
-
-    id: str
-    object: str
-    created: int
-    model: str
-    data: list[ScoreRow]
-    usage: Usage
-
-
-class Error(_Shown):
-    """An error: the problem, the field at fault and the fix."""
-
-    message: str
-    type: str
-    param: str | None
-    code: int
-
-
-class ErrorResponse(_Shown):
-    """An error answer; `/v2` adds `message` and `/v1` adds `detail`, for clients that read these."""
-
-    error: Error
-    message: str | None = None
-    detail: str | None = None
-
-
-class TeiErrorResponse(_Shown):
-    """An error answer of TEI."""
-
-    error: str
-    error_type: str
-
+from app.api import dialects
+from app.api.dialects.base import Dialect, Wire
+from app.api.dialects.schemas import ErrorAnswer, PlainErrorAnswer
 
 _ERRORS = {
     400: "The request is wrong; `param` says where",
@@ -122,68 +20,60 @@ _ERRORS = {
     503: "No usable worker; see Retry-After",
     504: "Time ran out while a worker worked",
 }
-_EXAMPLES: dict[str, dict[str, Any]] = {
-    "milvus": {"summary": "Milvus, plain curl", "value": {"query": QUERY, "documents": DOCUMENTS}},
-    "jina": {
-        "summary": "vLLM, Jina, Cohere",
-        "value": {"query": QUERY, "documents": DOCUMENTS, "top_n": 2, "return_documents": True},
-    },
-    "cohere1": {
-        "summary": "Cohere v1 with objects",
-        "value": {
-            "query": QUERY,
-            "documents": [{"title": "Paris", "text": DOCUMENTS[1]}],
-            "rank_fields": ["title", "text"],
-        },
-    },
-    "tei": {"summary": "TEI", "value": {"query": QUERY, "texts": DOCUMENTS, "return_text": True}},
-    "voyage": {"summary": "Voyage", "value": {"query": QUERY, "documents": DOCUMENTS, "top_k": 2}},
-}
 # Query parameters with their descriptions and schemas.
 _MODEL: dict[str, tuple[str, dict[str, Any]]] = {"model": ("Default for the body's `model`.", {"type": "string"})}
 _SHAPE: dict[str, tuple[str, dict[str, Any]]] = {
-    "dialect": (
-        "Told from the body if absent.",
-        {"type": "string", "enum": ["vllm", "cohere1", "cohere2", "tei", "voyage", "sglang"]},
-    ),
+    "dialect": ("Told from the body if absent.", {"type": "string", "enum": list(dialects.NAMES)}),
     "return_documents": ("Default for the body's `return_documents`.", {"type": "boolean"}),
 }
-_RERANK_BODIES: tuple[type[Wire], ...] = (VllmBody, Cohere1Body, TeiBody, VoyageBody)
 
 
-def describe(path: str) -> dict[str, Any]:
-    """Keyword arguments for `add_api_route` that describe the route at `path`."""
-    if path.endswith("/score"):
-        example = {"pairs": {"summary": "One query, N texts", "value": {"text_1": QUERY, "text_2": DOCUMENTS}}}
-        return _route("Score pairs, in the order they are sent", (ScoreBody,), example, ScoreResponse)
-    if path.startswith("/v2/"):
-        examples = {"cohere2": _EXAMPLES["milvus"] | {"summary": "Cohere v2, Milvus 2.6.0"}}
-        return _route("Rerank documents (Cohere v2)", (Cohere2Body,), examples, RerankResponse)
-    answer = RerankResponse | VoyageResponse | list[Row]
-    return _route("Rerank documents", _RERANK_BODIES, _EXAMPLES, answer, _MODEL | _SHAPE)
-
-
-def _route(
-    summary: str,
-    bodies: tuple[type[Wire], ...],
-    examples: dict[str, Any],
-    answer: Any,
-    parameters: dict[str, tuple[str, dict[str, Any]]] = _MODEL,
-) -> dict[str, Any]:
-    schemas = [body.model_json_schema() for body in bodies]
-    content = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}, "examples": examples}
+def describe(route: str) -> dict[str, Any]:
+    """Keyword arguments for `add_api_route` that describe a route that scores."""
+    shown = dialects.shown_on(route)
+    schemas = [_schema(body) for body in dict.fromkeys(dialect.body for dialect in shown)]
+    answers = dict.fromkeys(dialect.shown for dialect in shown)
+    content = {
+        "schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas},
+        "examples": {dialect.name: {"value": dialect.example} for dialect in shown},
+    }
+    parameters = _MODEL if len(shown) == 1 else _MODEL | _SHAPE
     return {
-        "summary": summary,
+        "summary": _summary(shown),
         "tags": ["rerank"],
-        "response_model": answer,
+        "response_model": reduce(or_, answers),
         "responses": {
-            status: {"model": ErrorResponse | TeiErrorResponse, "description": text} for status, text in _ERRORS.items()
+            status: {"model": ErrorAnswer | PlainErrorAnswer, "description": text} for status, text in _ERRORS.items()
         },
         "openapi_extra": {
             "requestBody": {"required": True, "content": {"application/json": content}},
             "parameters": [_parameter(name, *told) for name, told in parameters.items()],
         },
     }
+
+
+def _summary(shown: tuple[Dialect, ...]) -> str:
+    if shown[0].name == "score":
+        return "Score pairs, in the order they are sent"
+    return f"Rerank documents, as {', '.join(dialect.name for dialect in shown)}"
+
+
+def _schema(body: type[Wire]) -> dict[str, Any]:
+    """The schema of a body, with what it refers to in its place: references would lead nowhere in OpenAPI."""
+    schema = body.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, list):
+            return [inlined(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            return inlined(parts[part["$ref"].rpartition("/")[2]])
+        return {name: inlined(one) for name, one in part.items()}
+
+    whole: dict[str, Any] = inlined(schema)
+    return whole
 
 
 def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:

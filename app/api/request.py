@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
+from app.api.paths import Destination
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # The key in the scope's state for what our own server tells of a client beyond ASGI.
 CLIENT_CONNECTION = "rerank.client_connection"
@@ -45,8 +47,15 @@ class HttpRequest:
     Starlette's own request goes through all headers for each look-up, and raises inside for a missing one; the gateway
     looks up a dozen per request (decision 0013).
 
+    Args:
+        scope: What the server knows of it.
+        receive: Gives the parts of the body.
+        destination: What its path means; by default the path is a route.
+
     Attributes:
         path: Its route.
+        prefix: The dialect that its path begins with; empty when it begins with none.
+        model: The model that its path names; empty when it names none.
         headers: By name in small letters; of several with one name the first.
         parameters: Of the query string; of several with one name the last.
         request_id: The client's, or ours.
@@ -56,12 +65,23 @@ class HttpRequest:
         scope: All that the server knows of it.
     """
 
-    __slots__ = ("client_connection", "headers", "key", "parameters", "path", "receive", "request_id", "scope")
+    __slots__ = (
+        "client_connection",
+        "headers",
+        "key",
+        "model",
+        "parameters",
+        "path",
+        "prefix",
+        "receive",
+        "request_id",
+        "scope",
+    )
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive, destination: Destination | None = None) -> None:
         self.scope = scope
         self.receive = receive
-        self.path: str = scope["path"]
+        self.path, self.prefix, self.model = destination or Destination(scope["path"])
         self.key = ""
         self.client_connection: ClientConnection | None = scope.get("state", {}).get(CLIENT_CONNECTION)
         self.headers: Mapping[str, str] = {

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 import orjson
+import structlog
 from fastapi import APIRouter, Response
 from starlette.requests import ClientDisconnect
 
@@ -15,6 +16,7 @@ from app.api import dialects
 from app.api.access_log import AccessLog, AccessRecord
 from app.api.auth import Keys
 from app.api.body import BodyReader
+from app.api.dialects.base import Dialect
 from app.api.disconnect import ClientLeft, cancelled_on_disconnect
 from app.api.openapi import describe
 from app.api.request import HttpRequest
@@ -26,13 +28,16 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.spans import Traces
 from app.types import CacheUse, RequestContext, RerankRequest
 
-ROUTES = ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score")
 # Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
 _QUERY_DEFAULTS = frozenset({"model", "return_documents", "truncate_prompt_tokens", "max_tokens_per_doc", "timeout_ms"})
-# Every field that may hold one side of the pairs, in any dialect.
-_SIDES = frozenset({"documents", "texts", "text_1", "text_2", "data_1", "data_2", "queries", "items"})
 # Up to what a 64-bit integer holds, which some clients write for "no limit".
 _MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,18}")
+
+
+_VOYAGEAI_ADVICE = (
+    "If this is Milvus's provider voyageai, it reads every score as 0: write /voyage/rerank in its url. "
+    "Its providers cohere and siliconflow are answered as they expect."
+)
 
 
 class RerankApi(OnLoop):
@@ -46,12 +51,14 @@ class RerankApi(OnLoop):
         self._keys = keys
         self._settings = settings
         self._traces = traces
+        # Names of keys, as many as the settings have.
+        self._warned: set[str] = set()
         self._log = AccessLog(slow_s=settings.slow_request_s, metrics=metrics)
 
     def router(self) -> APIRouter:
         """The routes, described for OpenAPI; `AsgiApp` serves them."""
         router = APIRouter()
-        for path in ROUTES:
+        for path in dialects.ROUTES:
             router.add_api_route(path, _never_called, methods=["POST"], **describe(path))
         return router
 
@@ -65,7 +72,7 @@ class RerankApi(OnLoop):
             request=request,
             arrived=self._loop.time(),
             started=perf_counter(),
-            dialect=dialects.guess(request.path, request.parameters.get("dialect")),
+            dialect=dialects.guess(request.path, request.parameters.get("dialect"), request.prefix),
         )
         error: RerankError | None = None
         bug: Exception | None = None
@@ -120,7 +127,10 @@ class RerankApi(OnLoop):
         )
 
     def _parse(self, request: HttpRequest, body: dict[str, Any], record: AccessRecord) -> RerankRequest:
-        record.dialect = dialects.detect(request.path, request.parameters.get("dialect"), body)
+        named = request.parameters.get("dialect")
+        record.dialect = dialects.detect(request.path, named, body, request.prefix)
+        if named is None and not request.prefix:
+            self._warn_of_voyageai(request, record, body)
         if "top_n" in request.parameters:
             # It would shift the scores of Milvus, which goes by position.
             raise BadInput("top_n can't be set in the query string: send it in the body", param="top_n")
@@ -128,13 +138,28 @@ class RerankApi(OnLoop):
             # vLLM takes an empty model for none.
             if body.get(name) in (None, ""):
                 body[name] = request.parameters[name]
-        _check_counts(body, self._settings.max_documents)
-        parsed = record.dialect.parse(body)
+        if request.model:
+            body["model"] = request.model
+        _check_counts(body, record.dialect, self._settings.max_documents)
+        parsed = record.dialect.parse(body, request.path)
         record.stats.documents = len(parsed.pairs)
         _check_lengths(parsed, self._settings.max_document_chars)
         if not self._settings.forward_fields:
             return parsed
         return replace(parsed, fields=self._forwarded(body) | dict(parsed.fields))
+
+    def _warn_of_voyageai(self, request: HttpRequest, record: AccessRecord, body: Mapping[str, Any]) -> None:
+        """Warn, once per key, when Milvus's provider `voyageai` may be asking.
+
+        It finds no `data` in another shape than Voyage's, and gives every document the score 0 without a word. Nothing
+        in its body tells it from Milvus's providers `cohere` and `siliconflow`.
+        """
+        is_likely = record.dialect.name == "vllm" and request.path == "/rerank" and body.get("model")
+        if not is_likely or request.key in self._warned:
+            return
+        if request.headers.get("user-agent", "").startswith("Go-http-client"):
+            self._warned.add(request.key)
+            structlog.get_logger().warning("maybe_voyageai", key=request.key, advice=_VOYAGEAI_ADVICE)
 
     def _forwarded(self, body: dict[str, Any]) -> dict[str, Any]:
         """The fields in `forward_fields` that the client sent."""
@@ -190,13 +215,16 @@ def _usage_headers(record: AccessRecord) -> list[tuple[bytes, bytes]]:
     return [(b"x-rerank-cache-hits", b"%d" % stats.cache_hits), (b"server-timing", timing)]
 
 
-def _check_counts(body: Mapping[str, Any], most: int) -> None:
+def _check_counts(body: Mapping[str, Any], dialect: Dialect, most: int) -> None:
     """Refuse too many documents or queries before each is validated, which takes seconds for ten millions."""
-    for name in body.keys() & _SIDES:
-        entries = body[name]
+    for place in dialect.texts:
+        outer, _, inner = place.partition(".")
+        entries = body.get(outer)
+        if inner and isinstance(entries, dict):
+            entries = entries.get(inner)
         if isinstance(entries, list) and len(entries) > most:
             message = f"{len(entries)} documents are more than the {most} one request may have: send fewer"
-            raise BadInput(message, param=name)
+            raise BadInput(message, param=place)
 
 
 def _check_lengths(request: RerankRequest, longest: int) -> None:

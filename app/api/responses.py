@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from app.api import dialects
 from app.api.dialects.base import Dialect
+from app.api.paths import prefix_of
 from app.errors import RerankError, Unauthorized
 
 # The status in log and metrics for a client that left before its answer; it is never sent.
@@ -32,7 +33,7 @@ def answer(content: object) -> Response:
 def refusal(request: Request, error: RerankError) -> Response:
     """The response for an error before the body is read, in the dialect that its path suggests."""
     path = request.scope["path"]
-    return error_answer(error, dialects.guess(path, None), path)
+    return error_answer(error, dialects.guess(path, None, prefix_of(path)), path)
 
 
 def error_answer(error: RerankError, dialect: Dialect, path: str) -> Response:

@@ -1,39 +1,22 @@
-"""The routes about the gateway itself: models, health, version, metrics."""
+"""The routes about the gateway itself: health, version, metrics."""
 
 from collections.abc import Callable
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from app import __version__
-from app.api.auth import Keys
 from app.api.responses import answer, refusal
-from app.errors import NoWorker, Unauthorized
+from app.errors import NoWorker
 from app.telemetry.metrics import Metrics
 from app.workers.registry import Registry
 
-# A fixed date: clients want the field, and a worker's own is merely the time of the call.
-_CREATED = 1700000000
-
 
 def service_router(
-    *, registry: Registry, keys: Keys, metrics: Metrics, has_fallback: bool, is_draining: Callable[[], bool]
+    *, registry: Registry, metrics: Metrics, has_fallback: bool, is_draining: Callable[[], bool]
 ) -> APIRouter:
-    """Models (with a key, where keys are set), liveness, readiness, version and metrics."""
+    """Liveness, readiness, version and metrics."""
     router = APIRouter(tags=["service"])
-
-    @router.get(
-        "/v1/models",
-        summary="The models that workers serve, aliases included",
-        responses={401: {"description": "No API key, or an unknown one"}},
-    )
-    async def models(request: Request) -> Response:
-        try:
-            keys.name_of(request.headers.get("authorization"))
-        except Unauthorized as error:
-            return refusal(request, error)
-        return answer({"object": "list", "data": [_model(name, registry) for name in sorted(registry.models())]})
 
     @router.get("/livez", summary="The process answers")
     async def livez() -> Response:
@@ -76,15 +59,3 @@ def _unready_reason(registry: Registry, *, has_fallback: bool) -> str | None:
     # A replica that can't discover workers would give everybody degraded scores.
     is_told = any(source.has_answered for source in registry.sources)
     return None if is_told else f"It isn't known yet where workers are: {registry.problems()}."
-
-
-def _model(name: str, registry: Registry) -> dict[str, Any]:
-    fingerprint = registry.models()[name]
-    return {
-        "id": name,
-        "object": "model",
-        "created": _CREATED,
-        "owned_by": "rerank-gateway",
-        "root": fingerprint.model,
-        "max_model_len": fingerprint.max_model_len,
-    }

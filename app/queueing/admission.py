@@ -52,7 +52,12 @@ class Admission:
             burst_s=self._settings.max_queue_wait_s,
         )
         if refusal:
-            message = f"{outlook.before:.0f} documents go before these {documents}: too many."
+            limit = (
+                f"RERANK_MAX_QUEUE_WAIT_S ({self._settings.max_queue_wait_s:g} s) allows no longer wait"
+                if refusal.reason == "queue"
+                else f"they can't be done in the {context.deadline - now:.1f} s left (RERANK_DEADLINE_S, or timeout_ms)"
+            )
+            message = f"{outlook.before:.0f} documents go before these {documents}: {limit}."
             raise Overloaded(message, reason=refusal.reason, retry_after_s=refusal.for_s)
 
     def check_limits(self, key: str, documents: int) -> None:
@@ -62,10 +67,17 @@ class Admission:
         most_per_key = limits.key_max_pending_documents.get(key, limits.max_pending_documents_per_key)
         # A request that is alone is let in whatever its size: it would never get in otherwise.
         if most_per_key and own and own + documents > most_per_key:
-            message = f"The key {key} has {own} documents pending; {documents} more pass its limit of {most_per_key}."
+            is_its_own = key in limits.key_max_pending_documents
+            name = "RERANK_KEY_MAX_PENDING_DOCUMENTS" if is_its_own else "RERANK_MAX_PENDING_DOCUMENTS_PER_KEY"
+            message = (
+                f"The key {key:.50} has {own} documents pending; {documents} more pass its {most_per_key} ({name})."
+            )
             raise Overloaded(message, reason="key", retry_after_s=1.0)
         if everybody and everybody + documents > limits.max_pending_documents:
-            message = f"{everybody} documents are pending; {documents} more pass the limit."
+            most = limits.max_pending_documents
+            message = (
+                f"{everybody} documents are pending; {documents} more pass the {most} of RERANK_MAX_PENDING_DOCUMENTS."
+            )
             raise Overloaded(message, reason="pending", retry_after_s=1.0)
 
     def begin(self, key: str, documents: int) -> None:

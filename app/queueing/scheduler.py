@@ -229,7 +229,10 @@ class Scheduler(OnLoop):
 def _give_up(waiter: Waiter) -> None:
     """Refuse a waiter whose deadline has passed."""
     if not waiter.granted.done():
-        message = "The workers are busy: no slot came free in time. Send less at once, or add workers."
+        message = (
+            "The workers are busy: no slot came free in time (RERANK_DEADLINE_S, or timeout_ms). "
+            "Send less at once, or add workers."
+        )
         waiter.granted.set_exception(Overloaded(message, reason="deadline", retry_after_s=1.0))
 
 

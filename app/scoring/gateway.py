@@ -19,6 +19,7 @@ from app.errors import (
     OutOfFiles,
     RerankError,
     Unavailable,
+    UnknownModel,
     Unreachable,
     WorkerError,
 )
@@ -29,11 +30,12 @@ from app.policy.split import split
 from app.policy.token_estimate import most_tokens, pair_tokens
 from app.queueing.admission import Admission
 from app.queueing.scheduler import Scheduler
-from app.scoring.fallback import Fallback
+from app.scoring.fallback import LEXICAL, Fallback
 from app.scoring.singleflight import Singleflight, Wait, scores_of
 from app.settings import ModelSettings, Settings
 from app.telemetry.metrics import Metrics
 from app.types import Answer, Chunk, Fingerprint, RequestContext, RerankRequest, Scored
+from app.workers.lexical import LEXICAL_MODEL
 from app.workers.registry import Registry
 from app.workers.token_counter import TokenCounter
 
@@ -97,6 +99,9 @@ class Gateway(OnLoop):
             raise DeadlineExceeded("Time ran out before the request had come whole: allow it more, or send it faster.")
         until = min(context.deadline, now + self._settings.no_worker_wait_s)
         context.stats.model = model = await self._usable(self._registry.resolve(request.model, until=until), context)
+        degraded = LEXICAL if model == LEXICAL_MODEL and request.model not in {None, "", LEXICAL_MODEL} else None
+        if degraded and not context.takes_degraded:
+            raise UnknownModel(f"The model `{request.model:.80}` does not exist here; there is {model}.", param="model")
         while True:
             fingerprint = await self._usable(self._registry.pin(model, until=until), context)
             try:
@@ -109,7 +114,7 @@ class Gateway(OnLoop):
             except WorkerError as exc:
                 raise _to_client_error(exc) from exc
             else:
-                return self._complete(answer, request.model or model)
+                return self._complete(answer, request.model or model, degraded=degraded)
 
     async def _usable(self, found: Awaitable[T], context: RequestContext) -> T:
         """The result of a wait for a usable worker, which counts for the request, in vain or not."""
@@ -227,10 +232,10 @@ class Gateway(OnLoop):
             query_tokens=query_tokens,
         )
 
-    def _complete(self, answer: Answer, model: str) -> Scored:
+    def _complete(self, answer: Answer, model: str, *, degraded: str | None) -> Scored:
         """The answer with a score for every document; where workers refused one, as far as the settings allow."""
         if not answer.refused:
-            return Scored(model=model, scores=answer.scores, tokens=answer.tokens)
+            return Scored(model=model, scores=answer.scores, tokens=answer.tokens, degraded=degraded)
         scored = [score for place, score in enumerate(answer.scores) if place not in answer.refused]
         self._metrics.document_errors(len(answer.refused))
         if self._settings.document_errors == "error" or not scored:
@@ -239,7 +244,7 @@ class Gateway(OnLoop):
         lowest = min(scored)
         scores = [lowest if place in answer.refused else score for place, score in enumerate(answer.scores)]
         unscored = {place: error.message for place, error in answer.refused.items()}
-        return Scored(model=model, scores=scores, tokens=answer.tokens, unscored=unscored)
+        return Scored(model=model, scores=scores, tokens=answer.tokens, unscored=unscored, degraded=degraded)
 
 
 def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:

@@ -11,7 +11,8 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     aliases: tuple[str, ...] = ()
-    """other names clients may use for the model"""
+    """other names clients may use for the model; `*` in one stands for any text. Names that workers serve win over
+    exact aliases, these over patterns, longer patterns over shorter ones"""
     truncation: Truncation = "pair"
     """what is cut when a pair is too long: pair (the end of both texts together) for cross-encoders, document for
     models behind a chat template"""

@@ -8,7 +8,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from app.api.openapi import DOCUMENTS, QUERY
+from app.api.dialects.base import DOCUMENTS, QUERY
 from app.settings import Settings
 
 

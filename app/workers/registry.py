@@ -7,6 +7,8 @@ from app.errors import AllMisconfigured, BadInput, FingerprintGone, Misconfigure
 from app.settings import Settings
 from app.types import Fingerprint
 from app.workers.discovery.source import Source
+from app.workers.lexical import LEXICAL_MODEL
+from app.workers.model_names import ModelNames
 from app.workers.worker import Worker
 
 # Long enough for a probe that is under way.
@@ -30,7 +32,7 @@ class Registry:
         self.workers: Sequence[Worker] = ()
         self.was_ever_usable = False
         self._settings = settings
-        self._aliases = {alias: model for model, own in settings.models.items() for alias in own.aliases}
+        self._names = ModelNames(settings.models)
         self._changed = asyncio.Event()
         self._watchers: list[Callable[[], None]] = []
         # Each request asks for both, each chunk for the first several times. They hold until something changes.
@@ -62,8 +64,8 @@ class Registry:
         """The models that workers serve or last served, under their own names and their aliases."""
         if not self._models:
             served = {model: fingerprint for worker in self.workers for model, fingerprint in worker.serves.items()}
-            aliases = {alias: served[model] for alias, model in self._aliases.items() if model in served}
-            self._models = served | aliases
+            aliases = {alias: served[model] for alias, model in self._names.aliases.items() if model in served}
+            self._models = aliases | served
         return self._models
 
     def usable(self, fingerprint: Fingerprint) -> Sequence[Worker]:
@@ -77,7 +79,7 @@ class Registry:
 
     def serves_now(self, asked: str | None) -> bool:
         """True when a usable worker serves the model that was asked for; any model, when none was."""
-        model = self._aliases.get(asked, asked) if asked else None
+        model = self._model_of(asked) if asked else None
         return any(w.is_usable and (model is None or model in w.serves) for w in self.workers)
 
     def rules_out(self, asked: str | None) -> bool:
@@ -107,7 +109,7 @@ class Registry:
             NoWorker: it isn't known what is served.
         """
         name = asked or None
-        while not (known := self.models()) or not (self._is_named(name) or self._are_all_probed()):
+        while not (known := self.models()) or not (self._is_exact(name) or self._are_all_probed()):
             await self._wait_for_change(until)
         if name is None:
             names = sorted({fingerprint.model for fingerprint in known.values()})
@@ -115,12 +117,11 @@ class Registry:
         if name is None:
             message = f"model is missing and there are several ({_listed(known)}): name one in the body or as ?model="
             raise BadInput(message, param="model")
-        own_name = self._aliases.get(name, name)
         if not self._is_named(name):
             raise UnknownModel(
-                f"The model `{name[:100]}` does not exist here; there is {_listed(known)}.", param="model"
+                f"The model `{name[:80]}` does not exist here; there is {_listed(known)}.", param="model"
             )
-        return own_name
+        return self._model_of(name)
 
     async def pin(self, model: str, *, until: float) -> Fingerprint:
         """The fingerprint a request is bound to: the one most usable workers have.
@@ -156,9 +157,22 @@ class Registry:
         for watcher in self._watchers:
             watcher()
 
+    def _model_of(self, asked: str) -> str:
+        """The name under which workers serve what was asked for; the asked name itself when it is unknown."""
+        if known := self.models().get(asked):
+            return known.model
+        model = self._names.model_of(asked)
+        # The embedded worker stands in for any model, so that clients with a fixed one can be tried out.
+        takes_any = not self._settings.workers and LEXICAL_MODEL in self.models()
+        return LEXICAL_MODEL if model is None and takes_any else model or asked
+
     def _is_named(self, asked: str | None) -> bool:
-        name = self._aliases.get(asked, asked) if asked else None
+        name = self._model_of(asked) if asked else None
         return name is None or name in self.models() or name in self._settings.models
+
+    def _is_exact(self, asked: str | None) -> bool:
+        """True if the name needs no pattern: one fits only names that no worker turns out to serve."""
+        return asked is None or asked in self.models() or self._names.are_exact_for(asked)
 
     def _are_all_probed(self) -> bool:
         return not any(isinstance(worker.problem, NotProbed) for worker in self.workers)

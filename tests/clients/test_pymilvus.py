@@ -133,7 +133,7 @@ def test_the_embedded_worker_finds_the_document_that_was_asked_for(milvus: Milvu
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"key": "wrong"}, "401: .*An API key is needed"),
+        ({"key": "wrong"}, "401: .*This API key is wrong"),
         ({"model": "nope"}, "404: .*there is tiny-reranker"),
     ],
 )

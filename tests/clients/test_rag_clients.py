@@ -173,4 +173,4 @@ async def test_litellm_may_send_texts_as_objects(worker: FakeVllm, path: str):
 
 async def test_litellm_reads_tei(worker: FakeVllm):
     async with gateway(worker, api_keys={"rag": "key"}) as client:
-        assert await litellm_huggingface(client) == [(index, SCORES[index], TEXTS[index]) for index in RANKED]
+        assert await litellm_huggingface(client) == [(index, SCORES[index], TEXTS[index]) for index in RANKED[:3]]

@@ -37,7 +37,11 @@ def results(rows: list[dict[str, Any]], version: str = "1", tokens: int = TOKENS
     return {
         "id": "rerank-id-1",
         "model": "tiny-reranker",
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "usage": usage(tokens),
         "results": rows,
         "meta": {"api_version": {"version": version}, "billed_units": {"search_units": 1}},
     }
+
+
+def usage(tokens: int = TOKENS) -> dict[str, int]:
+    return {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0}

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.asking import DOCUMENTS, OBJECTS, TOKENS, answer_of, ask, ranked, results
+from tests.contract.asking import DOCUMENTS, OBJECTS, TOKENS, answer_of, ask, ranked, results, usage
 from tests.fake_vllm import FakeVllm, score_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -81,7 +81,7 @@ async def test_score_gets_scores_in_the_order_of_the_request(path: str, client: 
         "data": [
             {"index": index, "object": "score", "score": score_of("q", text)} for index, text in enumerate(DOCUMENTS)
         ],
-        "usage": {"prompt_tokens": TOKENS, "total_tokens": TOKENS},
+        "usage": usage(),
     }
 
 

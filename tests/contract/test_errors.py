@@ -5,7 +5,10 @@ from typing import Any
 import httpx
 import pytest
 
+from app.api import dialects
 from tests.contract.asking import DOCUMENTS, OBJECT, ask
+from tests.fake_vllm import FakeVllm
+from tests.running import gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -15,7 +18,8 @@ MISSING = "documents: Field required"
 @pytest.mark.parametrize(
     ("path", "more"),
     [
-        ("/rerank", {}),
+        ("/rerank", {"detail": "TOLD"}),
+        ("/api/rerank", {"detail": "TOLD"}),
         ("/score", {}),
         ("/v1/rerank", {"detail": "TOLD"}),
         ("/v1/score", {"detail": "TOLD"}),
@@ -97,13 +101,53 @@ async def test_an_unknown_model_is_a_404_in_every_dialect(path: str, body: dict[
 
 @pytest.mark.parametrize(
     ("path", "keys"),
-    [("/nothing", {"error"}), ("/v1/nothing", {"error", "detail"}), ("/v2/nothing", {"error", "message"})],
+    [
+        ("/nothing", {"error"}),
+        ("/v1/nothing", {"error", "detail"}),
+        ("/v2/nothing", {"error", "message"}),
+        ("/tei/nothing", {"error", "error_type"}),
+    ],
 )
-async def test_an_unknown_path_is_a_404_that_names_the_right_ones(path: str, keys: set[str], client: httpx.AsyncClient):
+async def test_a_path_that_leads_nowhere_is_a_404_that_names_it_the_ends_and_the_dialects(
+    path: str, keys: set[str], client: httpx.AsyncClient
+):
     response = await ask(client, path, query="q", documents=["a"])
     assert response.status_code == 404
     assert response.json().keys() == keys
-    assert "POST to /rerank, /v1/rerank, /v2/rerank or /v1/score" in response.json()["error"]["message"]
+    error = response.json()["error"]
+    message = error if isinstance(error, str) else error["message"]
+    assert f"Nothing is at {path}: " in message
+    assert "rerank, ranking, reranking, pipeline/sentence-similarity, score." in message
+    assert all(f" {name}" in message for name in dialects.PREFIXES)
+    assert "models/NAME" in message
+
+
+async def test_a_path_that_leads_nowhere_is_named_as_it_came_and_cut(client: httpx.AsyncClient):
+    response = await client.post("/nothing%0Aat%1b" + "x" * 3000)
+    message = response.json()["error"]["message"]
+    assert message.startswith("Nothing is at /nothing%0Aat%1bxxx")
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/v2/rerank", "/voyage/rerank", "/v1/ranking"])
+async def test_another_method_on_a_path_that_scores_is_a_405(path: str, client: httpx.AsyncClient):
+    for method in ("GET", "PUT"):
+        response = await client.request(method, path)
+        assert response.status_code == 405
+        assert response.headers["allow"] == "POST"
+
+
+async def test_no_message_has_300_characters(client: httpx.AsyncClient):
+    names = [f"{number}-{'n' * 90}" for number in range(6)]
+    async with gateway(*[FakeVllm(model=name) for name in names]) as many:
+        response = await ask(many, "/rerank", query="q", documents=["a"], model="m" * 500)
+        assert response.status_code == 404
+        assert len(response.json()["error"]["message"]) == 299
+        assert response.json()["detail"].endswith("...")
+        assert len((await ask(many, "/rerank?dialect=no", query="q")).json()["detail"]) < 300
+    assert (
+        len((await ask(client, "/models/" + "m" * 500 + "/rerank", query="q", documents=["a"])).json()["detail"]) < 300
+    )
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ async def test_the_whole_error_body_is_short_since_milvus_shows_it_to_its_user(
 ):
     response = await ask(client, content)
     assert response.status_code in {400, 404}
-    assert response.json().keys() == {"error"}
+    assert response.json().keys() == {"error", "detail"}
     assert response.json()["error"]["param"] == param
     assert len(response.content) < 300
 
@@ -195,5 +195,5 @@ async def test_no_status_200_ever_covers_a_workers_bad_answer(fault: Fault):
     async with gateway(FakeVllm(always=fault), max_attempts=1, no_worker_wait_s=0.05, deadline_s=0.5) as client:
         response = await ask(client, FIRST)
     assert response.status_code in {502, 503, 504}
-    assert response.json().keys() == {"error"}
-    assert len(response.content) < 500
+    assert response.json().keys() == {"error", "detail"}
+    assert len(response.content) < 700

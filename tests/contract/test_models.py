@@ -103,3 +103,62 @@ async def test_the_list_of_models_has_what_openai_clients_read(client: httpx.Asy
             }
         ],
     }
+
+
+async def test_patterns_of_aliases_serve_clients_whose_model_name_cannot_be_changed():
+    first, second = FakeVllm(model="first"), FakeVllm(model="second")
+    models: dict[str, Any] = {
+        "first": {"aliases": ["*", "rerank-v3"]},
+        "second": {"aliases": ["rerank-*", "second-*"]},
+        "away": {"aliases": ["away-*"]},
+    }
+    async with gateway(first, second, models=models, no_worker_wait_s=0.05) as client:
+        for name in ("BAAI/bge-reranker-base", "rerank-v3", "first", "rerank-v3.5", "second-2", "second"):
+            assert await model_of(client, model=name) == (200, name)
+        asked = {worker.model: len(worker.scored) for worker in (first, second)}
+        # A model of the settings is no other model, even while nobody serves it.
+        for name in ("away", "away-2"):
+            assert (await model_of(client, model=name))[0] == 503
+        listed = [row["id"] for row in (await client.get("/v1/models")).json()["data"]]
+    assert asked == {"first": 3, "second": 3}
+    assert listed == ["first", "rerank-v3", "second"]
+
+
+async def test_a_name_that_workers_serve_wins_over_an_alias_and_over_every_pattern():
+    first, second = FakeVllm(model="first"), FakeVllm(model="second")
+    async with gateway(first, second, models={"first": {"aliases": ["second", "*"]}}) as client:
+        assert await model_of(client, model="second") == (200, "second")
+        listed = {row["id"]: row["root"] for row in (await client.get("/v1/models")).json()["data"]}
+    assert len(second.scored) == 1
+    assert listed == {"first": "first", "second": "second"}
+
+
+async def test_without_workers_any_model_name_works_and_its_scores_are_marked():
+    async with gateway(workers=()) as client:
+        # The check in Milvus's documentation of its vLLM ranker.
+        response = await ask(
+            client, "/v1/rerank", model="BAAI/bge-reranker-base", query="capital", documents=["the capital", "a cow"]
+        )
+        assert response.status_code == 200
+        assert response.json()["model"] == "BAAI/bge-reranker-base"
+        assert [row["index"] for row in response.json()["results"]] == [0, 1]
+        assert response.json()["meta"]["degraded"] == response.headers["X-Rerank-Degraded"] == "lexical"
+        for path, model in (
+            ("/rerank", None),
+            ("/rerank", ""),
+            ("/rerank", "lexical"),
+            ("/models/lexical/rerank", None),
+        ):
+            response = await ask(client, path, model=model, query="capital", documents=["the capital"])
+            assert response.json()["model"] == "lexical"
+            assert "X-Rerank-Degraded" not in response.headers
+        body = {"model": "bge", "query": "q", "documents": ["a"]}
+        denied = await client.post("/rerank", json=body, headers={"X-Rerank-Degraded": "deny"})
+        assert denied.status_code == 404
+        assert denied.json()["error"]["message"] == "The model `bge` does not exist here; there is lexical."
+        assert (await client.get("/v1/models/bge")).json()["root"] == "lexical"
+
+
+async def test_with_workers_no_name_means_the_embedded_worker():
+    async with gateway(FakeVllm(), workers=("lexical://",)) as client:
+        assert (await model_of(client, model="bge"))[0] == 404

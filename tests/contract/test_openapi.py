@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.api import dialects
-from app.api.rerank import ROUTES
+from app.api.dialects import ROUTES
 from app.errors import BadInput, RerankError
 from tests.fake_vllm import FakeVllm
 from tests.running import gateway
@@ -49,6 +49,11 @@ def test_every_answer_about_the_gateway_is_described(path: str, described: Any):
     assert statuses_of(described[path]["GET"], schemathesis.GenerationMode.POSITIVE) == {200}
 
 
+@pytest.mark.parametrize("path", ["/info", "/v1/models/{name}"])
+def test_every_answer_about_a_model_is_described(path: str, described: Any):
+    assert statuses_of(described[path]["GET"], schemathesis.GenerationMode.POSITIVE) <= {200, 404}
+
+
 @pytest.mark.parametrize("path", ["/admin/workers", "/admin/cache", "/admin/settings", "/admin/stats"])
 def test_every_answer_to_an_operator_is_described(path: str, described: Any):
     assert statuses_of(described[path]["GET"], schemathesis.GenerationMode.POSITIVE) == {200}
@@ -74,6 +79,9 @@ def statuses_of(operation: Any, mode: schemathesis.GenerationMode) -> set[int]:
         if isinstance(case.body, dict):
             # A limit of 1 ms may or may not end in a 504.
             case.body.pop("timeout_ms", None)
+        if mode is schemathesis.GenerationMode.POSITIVE:
+            # A body of another dialect than the one that is asked for is a 400.
+            (case.query or {}).pop("dialect", None)
         seen.add(case.call_and_validate(checks=CHECKS).status_code)
 
     is_as_described()

@@ -321,10 +321,8 @@ async def test_bytes_beyond_what_the_gateway_may_hold_are_a_429_until_some_are_g
         async with wire_to(client) as wire:
             await wire.send(head(Content_Length=len(BODY)), BODY[:-1])
             refused = await until(client, 429)
-            assert (
-                message_of(refused)
-                == "The gateway holds as many bytes of requests and unread answers as it may: try again."
-            )
+            told = "The gateway holds as many bytes of requests and unread answers as it may"
+            assert message_of(refused) == f"{told} (RERANK_MAX_BYTES_IN_FLIGHT, {room}): try again."
             assert int(refused.headers["Retry-After"]) >= 1
             # A few bytes still fit, and are judged for what they are.
             assert (await post(client, b"{}")).status_code == 400
@@ -390,8 +388,10 @@ async def test_every_other_key_is_a_401_that_says_how_to_send_one(authorization:
     response = await locked.post("/rerank", content=BODY, headers=headers)
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"] == "Bearer"
+    how = "as Authorization: Bearer KEY, or as the Basic password."
+    problem = "An API key is needed: send it" if not authorization else "This API key is wrong: send a valid one"
     assert response.json()["error"] == {
-        "message": "An API key is needed: send it as `Authorization: Bearer KEY`, or as the Basic password.",
+        "message": f"{problem} {how}",
         "type": "AuthenticationError",
         "param": None,
         "code": 401,

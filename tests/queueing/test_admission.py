@@ -98,6 +98,7 @@ async def test_a_request_that_ends_in_time_only_if_the_workers_had_nothing_yet_i
             await score(made, ["a"], key="small", within_s=0.3)
         assert now() == began
     assert refused.value.reason == "deadline"
+    assert "they can't be done in the 0.3 s left (RERANK_DEADLINE_S, or timeout_ms)" in refused.value.message
 
 
 @on_virtual_clock
@@ -109,3 +110,24 @@ async def test_a_request_has_its_answer_when_admission_forecast_it():
         took_s = now() - began
     assert outlook.per_s is not None
     assert (outlook.in_flight + outlook.before + 1) / outlook.per_s == pytest.approx(took_s, rel=0.25)
+
+
+@on_virtual_clock
+async def test_a_refusal_names_its_limit_and_the_setting():
+    settings: dict[str, Any] = {
+        "max_pending_documents": 20,
+        "max_pending_documents_per_key": 9,
+        "key_max_pending_documents": {"b": 4},
+    }
+    async with engine([SerialLink("w", takes_s=5)], **settings) as made:
+        first = [asyncio.create_task(score(made, ["a"], key=key)) for key in "abcd"]
+        await asyncio.sleep(1)
+        for key, documents, told in (
+            ("a", 9, "The key a has 1 documents pending; 9 more pass its 9 (RERANK_MAX_PENDING_DOCUMENTS_PER_KEY)."),
+            ("b", 4, "The key b has 1 documents pending; 4 more pass its 4 (RERANK_KEY_MAX_PENDING_DOCUMENTS)."),
+            ("e", 17, "4 documents are pending; 17 more pass the 20 of RERANK_MAX_PENDING_DOCUMENTS."),
+        ):
+            with pytest.raises(Overloaded) as refused:
+                await score(made, [f"{n}" for n in range(documents)], key=key)
+            assert refused.value.message == told
+        await asyncio.gather(*first)

@@ -191,7 +191,7 @@ async def test_a_queue_that_grew_meanwhile_sheds_nobody_whose_starter_failed():
         leader, follower = _start(made, within_s=2), _start(made, within_s=20)
         with pytest.raises(Overloaded, match="no slot came free in time"):
             await leader
-        with pytest.raises(Overloaded, match="go before these 12: too many"):
+        with pytest.raises(Overloaded, match="go before these 12: RERANK_MAX_QUEUE_WAIT_S"):
             await _start(made, [*DOCUMENTS[::-1]], cache="no-store")
         assert await _scores(follower) == right_scores(DOCUMENTS)
         await asyncio.gather(*others)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.api.rerank import ROUTES
+from app.api.dialects import NAMES, ROUTES
 from tests.security.raw import BODY, heard
 
 VALID: dict[str, dict[str, Any]] = {
@@ -17,10 +17,16 @@ VALID: dict[str, dict[str, Any]] = {
     "cohere1": {"query": "q", "documents": [{"title": "a"}], "rank_fields": ["title"], "return_documents": True},
     "tei": {"query": "q", "texts": ["a"], "truncation_direction": "Left", "raw_scores": True, "return_text": True},
     "voyage": {"query": "q", "documents": ["a"], "top_k": 1, "truncation": True, "return_documents": True},
+    "infinity": {"query": "q", "documents": ["a"], "return_documents": True, "raw_scores": True},
+    "nvidia": {"query": {"text": "q"}, "passages": [{"text": "a"}, "b"], "truncate": "NONE"},
+    "mixedbread": {"query": "q", "input": ["a", {"title": "b", "text": "c"}], "rank_fields": ["text"], "top_k": 1},
+    "weaviate": {"query": "q", "documents": ["a"], "property": ""},
+    "ali": {"input": {"query": "q", "documents": ["a"]}, "parameters": {"top_n": 1, "return_documents": True}},
+    "huggingface": {"inputs": {"source_sentence": "q", "sentences": ["a"]}},
     "score": {"text_1": "q", "text_2": ["a", "b"], "queries": ["q"], "items": ["a"]},
 }
 SHARED = {"model": "", "truncate_prompt_tokens": 8, "max_tokens_per_doc": 8, "use_activation": True, "priority": 1}
-DIALECTS = (*VALID, "cohere2", "sglang", "nonsense")
+DIALECTS = (*NAMES, "score", "nonsense")
 FIELDS = sorted({name for body in VALID.values() for name in body} | SHARED.keys() | {"instruction", "other"})
 QUICK = settings(
     max_examples=120, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
@@ -58,7 +64,12 @@ def bodies(draw: st.DrawFn) -> bytes:
     return written[:place] + draw(st.binary(max_size=4)) + written[place + draw(st.integers(0, 4)) :]
 
 
-paths = st.sampled_from(ROUTES) | st.sampled_from(ROUTES).map(lambda route: route + "/")
+paths = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "", "", "/v1", "/voyage", "/cohere/v2", "/api", "/models/tiny-reranker", "/models/none"]),
+    st.sampled_from(ROUTES),
+    st.sampled_from(["", "", "/"]),
+)
 queries = st.lists(
     st.tuples(
         st.sampled_from(["dialect", "model", "timeout_ms", "cache", "top_n", "return_documents", "max_tokens_per_doc"])

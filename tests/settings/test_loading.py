@@ -137,6 +137,11 @@ WRONG = {
         '{"a": {"aliases": ["c"]}, "b": {"aliases": ["c"]}}',
         ["models", "the name c stands twice", "give it to one"],
     ),
+    "one pattern for two models": (
+        "RERANK_MODELS",
+        '{"a": {"aliases": ["rerank-*"]}, "b": {"aliases": ["rerank-*"]}}',
+        ["models", "the name rerank-* stands twice", "give it to one"],
+    ),
 }
 
 

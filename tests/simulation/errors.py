@@ -113,7 +113,7 @@ def _limit_named(outcome: Outcome, request: Request) -> int | None:
     reason = message(request)
     if reason.startswith("The key"):
         return outcome.settings.max_pending_documents_per_key
-    return outcome.settings.max_pending_documents if "pass the limit" in reason else None
+    return outcome.settings.max_pending_documents if "of RERANK_MAX_PENDING_DOCUMENTS" in reason else None
 
 
 def _could_exceed(outcome: Outcome, request: Request, most: int) -> bool:

@@ -1,14 +1,18 @@
-"""The interface of a dialect, and the wire rules that all dialects share."""
+"""What every dialect says of itself, and the wire rules that all dialects share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
 from math import ceil
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from app.errors import BadInput, RerankError
+from app.api.dialects.schemas import usage
+from app.errors import BadInput, Overloaded, RerankError
 from app.policy.rank import rank
-from app.types import RerankRequest, Scored
+from app.types import LongDocuments, RerankRequest, Scored
 
 # Cohere counts a search of up to 100 documents as one unit.
 _DOCUMENTS_PER_SEARCH_UNIT = 100
@@ -16,47 +20,107 @@ _DOCUMENTS_PER_SEARCH_UNIT = 100
 _MOST_TOKENS = 2**31 - 1
 
 
-class Dialect(Protocol):
-    """One wire shape of requests, answers and errors."""
+# The example of the documents, in every dialect.
+QUERY = "What is the capital of France?"
+DOCUMENTS = [
+    "The capital of Brazil is Brasilia.",
+    "The capital of France is Paris.",
+    "Horses and cows are both animals.",
+]
+
+
+class Dialect(ABC):
+    """One wire shape of requests, answers and errors. All that is known of it is said here, once.
+
+    Attributes:
+        name: Its name in `?dialect=`, as the first segment of a path, in metrics and in the log.
+        prefixes: More first segments of a path that choose it.
+        routes: The routes where a request is in this dialect when nothing says otherwise.
+        sign: The fields of a body that give it away, for people; empty when a body never does.
+        request: Its request, for people.
+        answer: Its answer, for people.
+        texts: Where the texts stand in a body, `outer.inner` when they stand one level down.
+        body: The request's fields.
+        shown: The type of the answer.
+        example: A request to try.
+    """
 
     name: ClassVar[str]
+    prefixes: ClassVar[tuple[str, ...]] = ()
+    routes: ClassVar[tuple[str, ...]] = ()
+    sign: ClassVar[str] = ""
+    request: ClassVar[str]
+    answer: ClassVar[str]
+    texts: ClassVar[tuple[str, ...]] = ("documents",)
+    body: ClassVar[type["Wire"]]
+    shown: ClassVar[Any]
+    example: ClassVar[Mapping[str, Any]] = {"query": QUERY, "documents": DOCUMENTS}
 
-    def parse(self, body: Mapping[str, Any]) -> RerankRequest:
+    def is_told_by(self, body: Mapping[str, Any]) -> bool:
+        """True if the body has the dialect's `sign`."""
+        return False
+
+    @abstractmethod
+    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
         """The request in `body`.
 
         Args:
-            body: The decoded JSON object, defaults from the query string filled in.
+            body: The decoded JSON object, defaults from path and query string filled in.
+            route: The route it came to.
 
         Raises:
             BadInput: names the field at fault.
         """
 
+    @abstractmethod
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         """The body of an answer, ready to be encoded as JSON."""
 
     def render_error(self, error: RerankError, path: str) -> object:
-        """The body of an error answer."""
+        """The body of an error answer: vLLM's, its message once more where clients of the path look for it."""
+        told: dict[str, object] = {
+            "error": {"message": error.told, "type": error.type, "param": error.param, "code": error.status}
+        }
+        if path.startswith("/v2"):
+            told["message"] = error.told
+        elif path.startswith("/v1") or path == "/rerank":
+            told["detail"] = error.told
+        return told
 
 
-def _as_texts(documents: object) -> object:
+class PlainErrors(Dialect):
+    """A dialect whose errors are a plain text, as those of TEI."""
+
+    def render_error(self, error: RerankError, path: str) -> object:
+        is_clients = error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        kind = "Overloaded" if isinstance(error, Overloaded) else "Validation" if is_clients else "Backend"
+        return {"error": error.told, "error_type": kind}
+
+
+def _as_texts(name: str, documents: object) -> object:
     """The documents as strings; a bare string is one document, and `{"text": ...}` stands for its text."""
     if isinstance(documents, str):
         return [documents]
     if not isinstance(documents, list):
-        raise BadInput("documents must be a list of strings", param="documents")
+        raise BadInput(f"{name} must be a list of strings", param=name)
     if not documents:
-        raise BadInput("documents is empty: send at least one document", param="documents")
+        raise BadInput(f"{name} is empty: send at least one document", param=name)
     if {*map(type, documents)} == {str}:
         return documents
-    return [
-        item if type(item) is str else _text_of(item, f"documents[{index}]") for index, item in enumerate(documents)
-    ]
+    return [item if type(item) is str else text_of(item, f"{name}[{index}]") for index, item in enumerate(documents)]
 
 
 _KINDS = {type(None): "null", bool: "true or false", int: "a number", float: "a number", list: "a list"}
 
 
-def _text_of(item: object, place: str) -> str:
+def text_of(item: object, place: str) -> str:
+    """The text of a string or of `{"text": ...}`.
+
+    Raises:
+        BadInput: it is something else; `place` says where it stands.
+    """
+    if isinstance(item, str):
+        return item
     if isinstance(item, dict) and item.keys() == {"text"} and isinstance(item["text"], str):
         return item["text"]
     kind = "an object with other keys" if isinstance(item, dict) else _KINDS.get(type(item), "no text")
@@ -69,28 +133,27 @@ def _limit(value: int | None) -> int | None:
     return value
 
 
-_TEXT = {
+# Without it, a list of 4 million numbers would give as many errors: 23 s and 3.4 GB for a body of 8 MB.
+Strings = Annotated[list[str], Field(fail_fast=True)]
+TEXT_SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {"text": {"type": "string"}},
     "required": ["text"],
     "additionalProperties": False,
 }
-# Without it, a list of 4 million numbers would give as many errors: 23 s and 3.4 GB for a body of 8 MB.
-Strings = Annotated[list[str], Field(fail_fast=True)]
-Documents = Annotated[
-    list[str],
-    BeforeValidator(_as_texts),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, _TEXT]}},
-                {"type": "string"},
-            ],
-            "title": "Documents",
-            "description": 'Strings or {"text": string} objects; a bare string is one document.',
-        }
-    ),
-]
+_DOCUMENTS_SCHEMA = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, TEXT_SCHEMA]}},
+            {"type": "string"},
+        ],
+        "title": "Documents",
+        "description": 'Strings or {"text": string} objects; a bare string is one document.',
+    }
+)
+# Errors name the field and the place in it.
+Documents = Annotated[list[str], BeforeValidator(partial(_as_texts, "documents")), _DOCUMENTS_SCHEMA]
+Passages = Annotated[list[str], BeforeValidator(partial(_as_texts, "passages")), _DOCUMENTS_SCHEMA]
 
 
 class Wire(BaseModel):
@@ -149,7 +212,7 @@ def render_results(request: RerankRequest, scored: Scored, request_id: str, api_
     return {
         "id": f"rerank-{request_id}",
         "model": scored.model,
-        "usage": {"prompt_tokens": scored.tokens, "total_tokens": scored.tokens},
+        "usage": usage(scored),
         "results": rows(request, scored, score="relevance_score", document="document"),
         "meta": {"api_version": {"version": api_version}, "billed_units": {"search_units": units}} | _remarks(scored),
     }
@@ -182,16 +245,9 @@ def echo(texts: Sequence[str], *, wanted: bool) -> Sequence[object] | None:
     return [{"text": text} for text in texts] if wanted else None
 
 
-def render_openai_error(error: RerankError, path: str) -> dict[str, object]:
-    """The error body as vLLM writes it, with the message repeated in the field that clients of the path read."""
-    shown: dict[str, object] = {
-        "error": {"message": error.message, "type": error.type, "param": error.param, "code": error.status}
-    }
-    if path.startswith("/v2"):
-        shown["message"] = error.message
-    elif path.startswith("/v1"):
-        shown["detail"] = error.message
-    return shown
+def long_documents(*, is_cut: bool | None) -> LongDocuments | None:
+    """What becomes of documents too long for the model: cut, an error, or (None) what the settings say."""
+    return None if is_cut is None else "truncate" if is_cut else "error"
 
 
 def bad_input(exc: ValidationError) -> BadInput:

@@ -1,12 +1,11 @@
 """Cohere's v2 shape, which never returns documents. Milvus 2.6.0 reads it too."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
-from app.api.dialects import base
-from app.errors import RerankError
+from app.api.dialects import base, schemas
 from app.types import Pairs, RerankRequest, Scored
 
 
@@ -18,12 +17,17 @@ class Cohere2Body(base.Wire):
     top_n: int | None = Field(default=None, ge=0)
 
 
-class Cohere2:
+class Cohere2(base.Dialect):
     """`results` with `relevance_score`, best first."""
 
-    name: ClassVar[str] = "cohere2"
+    name = "cohere2"
+    routes = ("/v2/rerank",)
+    request = "`query`, `documents`, `top_n`"
+    answer = "as `cohere1`, never with documents"
+    body = Cohere2Body
+    shown = schemas.RerankAnswer
 
-    def parse(self, body: Mapping[str, Any]) -> RerankRequest:
+    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
         wire = Cohere2Body.read(body)
         return RerankRequest(
             pairs=Pairs([wire.query], wire.documents),
@@ -35,6 +39,3 @@ class Cohere2:
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         return base.render_results(request, scored, request_id, api_version="2")
-
-    def render_error(self, error: RerankError, path: str) -> object:
-        return base.render_openai_error(error, path)

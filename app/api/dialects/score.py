@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from app.api.dialects import base
-from app.errors import BadInput, RerankError
+from app.api.dialects import base, schemas
+from app.errors import BadInput
 from app.types import Pairs, RerankRequest, Scored
 
 
@@ -53,12 +53,41 @@ class ScoreBody(base.Wire):
         raise BadInput("send text_1 and text_2, or queries and documents", param="text_1")
 
 
-class Score:
-    """`data` with `score`, in the order of the request."""
+class ScoreRow(schemas.Shown):
+    """The score of one pair."""
 
-    name: ClassVar[str] = "score"
+    index: int
+    object: str
+    score: float
 
-    def parse(self, body: Mapping[str, Any]) -> RerankRequest:
+
+class ScoreAnswer(schemas.Shown):
+    """The scores of vLLM's `/score`, in the order of the request."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    data: list[ScoreRow]
+    usage: schemas.Usage
+
+
+class Score(base.Dialect):
+    """`data` with `score`, in the order of the request. The only dialect of its routes, and of no other."""
+
+    name = "score"
+    routes = ("/score", "/v1/score")
+    request = (
+        "`text_1` and `text_2`, `data_1` and `data_2`, `queries` and `documents`, or `queries` and `items`; "
+        "1:1, 1:N or N:N"
+    )
+    answer = "`data` of `index`, `score`, in the order of the request"
+    texts = tuple(dict.fromkeys(name for sides in _SIDES for name in sides))
+    body = ScoreBody
+    shown = ScoreAnswer
+    example: ClassVar[Mapping[str, Any]] = {"text_1": base.QUERY, "text_2": base.DOCUMENTS}
+
+    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
         wire = ScoreBody.read(body)
         queries, documents = wire.sides()
         if len(queries) not in {1, len(documents)}:
@@ -78,8 +107,5 @@ class Score:
             "created": int(time.time()),
             "model": scored.model,
             "data": [{"index": index, "object": "score", "score": score} for index, score in enumerate(scored.scores)],
-            "usage": {"prompt_tokens": scored.tokens, "total_tokens": scored.tokens},
+            "usage": schemas.usage(scored),
         }
-
-    def render_error(self, error: RerankError, path: str) -> object:
-        return base.render_openai_error(error, path)

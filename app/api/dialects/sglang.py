@@ -1,24 +1,26 @@
 """SGLang's shape, which Milvus's provider of that name reads. Its requests look like vLLM's."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from app.api.dialects import base
-from app.api.dialects.vllm import Vllm
-from app.errors import RerankError
+from app.api.dialects import base, schemas
+from app.api.dialects.vllm import Vllm, VllmBody
 from app.types import RerankRequest, Scored
 
+_VLLM = Vllm()
 
-class Sglang:
+
+class Sglang(base.Dialect):
     """A bare list of `{index, score}`, best first."""
 
-    name: ClassVar[str] = "sglang"
+    name = "sglang"
+    request = "as `vllm`; documents are returned only on request"
+    answer = "a bare list of `index`, `score`, `document`"
+    body = VllmBody
+    shown = list[schemas.Row]
 
-    def parse(self, body: Mapping[str, Any]) -> RerankRequest:
-        return Vllm(echoes=False).parse(body)
+    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
+        return _VLLM.parse(body, "/rerank")
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         return base.rows(request, scored, score="score", document="document")
-
-    def render_error(self, error: RerankError, path: str) -> object:
-        return base.render_openai_error(error, path)

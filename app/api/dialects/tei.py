@@ -1,33 +1,42 @@
 """The shape of Hugging Face's text-embeddings-inference."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from app.api.dialects import base
-from app.errors import Overloaded, RerankError
+from app.api.dialects import base, schemas
 from app.types import Pairs, RerankRequest, Scored
 
 
 class TeiBody(base.Wire):
-    """A rerank request as TEI's clients write it."""
+    """A rerank request as TEI's clients write it. TEI itself knows no `top_n`; LiteLLM sends one."""
 
     query: str
     texts: base.Strings = Field(min_length=1)
+    top_n: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
     truncate: bool | None = Field(default=None, description="false makes texts too long for the model an error.")
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
     raw_scores: bool = Field(default=False, description="true returns raw logits.")
     return_text: bool = False
 
 
-class Tei:
+class Tei(base.PlainErrors):
     """A bare list of `{index, score}`, best first."""
 
-    name: ClassVar[str] = "tei"
+    name = "tei"
+    sign = "`texts`"
+    request = "`query`, `texts`, `top_n`, `truncate`, `truncation_direction`, `raw_scores`, `return_text`"
+    answer = "a bare list of `index`, `score`, `text`"
+    texts = ("texts",)
+    body = TeiBody
+    shown = list[schemas.Row]
+    example: ClassVar[Mapping[str, Any]] = {"query": base.QUERY, "texts": base.DOCUMENTS, "return_text": True}
 
-    def parse(self, body: Mapping[str, Any]) -> RerankRequest:
+    def is_told_by(self, body: Mapping[str, Any]) -> bool:
+        return "texts" in body
+
+    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
         wire = TeiBody.read(body)
         fields = wire.scoring_fields()
         if wire.truncation_direction:
@@ -37,16 +46,12 @@ class Tei:
         return RerankRequest(
             pairs=Pairs([wire.query], wire.texts),
             model=wire.model,
+            top_n=wire.top_n or None,
             echo=wire.texts if wire.return_text else None,
             fields=fields,
-            long_documents=None if wire.truncate is None else "truncate" if wire.truncate else "error",
+            long_documents=base.long_documents(is_cut=wire.truncate),
             timeout_ms=wire.timeout_ms,
         )
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         return base.rows(request, scored, score="score", document="text")
-
-    def render_error(self, error: RerankError, path: str) -> object:
-        is_clients = error.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        kind = "Overloaded" if isinstance(error, Overloaded) else "Validation" if is_clients else "Backend"
-        return {"error": error.message, "error_type": kind}

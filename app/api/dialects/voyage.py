@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from app.api.dialects import base
-from app.errors import RerankError
+from app.api.dialects import base, schemas
 from app.types import Pairs, RerankRequest, Scored
 
 
@@ -20,12 +19,30 @@ class VoyageBody(base.Wire):
     return_documents: bool = False
 
 
-class Voyage:
+class VoyageAnswer(schemas.Shown):
+    """The ranking of Voyage, best first."""
+
+    object: str
+    data: list[schemas.Result]
+    model: str
+    usage: schemas.TotalTokens
+
+
+class Voyage(base.Dialect):
     """`data` with `relevance_score`, best first; a returned document is a plain string."""
 
-    name: ClassVar[str] = "voyage"
+    name = "voyage"
+    sign = "`truncation`, or `top_k` (unless it is null beside a `top_n`)"
+    request = "`query`, `documents`, `top_k`, `truncation`, `return_documents`"
+    answer = "`data` of `index`, `relevance_score`, `document` (a plain string)"
+    body = VoyageBody
+    shown = VoyageAnswer
+    example: ClassVar[Mapping[str, Any]] = {**base.Dialect.example, "top_k": 2}
 
-    def parse(self, body: Mapping[str, Any]) -> RerankRequest:
+    def is_told_by(self, body: Mapping[str, Any]) -> bool:
+        return "truncation" in body or ("top_k" in body and not (body["top_k"] is None and "top_n" in body))
+
+    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
         wire = VoyageBody.read(body)
         return RerankRequest(
             pairs=Pairs([wire.query], wire.documents),
@@ -33,7 +50,7 @@ class Voyage:
             top_n=wire.top_k or None,
             echo=wire.documents if wire.return_documents else None,
             fields=wire.scoring_fields(),
-            long_documents=None if wire.truncation is None else "truncate" if wire.truncation else "error",
+            long_documents=base.long_documents(is_cut=wire.truncation),
             timeout_ms=wire.timeout_ms,
         )
 
@@ -44,6 +61,3 @@ class Voyage:
             "model": scored.model,
             "usage": {"total_tokens": scored.tokens},
         }
-
-    def render_error(self, error: RerankError, path: str) -> object:
-        return base.render_openai_error(error, path)

@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Label(NamedTuple):
-    """A label with all its possible values; empty when the operator chooses them, as names of workers."""
+    """A label with all its possible values; empty where others declare them: the operator workers, the API routes."""
 
     name: str
     values: tuple[str, ...] = ()

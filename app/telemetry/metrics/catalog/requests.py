@@ -13,8 +13,9 @@ _STATUSES = {200, _CLIENT_LEFT, _BUG} | {error.status for error in _CLIENT_ERROR
 _REQUESTS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 _WAITS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-ROUTE = Label("route", ("/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score"))
-DIALECT = Label("dialect", ("vllm", "cohere1", "cohere2", "tei", "voyage", "sglang", "score"))
+# The API declares which there are.
+ROUTE = Label("route")
+DIALECT = Label("dialect")
 STATUS = Label("status", tuple(str(status) for status in sorted(_STATUSES)))
 
 REQUESTS = counter(

@@ -1,0 +1,76 @@
+"""NVIDIA's shape, of its NIM for text reranking."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from app.api.dialects import base, schemas
+from app.types import Pairs, RerankRequest, Scored
+
+
+def _query(query: object) -> str:
+    return base.text_of(query, "query")
+
+
+class NvidiaBody(base.Wire):
+    """A ranking request as NVIDIA's clients write it."""
+
+    query: Annotated[
+        str, BeforeValidator(_query), WithJsonSchema({"anyOf": [{"type": "string"}, dict(base.TEXT_SCHEMA)]})
+    ]
+    passages: base.Passages
+    top_n: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
+    truncate: Literal["NONE", "END"] | None = Field(
+        default=None, description="NONE makes texts too long for the model an error."
+    )
+
+
+class Ranking(schemas.Shown):
+    """One passage of a ranking."""
+
+    index: int
+    logit: float
+
+
+class NvidiaAnswer(schemas.Shown):
+    """The ranking of NVIDIA, best first."""
+
+    rankings: list[Ranking]
+    usage: schemas.Usage
+
+
+class Nvidia(base.Dialect):
+    """`rankings` with the raw `logit`, best first."""
+
+    name = "nvidia"
+    routes = ("/v1/ranking",)
+    sign = "`passages`"
+    request = '`query` and `passages` (`{"text"}` or strings), `top_n`, `truncate`'
+    answer = "`rankings` of `index`, `logit`: raw scores, unless `use_activation` is sent"
+    texts = ("passages",)
+    body = NvidiaBody
+    shown = NvidiaAnswer
+    example: ClassVar[Mapping[str, Any]] = {
+        "query": {"text": base.QUERY},
+        "passages": [{"text": text} for text in base.DOCUMENTS],
+        "truncate": "END",
+    }
+
+    def is_told_by(self, body: Mapping[str, Any]) -> bool:
+        return "passages" in body
+
+    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
+        wire = NvidiaBody.read(body)
+        return RerankRequest(
+            pairs=Pairs([wire.query], wire.passages),
+            model=wire.model,
+            top_n=wire.top_n or None,
+            fields={"use_activation": False} | wire.scoring_fields(),
+            long_documents=base.long_documents(is_cut=None if wire.truncate is None else wire.truncate == "END"),
+            timeout_ms=wire.timeout_ms,
+        )
+
+    def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
+        rankings = base.rows(request, scored, score="logit", document="document")
+        return {"rankings": rankings, "usage": schemas.usage(scored)}

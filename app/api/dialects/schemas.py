@@ -1,0 +1,82 @@
+"""The parts that answers have in common, as OpenAPI describes them."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from app.types import Scored
+
+
+class Shown(BaseModel):
+    """An answer, or a part of one, that has no fields but these."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class TotalTokens(Shown):
+    """Tokens that workers processed for the request."""
+
+    total_tokens: int
+
+
+class Usage(TotalTokens):
+    """Tokens as OpenAI's clients count them; a reranker completes nothing."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Result(Shown):
+    """One document of a ranking; `document` is there only when documents are returned."""
+
+    index: int
+    relevance_score: float
+    document: dict[str, Any] | str | None = None
+
+
+class RerankAnswer(Shown):
+    """The ranking of vLLM, Jina and Cohere, best first."""
+
+    id: str
+    model: str
+    usage: Usage
+    results: list[Result]
+    meta: dict[str, Any]
+
+
+class Row(Shown):
+    """One document of a bare list, best first."""
+
+    index: int
+    score: float
+    text: str | None = None
+    document: dict[str, Any] | None = None
+
+
+class Error(Shown):
+    """An error: the problem, the field at fault and the fix."""
+
+    message: str
+    type: str
+    param: str | None
+    code: int
+
+
+class ErrorAnswer(Shown):
+    """An error; `message` and `detail` repeat its text where clients of some paths look for it."""
+
+    error: Error
+    message: str | None = None
+    detail: str | None = None
+
+
+class PlainErrorAnswer(Shown):
+    """An error as TEI, Hugging Face and Weaviate write it."""
+
+    error: str
+    error_type: str
+
+
+def usage(scored: Scored) -> dict[str, int]:
+    """`Usage` of an answer."""
+    return {"prompt_tokens": scored.tokens, "total_tokens": scored.tokens, "completion_tokens": 0}

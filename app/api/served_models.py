@@ -1,0 +1,94 @@
+"""The routes that tell which models there are; with a key, where keys are set."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from app import __version__
+from app.api.auth import Keys
+from app.api.paths import INFO, MODELS
+from app.api.responses import answer, refusal
+from app.errors import NoWorker, RerankError
+from app.settings import Settings
+from app.types import Fingerprint
+from app.workers.registry import Registry
+
+# A fixed date: clients want the field, and a worker's own is merely the time of the call.
+_CREATED = 1700000000
+_REFUSED: dict[int | str, dict[str, Any]] = {401: {"description": "No API key, or an unknown one"}}
+_UNKNOWN: dict[int | str, dict[str, Any]] = {
+    400: {"description": "There are several models, and none is named"},
+    404: {"description": "Unknown model"},
+    503: {"description": "It isn't known yet which models there are"},
+}
+
+
+def models_router(registry: Registry, keys: Keys, settings: Settings) -> APIRouter:
+    """The list of models, and each of them as OpenAI's and TEI's clients ask for it."""
+    router = APIRouter(tags=["service"])
+
+    @router.get(MODELS, summary="The models that workers serve, aliases included", responses=_REFUSED)
+    async def models(request: Request) -> Response:
+        try:
+            keys.name_of(request.headers.get("authorization"))
+        except RerankError as error:
+            return refusal(request, error)
+        known = registry.models()
+        return answer({"object": "list", "data": [_model(name, known[name]) for name in sorted(known)]})
+
+    @router.get(f"{MODELS}/{{name:path}}", summary="One model, by any of its names", responses=_REFUSED | _UNKNOWN)
+    async def model(request: Request, name: str) -> Response:
+        try:
+            keys.name_of(request.headers.get("authorization"))
+            return answer(_model(name, await _fingerprint(name, registry)))
+        except RerankError as error:
+            return refusal(request, error)
+
+    @router.get(INFO, summary="A model, as TEI tells of its own", responses=_REFUSED | _UNKNOWN)
+    async def info(request: Request, model: str = "") -> Response:
+        try:
+            keys.name_of(request.headers.get("authorization"))
+            name = request.path_params.get("model") or model
+            fingerprint = await _fingerprint(name, registry)
+            return answer(_info(name or fingerprint.model, fingerprint, settings))
+        except RerankError as error:
+            return refusal(request, error)
+
+    return router
+
+
+async def _fingerprint(name: str, registry: Registry) -> Fingerprint:
+    """The fingerprint of the model with this name, or of the only or default one.
+
+    Raises:
+        RerankError: as `Registry.resolve`, which isn't waited for here.
+    """
+    own_name = await registry.resolve(name, until=asyncio.get_running_loop().time())
+    fingerprint = registry.models().get(own_name)
+    if fingerprint is None:
+        raise NoWorker(f"No worker serves {own_name[:100]} now: {registry.problems()}.", retry_after_s=1.0)
+    return fingerprint
+
+
+def _model(name: str, fingerprint: Fingerprint) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": _CREATED,
+        "owned_by": "rerank-gateway",
+        "root": fingerprint.model,
+        "max_model_len": fingerprint.max_model_len,
+    }
+
+
+def _info(name: str, fingerprint: Fingerprint, settings: Settings) -> dict[str, Any]:
+    """What TEI tells of its model, as far as it means something here."""
+    return {
+        "model_id": name,
+        "model_type": {"reranker": {}},
+        "max_input_length": fingerprint.max_model_len,
+        "max_client_batch_size": settings.max_documents,
+        "auto_truncate": settings.long_documents == "truncate",
+        "version": __version__,
+    }
