@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md and docs/metrics.md from what they describe: `make docs`."""
+"""Writes docs/clients.md, docs/configuration.md and docs/metrics.md from what they describe: `make docs`."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from app.settings import PREFIX, ModelSettings, Settings
 from app.telemetry.metrics.catalog import METRICS, SECTIONS
 from app.telemetry.metrics.declaration import Declaration, Label
+from tests.clients.page import clients
 
 # A section begins with the setting that is named here, in the order of app/settings/.
 _SECTIONS = {
@@ -198,7 +199,11 @@ def _label_rows() -> Iterator[str]:
         yield f"| `{label.name}` | {names} | {values} |\n"
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"configuration.md": configuration, "metrics.md": metrics}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "clients.md": clients,
+    "configuration.md": configuration,
+    "metrics.md": metrics,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
