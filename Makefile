@@ -33,7 +33,7 @@ demo: install  ## serve over the embedded worker and show a first ranking
 
 .PHONY: test
 test: install  ## all tests that need neither vLLM nor a browser
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --ignore=tests/live --ignore=tests/release --ignore=tests/page --ignore=tests/chaos
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --ignore=tests/live --ignore=tests/release --ignore=tests/page --ignore=tests/chaos --ignore=tests/clients/installed
 	$(BIN)/python -m pytest tests/chaos
 
 # What another version of Python may break: pure code, what clients read, all that has a virtual clock, the commands.
@@ -52,6 +52,10 @@ live: install  ## tests against two real vLLM workers on CPU; installs vLLM (2.4
 .PHONY: page
 page: install  ## tests of the page at /ui in a browser; as root on Debian, installs Chromium when it is missing
 	tests/page/run.sh
+
+.PHONY: clients
+clients: install  ## install other people's clients (1 GB) and run them; as root on Debian, installs Node.js when it is missing
+	tests/clients/run.sh
 
 .PHONY: chaos
 chaos: install  ## the long form of the chaos suite: every fault for 10 s and more, without hedging and with it
@@ -163,7 +167,7 @@ format: install  ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: install  ## write docs/configuration.md and docs/metrics.md anew
+docs: install  ## write docs/clients.md, docs/configuration.md and docs/metrics.md anew
 	$(BIN)/python docs/generate.py
 
 .PHONY: lock

@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md, docs/metrics.md and tables of docs/api.md from what they describe: `make docs`."""
+"""Writes configuration.md, metrics.md and clients.md, and tables of api.md, from what they describe: `make docs`."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +11,7 @@ from app.api.dialects import DIALECTS, ROUTES
 from app.settings import PREFIX, ModelSettings, Settings
 from app.telemetry.metrics.catalog import METRICS, SECTIONS
 from app.telemetry.metrics.declaration import Declaration, Label
+from tests.clients.page import clients
 
 # A section begins with the setting that is named here, in the order of app/settings/.
 _SECTIONS = {
@@ -235,7 +236,12 @@ def _label_rows() -> Iterator[str]:
         yield f"| `{label.name}` | {names} | {values} |\n"
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"configuration.md": configuration, "metrics.md": metrics, "api.md": api}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "api.md": api,
+    "clients.md": clients,
+    "configuration.md": configuration,
+    "metrics.md": metrics,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -16,7 +16,9 @@ import pytest
 from tests.documents import ROOT
 from tests.integration.commands import free_port
 
-_NOT_CLONED = shutil.ignore_patterns(".git", ".venv*", ".vllm", ".*_cache", ".hypothesis", "__pycache__", "dist")
+_NOT_CLONED = shutil.ignore_patterns(
+    ".git", ".venv*", ".vllm", ".clients", ".*_cache", ".hypothesis", "__pycache__", "dist"
+)
 # Without these curl would call the answer to a refused request a success, and wait for ever.
 _CURLRC = "fail\nsilent\nshow-error\nmax-time = 20\n"
 

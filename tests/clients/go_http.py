@@ -132,6 +132,16 @@ def request_bytes(method: str, url: str, headers: Mapping[str, str], body: bytes
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+async def send(url: str, request: bytes) -> Exchange:
+    """The answer to bytes that are sent over a connection of their own."""
+    parts = urlsplit(url)
+    connection = _Connection(*await asyncio.open_connection(parts.hostname, parts.port, limit=2**20))
+    try:
+        return await _answer(connection, request)
+    finally:
+        await _close(connection)
+
+
 async def _answer(connection: _Connection, request: bytes) -> Exchange:
     """Write and read at the same time, as Go does: an early answer is read while the body is still on its way."""
     connection.writer.write(request)

@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from random import Random
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -41,7 +42,7 @@ class Provider:
         texts: What the documents are called.
         shape: The answer.
         rows: Where the answer has its results; "" when it is a bare list.
-        score: What a result's score is called.
+        score: What a result's score is called; "" when it is the result, and results come in the order of the texts.
         names_model: Whether the body says the model.
         max_batch: Texts per call when `max_client_batch_size` isn't set.
         headers: Beyond Content-Type; `{}` is the key.
@@ -119,6 +120,9 @@ PROVIDERS = {
         needs_key=False,
         by_index=True,
     ),
+    # Of 3.0.
+    "ali": Provider(path=None, shape={"output": {"results": [_RESULT]}, "usage": _USAGE}, rows="output.results"),
+    "huggingface": Provider(path=None, shape=["float32"], rows="", score=""),
 }
 
 
@@ -151,6 +155,8 @@ class Milvus:
     def url(self) -> str:
         """Where calls go: the endpoint's path is lost, its query string is kept."""
         path = PROVIDERS[self.provider].path
+        if self.provider == "huggingface":
+            return f"{self.endpoint}/hf-inference/models/{self.params['model_name']}/pipeline/sentence-similarity"
         if path is None:
             return self.endpoint
         if self.version == "2.6.0" and self.provider == "vllm":
@@ -199,11 +205,15 @@ class Milvus:
             decoded = unmarshal(answer, provider.shape)
         except Unmarshal as exc:
             raise MilvusError(f"call service failed, unmarshal response failed, errs:[{exc}]") from exc
-        rows = decoded[provider.rows] if provider.rows else decoded
-        results = [(row["index"], row[provider.score]) for row in rows]
+        rows = reduce(lambda value, name: value[name], filter(None, provider.rows.split(".")), decoded)
+        results = [(row["index"], row[provider.score]) if provider.score else (at, row) for at, row in enumerate(rows)]
         return _by_index(results, len(texts)) if provider.by_index else _by_position(results, len(texts))
 
     def _body(self, query: str, texts: list[Text]) -> dict[str, object]:
+        if self.provider == "ali":
+            return {"model": self.params["model_name"], "input": {"query": query, "documents": texts}}
+        if self.provider == "huggingface":
+            return {"inputs": {"source_sentence": query, "sentences": texts}}
         body: dict[str, Any] = {"query": query, PROVIDERS[self.provider].texts: texts}
         if PROVIDERS[self.provider].names_model:
             body["model"] = self.params["model_name"]

@@ -101,7 +101,9 @@ async def test_any_path_in_the_endpoint_will_do(version: Version):
         ("sglang", ["?dialect=sglang"]),
         ("cohere", ["/v2/rerank", "/v1/rerank", "/rerank"]),
         ("siliconflow", ["/v1/rerank", "/rerank"]),
-        ("voyageai", ["/v1/rerank?dialect=voyage", "/rerank?dialect=voyage"]),
+        ("voyageai", ["/voyage/rerank", "/voyage/v1/rerank", "/rerank?dialect=voyage"]),
+        ("ali", ["/rerank", "/v1/rerank"]),
+        ("huggingface", ["", "/v1"]),
     ],
 )
 async def test_every_provider_reads_its_scores(provider: str, urls: list[str]):
@@ -112,6 +114,16 @@ async def test_every_provider_reads_its_scores(provider: str, urls: list[str]):
             async with over(client, url, provider=provider, params=params, api_key="key") as proxy:
                 assert await proxy.search([QUERY], [hits]) == [right(hits)], url
             assert statuses(proxy) == {200}
+
+
+async def test_voyageai_reads_zeros_from_an_address_that_does_not_say_voyage():
+    params = {"model_name": "tiny-reranker"}
+    async with (
+        gateway(FakeVllm()) as client,
+        over(client, "/rerank", provider="voyageai", params=params, api_key="any") as proxy,
+    ):
+        (scores,) = await proxy.search([QUERY], [hits_of(3)])
+    assert set(scores.values()) == {0.0}
 
 
 @pytest.mark.parametrize(
