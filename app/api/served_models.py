@@ -79,6 +79,8 @@ def _model(name: str, fingerprint: Fingerprint) -> dict[str, Any]:
         "owned_by": "rerank-gateway",
         "root": fingerprint.model,
         "max_model_len": fingerprint.max_model_len,
+        # What Xinference's client, and with it Dify's, looks for.
+        "model_type": "rerank",
     }
 
 

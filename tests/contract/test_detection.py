@@ -28,6 +28,7 @@ STRINGS = {"query": "q", "documents": ["a"]}
         # The body's own fields.
         ("/rerank", None, STRINGS | {"rank_fields": ["a"]}, "cohere1"),
         ("/v1/rerank", None, STRINGS | {"max_chunks_per_doc": 9}, "cohere1"),
+        ("/v1/rerank", None, STRINGS | {"max_chunks_per_doc": None, "rank_fields": None}, "vllm"),
         ("/rerank", None, {"query": "q", "documents": [OBJECT]}, "cohere1"),
         ("/v1/rerank", None, {"query": "q", "documents": ["a", OBJECT]}, "cohere1"),
         ("/rerank", None, {"query": "q", "documents": [{"text": "a", "title": "b"}]}, "cohere1"),

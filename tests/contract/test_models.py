@@ -88,7 +88,7 @@ async def test_a_long_model_name_is_cut_in_the_error(client: httpx.AsyncClient):
     assert len(error["message"]) < 200
 
 
-async def test_the_list_of_models_has_what_openai_clients_read(client: httpx.AsyncClient):
+async def test_the_list_of_models_has_what_openais_and_xinferences_clients_read(client: httpx.AsyncClient):
     response = await client.get("/v1/models")
     assert response.json() == {
         "object": "list",
@@ -100,6 +100,7 @@ async def test_the_list_of_models_has_what_openai_clients_read(client: httpx.Asy
                 "owned_by": "rerank-gateway",
                 "root": "tiny-reranker",
                 "max_model_len": 512,
+                "model_type": "rerank",
             }
         ],
     }

@@ -94,6 +94,7 @@ async def test_info_and_one_model_are_found_by_every_name():
                 told = (await client.get(f"{prefix}/v1/models/{name}")).json()
                 assert told["id"] == name.replace("%2F", "/")
                 assert told["root"] == root
+                assert told["model_type"] == "rerank"
             told = (await client.get(f"/models/{name}/info")).json()
             assert told["max_input_length"] == (128 if root == "org/first" else 256)
         assert [row["id"] for row in (await client.get("/voyage/v1/models")).json()["data"]] == [

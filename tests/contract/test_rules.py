@@ -42,6 +42,23 @@ async def test_cohere_v1s_top_n_is_one_too(client: httpx.AsyncClient):
     assert [row["index"] for row in answer["results"]] == BEST[:2]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        # As Xinference's client sends it.
+        ("/v1/rerank", {"documents": DOCUMENTS, "max_chunks_per_doc": None, "return_documents": None}),
+        ("/v1/rerank", {"documents": DOCUMENTS, "rank_fields": ["text"], "return_documents": None}),
+        ("/v1/rerank", {"documents": DOCUMENTS, "truncation": None, "return_documents": None}),
+        ("/infinity/rerank", {"documents": DOCUMENTS, "return_documents": None, "raw_scores": None}),
+        ("/rerank", {"texts": DOCUMENTS, "return_text": None, "raw_scores": None}),
+        ("/v1/reranking", {"input": DOCUMENTS, "return_input": None}),
+    ],
+)
+async def test_a_flag_that_is_null_is_as_if_it_were_absent(path: str, body: dict[str, Any], client: httpx.AsyncClient):
+    response = await ask(client, path, query="q", **body)
+    assert response.status_code == 200, response.text
+
+
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank", "/score"])
 async def test_a_top_n_in_the_query_string_would_shift_milvus_scores_and_is_refused(
     path: str, client: httpx.AsyncClient, worker: FakeVllm

@@ -20,7 +20,7 @@ class AliParameters(BaseModel):
     """The wishes of a request."""
 
     top_n: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
-    return_documents: bool = False
+    return_documents: bool | None = None
 
 
 class AliBody(base.Wire):
@@ -66,7 +66,7 @@ class Ali(base.Dialect):
             pairs=Pairs([wire.input.query], wire.input.documents),
             model=wire.model,
             top_n=wishes.top_n or None,
-            echo=base.echo(wire.input.documents, wanted=wishes.return_documents),
+            echo=base.echo(wire.input.documents, wanted=bool(wishes.return_documents)),
             fields=wire.scoring_fields(),
             timeout_ms=wire.timeout_ms,
         )

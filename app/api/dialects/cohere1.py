@@ -18,7 +18,7 @@ class Cohere1Body(base.Wire):
     rank_fields: base.Strings | None = Field(
         default=None, description="Fields of document objects to rank by, in order; each counts once."
     )
-    return_documents: bool = False
+    return_documents: bool | None = None
 
 
 class Cohere1(base.Dialect):
@@ -41,7 +41,8 @@ class Cohere1(base.Dialect):
     }
 
     def is_told_by(self, body: Mapping[str, Any]) -> bool:
-        return "rank_fields" in body or "max_chunks_per_doc" in body or _has_objects(body.get("documents"))
+        signs = (body.get("rank_fields"), body.get("max_chunks_per_doc"))
+        return signs != (None, None) or _has_objects(body.get("documents"))
 
     def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
         wire = Cohere1Body.read(body)

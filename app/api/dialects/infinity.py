@@ -15,8 +15,8 @@ class InfinityBody(base.Wire):
     query: str
     documents: base.Documents
     top_n: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
-    return_documents: bool = False
-    raw_scores: bool = Field(default=False, description="true returns raw logits.")
+    return_documents: bool | None = None
+    raw_scores: bool | None = Field(default=None, description="true returns raw logits.")
 
 
 class Infinity(base.Dialect):

@@ -18,7 +18,7 @@ class MixedbreadBody(base.Wire):
         default=None, description="Fields of objects in `input` to rank by, in order; each counts once."
     )
     top_k: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
-    return_input: bool = False
+    return_input: bool | None = None
 
 
 class Ranked(schemas.Shown):

@@ -17,8 +17,8 @@ class TeiBody(base.Wire):
     top_n: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
     truncate: bool | None = Field(default=None, description="false makes texts too long for the model an error.")
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
-    raw_scores: bool = Field(default=False, description="true returns raw logits.")
-    return_text: bool = False
+    raw_scores: bool | None = Field(default=None, description="true returns raw logits.")
+    return_text: bool | None = None
 
 
 class Tei(base.PlainErrors):

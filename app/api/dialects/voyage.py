@@ -16,7 +16,7 @@ class VoyageBody(base.Wire):
     documents: base.Documents
     top_k: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
     truncation: bool | None = Field(default=None, description="false makes texts too long for the model an error.")
-    return_documents: bool = False
+    return_documents: bool | None = None
 
 
 class VoyageAnswer(schemas.Shown):
