@@ -1,6 +1,7 @@
 """The tests themselves: each stands where one looks for it, and none reaches into the code it is about."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -31,7 +32,6 @@ ABOUT = {
 # Tests that reach into `app/` by design.
 BREAKS_INSIDES = {
     "simulation/faults": "plants faults in the middle of the code, to see that the simulation notices them",
-    "tools/verify/test_scorer.py": "sees how `verify` waits for a source, which the command alone shows after 12 s",
 }
 COUNTS_OBJECTS = {
     "simulation/sizes.py": "counts all that a process holds, whatever it is called",
@@ -129,3 +129,16 @@ def is_about_a_module(test: Path) -> bool:
     names |= ABOUT.keys() if folder == APP else set()
     words = test.stem.removeprefix("test_").split("_")
     return any("_".join(words[: length + 1]) in names for length in range(len(words)))
+
+
+def test_what_the_list_of_mutants_names_exists():
+    """In its tables: places in `app/policy`, and tests."""
+    rows = [line for line in (TESTS / "policy" / "MUTANTS.md").read_text().splitlines() if line.startswith("| ")]
+    named = {name for row in rows for name in re.findall(r"`(\w[\w/]*[._/]\w+(?:\.\w+)*)`", row)}
+    paths = {name for name in named if name.startswith("tests/")}
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    for name in sorted(named - paths):
+        module, _, what = name.partition(".")
+        path = APP / "policy" / f"{module}.py"
+        assert path.exists(), f"{name}: there is no such policy"
+        assert what in path.read_text(), f"{name}: {module} has no {what}"
