@@ -13,10 +13,12 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 async def listening(
     serve: Serve, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[int]:
-    """The port where each connection is served by a task of its own; those left at the end are cancelled."""
+    """The port where each connection is served by a task of its own; what is left at the end is ended and closed."""
     tasks: set[asyncio.Future[None]] = set()
+    writers: set[asyncio.StreamWriter] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
         task = asyncio.ensure_future(serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -29,6 +31,9 @@ async def listening(
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # A task that is cancelled before its first step closes nothing.
+        for writer in writers:
+            writer.close()
 
 
 @contextmanager
