@@ -40,6 +40,7 @@ class Wait:
         since: When it was let in.
         until: When its last documents were sent, or it gave up.
         grants: What was sent, in order.
+        largest: Its largest chunk, in documents, also if it was sent later; all of it when none ever was.
         is_clear: Whether it can be told from outside what of it waits: no other request has any of its pairs.
     """
 
@@ -47,12 +48,8 @@ class Wait:
     since: float
     until: float
     grants: list[Grant]
+    largest: int
     is_clear: bool
-
-    @property
-    def largest(self) -> int:
-        """Its largest chunk, in documents."""
-        return max((grant.documents for grant in self.grants), default=0)
 
     @property
     def key(self) -> str:
@@ -135,7 +132,7 @@ def _waits_by_model(outcome: Outcome) -> list[list[Wait]]:
     asked = Counter((one.query, text) for one in record.requests for text in set(one.documents))
     calls: defaultdict[str, list[Grant]] = defaultdict(list)
     for call in record.calls:
-        if not call.is_probe and call.began < until:
+        if not call.is_probe:
             calls[call.request_id].append(Grant(call.began, len(call.documents)))
     waits = []
     for request in record.requests:
@@ -148,8 +145,9 @@ def _waits_by_model(outcome: Outcome) -> list[list[Wait]]:
     return [waits]
 
 
-def _wait(request: Request, grants: list[Grant], until: float) -> Wait | None:
-    """When the request waited; None when it didn't."""
+def _wait(request: Request, calls: Sequence[Grant], until: float) -> Wait | None:
+    """When the request waited, until then at most; None when it didn't."""
+    grants = [grant for grant in calls if grant.at < until]
     if not grants and request.ended <= request.began:
         return None
     ask, gone = request.ask, min(request.ended, request.left, until)
@@ -157,7 +155,9 @@ def _wait(request: Request, grants: list[Grant], until: float) -> Wait | None:
     sent = sum(grant.documents for grant in grants)
     # What was sent twice says nothing about shares: a call was given up.
     is_all_sent, is_clear = sent >= request.distinct, is_clear and sent <= request.distinct
-    return Wait(request, request.began, min(grants[-1].at, gone) if is_all_sent else gone, grants, is_clear)
+    ended = min(grants[-1].at, gone) if is_all_sent else gone
+    largest = max((grant.documents for grant in calls), default=request.distinct)
+    return Wait(request, request.began, ended, grants, largest, is_clear)
 
 
 def _furthest_apart(one: Sequence[Grant], other: Sequence[Grant], since: float, until: float) -> int:
