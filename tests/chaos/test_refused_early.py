@@ -204,4 +204,4 @@ async def test_a_stop_waits_for_a_refused_client_until_it_has_sent_all():
         await asyncio.sleep(0.5)
         writer.write(bytes(10**7))
         await writer.drain()
-        assert b"There is nothing here" in await reader.read()
+        assert b"Nothing is at /nothing" in await reader.read()
