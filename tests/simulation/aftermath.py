@@ -1,10 +1,11 @@
 """What is left of a gateway when nobody asks any more, and which workers it doesn't use although they are well."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tests.simulation.replica import Replica
+from tests.simulation.workers import SimulatedWorker
 
 _BYTES = "rerank_request_bytes_in_flight "
 
@@ -45,6 +46,15 @@ def unwell(replica: Replica, workers: Sequence[str], now: float) -> Iterator[str
                 for model, mark in seen.serves.items()
                 if seen not in replica.engine.registry.usable(mark)
             )
+
+
+def still_busy(workers: Iterable[SimulatedWorker]) -> Iterator[str]:
+    """What workers still have to do when all gateways are gone, a sentence each."""
+    for worker in workers:
+        if worker.in_flight:
+            yield f"{worker.in_flight} calls to {worker.name} after the end"
+        if worker.host and worker.host.connections:
+            yield f"{worker.host.connections} connections to {worker.name} after the end"
 
 
 def named(task: asyncio.Task[Any]) -> str:

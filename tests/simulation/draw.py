@@ -22,10 +22,18 @@ _MANY_TOKENS = 20
 _STEADY_EVERY, _STEADY_FIRST = 100, 30
 # Every so many have one key that floods beside one that is modest.
 _CROWDED_EVERY, _CROWDED_FIRST = 40, 7
+# The share of seeds whose workers are reached over a network.
+_NETWORK_SHARE = 1 / 8
 
 
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
+    plan = _drawn(seed)
+    # By chance of its own, so that the rest of a plan is the same with a network as without.
+    return replace(plan, is_over_network=Chance(f"{seed} network").random() < _NETWORK_SHARE)
+
+
+def _drawn(seed: int) -> Plan:
     if seed % _STEADY_EVERY == _STEADY_FIRST:
         return steady(seed)
     return crowded(seed) if seed % _CROWDED_EVERY == _CROWDED_FIRST else _ordinary(seed)

@@ -187,6 +187,7 @@ class Plan:
         events: In any order.
         replicas: How many gateways share the workers.
         has_coarse_clock: Whether the loop's clock has steps of a millisecond, as uvloop's.
+        is_over_network: Whether the gateway's own links and HTTP client reach the workers, over a network in memory.
         has_presence: Whether the server tells of clients that leave, as the gateway's own does.
         modest_key: One that asks for less than its share, and mustn't notice any other; None when none is judged so.
     """
@@ -197,6 +198,7 @@ class Plan:
     events: tuple[Event, ...] = ()
     replicas: int = 1
     has_coarse_clock: bool = False
+    is_over_network: bool = False
     has_presence: bool = True
     modest_key: str | None = None
 

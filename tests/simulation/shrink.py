@@ -64,6 +64,7 @@ def _first_that(plan: Plan, still: Callable[[Plan], bool], ways: Callable[[Plan]
 def _simpler(plan: Plan) -> Iterator[Plan]:
     yield from _fewer_workers(plan)
     yield replace(plan, replicas=1)
+    yield replace(plan, is_over_network=False)
     yield replace(plan, has_coarse_clock=False)
     yield replace(plan, has_presence=True)
     for name in [name for name in plan.settings if name != "api_keys"]:

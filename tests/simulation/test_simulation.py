@@ -20,6 +20,8 @@ _SOON_FOUND = (
     "recovery-told-to-nobody",
     "documents-stay-pending",
     "bytes-stay-charged",
+    "given-up-call-stays-connected",
+    "last-part-of-an-answer-counts",
 )
 _SOON = 60
 
@@ -28,6 +30,10 @@ _SOON = 60
 def test_no_seed_breaks_a_promise(first: int):
     found = [finding for seed in range(first, first + _AT_ONCE) if (finding := look_at(draw(seed), Tally()))]
     assert not found, f"python -m tests.simulation --replay {found[0].seed}"
+
+
+def test_about_one_seed_in_eight_reaches_workers_over_a_network():
+    assert _SEEDS / 12 < sum(draw(seed).is_over_network for seed in range(_SEEDS)) < _SEEDS / 6
 
 
 @pytest.mark.parametrize("what", FOUND)

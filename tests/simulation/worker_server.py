@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import orjson
@@ -18,24 +17,22 @@ from tests.simulation.transport import SimTransport
 _IDLE_CONNECTION_S = 5.0
 
 # The scores of a call's documents. It takes the time that scoring takes, is cancelled when the client leaves, and may
-# raise `Declined`.
+# raise `Misbehaves`.
 Scorer = Callable[[Call], Awaitable[Sequence[float]]]
 
 
-class Declined(Exception):
-    """What a scorer raises to have the server answer with an error.
+class Misbehaves(Exception):
+    """What a scorer or a route raises to have one call answered in a manner of its own, from there on.
 
     Args:
-        status: Of HTTP.
-        message: In the error's body.
-        retry_after: The text of that header; none without.
+        manner: How.
+        body: What it lies about, or breaks off; not for a status other than 200, which has an error of vLLM's shape.
     """
 
-    def __init__(self, status: int, message: str, *, retry_after: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.retry_after = retry_after
+    def __init__(self, manner: Manner, body: Any = None) -> None:
+        super().__init__(manner)
+        self.manner = manner
+        self.body = body
 
 
 class WorkerServer:
@@ -87,17 +84,21 @@ class WorkerServer:
         """How a call to `path` is answered."""
         return self.manners.get(path) or self.manners.get("*") or AS_VLLM
 
-    async def answer_to(self, call: Call) -> tuple[int, Any, str | None]:
-        """Status, body and `Retry-After` of the right answer."""
+    def serves(self, model: Any) -> bool:
+        """Whether it has a model of this name."""
+        return bool(model == self.model)
+
+    async def answer_to(self, call: Call) -> tuple[int, Any]:
+        """Status and body of the right answer."""
         needs_key = self.api_key is not None and call.path.startswith("/v1")
         if needs_key and call.headers.get("authorization") != f"Bearer {self.api_key}":
-            return 401, {"error": "Unauthorized"}, None
+            return 401, {"error": "Unauthorized"}
         if call.path == "/v1/rerank" or (call.path == "/v1/score" and self.has_score_route):
             return await self._score(call)
         rare = {"/version": self._version, "/v1/models": self._models, "/tokenize": self._tokens, "/health": _health}
         if call.path in rare:
-            return 200, rare[call.path](call), None
-        return 404, {"detail": "Not Found"}, None
+            return 200, rare[call.path](call)
+        return 404, {"detail": "Not Found"}
 
     def _version(self, _: Call) -> Any:
         return {"version": self.version}
@@ -110,20 +111,18 @@ class WorkerServer:
         count = len(call.body["prompt"].split())
         return {"count": count, "max_model_len": self.max_model_len, "tokens": [1] * count, "token_strs": None}
 
-    async def _score(self, call: Call) -> tuple[int, Any, str | None]:
-        if call.body["model"] != self.model:
-            return 404, _error(404, f"The model `{call.body['model']}` does not exist."), None
+    async def _score(self, call: Call) -> tuple[int, Any]:
+        if not self.serves(call.body["model"]):
+            return 404, _error(404, f"The model `{call.body['model']}` does not exist.")
         self.in_flight += 1
         try:
             scores = await self.scorer(call)
-        except Declined as exc:
-            return exc.status, _error(exc.status, str(exc)), exc.retry_after
         except asyncio.CancelledError:
             self.abandoned += 1
             raise
         finally:
             self.in_flight -= 1
-        return 200, _scored(call, scores), None
+        return 200, scored(call, scores)
 
 
 class _Served(asyncio.Protocol):
@@ -190,22 +189,25 @@ class _Served(asyncio.Protocol):
         if manner.breaks == "call":
             self._break(manner)
             return
-        status, body, retry_after = (
-            await self._server.answer_to(call)
-            if manner.status == 200
-            else (manner.status, _error(manner.status, "no"), None)
-        )
+        status, body = manner.status, _error(manner.status, "no")
+        if status == 200:
+            try:
+                status, body = await self._server.answer_to(call)
+            except Misbehaves as exc:
+                manner, status = exc.manner, exc.manner.status
+                body = exc.body if status == 200 else _error(status, "no")
         if manner.lie:
             changed = manner.lie(body)
             body = body if changed is None else changed
         payload = body if isinstance(body, bytes) else json.dumps(body).encode()
-        if retry_after is not None:
-            manner = replace(manner, headers=(*manner.headers, b"Retry-After: " + retry_after.encode("latin-1")))
         await self._write(status, payload, manner)
         self._answered += 1
         self._rest()
 
     async def _write(self, status: int, payload: bytes, manner: Manner) -> None:
+        if manner.breaks == "call":
+            self._break(manner)
+            return
         write = self._transport.write
         write(manner.before + _head(status, payload, manner))
         if manner.breaks == "head":
@@ -264,7 +266,7 @@ def _error(status: int, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": "Error", "param": None, "code": status}}
 
 
-def _scored(call: Call, scores: Sequence[float]) -> dict[str, Any]:
+def scored(call: Call, scores: Sequence[float]) -> dict[str, Any]:
     """vLLM's answer to a call that scores; of a rerank call the best comes first."""
     texts = zip(call.queries, call.documents, strict=True)
     tokens = sum(len(query.split()) + len(document.split()) for query, document in texts)

@@ -2,9 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 from random import Random
-from typing import Any
 
 from app.errors import (
     BadAnswer,
@@ -17,16 +15,14 @@ from app.errors import (
     Unreachable,
     WorkerError,
 )
-from app.types import Answer, Pairs
 from app.workers.link import Identity, ServedModel
 from tests.simulation import texts
 from tests.simulation.clock import VirtualLoop
+from tests.simulation.network import Host
 from tests.simulation.plan import Fault, Route, WorkerSpec
-from tests.simulation.record import Call, Note, Record, Spell
+from tests.simulation.record import Call, Record, Spell
 
 MAX_MODEL_LEN = 512
-# The X-Request-Id of what a gateway asks on its own account.
-_PROBE_ID = "rerank-gateway-probe"
 _NETWORK_S = 0.0005
 _MOST_GATEWAYS = 2
 _PROBE_S = 1.0
@@ -51,6 +47,8 @@ class SimulatedWorker:
         self.version = "1"
         self.faults: list[Fault] = []
         self.in_flight = 0
+        # The machine it runs on, where it is reached over the network.
+        self.host: Host | None = None
         self._loop = loop
         self._rng = rng
         self._record = record
@@ -91,10 +89,14 @@ class SimulatedWorker:
         for pause in [*self._pauses, *self._waiting]:
             if not pause.done():
                 pause.set_exception(ClosedBeforeResponse(f"{self.name} closed the connection without an answer"))
+        if self.host:
+            self.host.stop()
 
     def come_up(self, *, weights: int | None = None, version: str | None = None) -> None:
         """It runs again, perhaps as another."""
         self._downs -= 1
+        if self.host and self.is_up:
+            self.host.start()
         is_other = weights is not None and weights != self.weights
         self.weights = self.weights if weights is None else weights
         self.version = self.version if version is None else version
@@ -105,8 +107,8 @@ class SimulatedWorker:
             seen = dict.fromkeys(self._was_refused, self._loop.now)
             self._noticed_at = dict.fromkeys(range(_MOST_GATEWAYS), self._loop.now + self._bound_s) | seen
 
-    async def identify(self, gateway: int) -> Identity:
-        """What it serves, told after a while."""
+    async def identify(self, gateway: int | None) -> Identity:
+        """What it serves, told after a while; `gateway` is None where its host refuses who comes while it is down."""
         self._refuse_if_down(gateway)
         await self._meet("identify", self.spec.identify_s)
         models = [ServedModel(model, f"/models/{model}", MAX_MODEL_LEN) for model in self.spec.models]
@@ -120,7 +122,6 @@ class SimulatedWorker:
 
     async def score(self, call: Call) -> list[float]:
         """The scores of a call."""
-        self._record.calls.append(call)
         self.in_flight += 1
         try:
             scores = await self._score(call)
@@ -185,11 +186,16 @@ class SimulatedWorker:
             await self._thaw()
         return late
 
+    def note_refused(self, gateway: int) -> None:
+        """A gateway that couldn't connect knows that it is down, if it is."""
+        # What fails just after a standstill is blamed on nobody, and tells nothing.
+        if self._downs and not self._record.stood_still(self._loop.now - _STALL_S, self._loop.now):
+            self._was_refused.add(gateway)
+
     def _refuse_if_down(self, gateway: int | None) -> None:
         if self._downs:
-            # What fails just after a standstill is blamed on nobody, and tells nothing.
-            if gateway is not None and not self._record.stood_still(self._loop.now - _STALL_S, self._loop.now):
-                self._was_refused.add(gateway)
+            if gateway is not None:
+                self.note_refused(gateway)
             raise Unreachable(f"{self.name} refused the connection")
 
     def _met(self, route: Route, kind: str) -> Fault | None:
@@ -253,37 +259,3 @@ class SimulatedWorker:
 def _wake(pause: asyncio.Future[None]) -> None:
     if not pause.done():
         pause.set_result(None)
-
-
-class SimulatedLink:
-    """The way from one gateway to a worker, at the port that every link fills."""
-
-    def __init__(self, worker: SimulatedWorker, gateway: int, *, loop: VirtualLoop, record: Record) -> None:
-        self.name = worker.name
-        self._gateway = gateway
-        self._worker = worker
-        self._loop = loop
-        self._record = record
-        self._is_closed = False
-
-    async def identify(self) -> Identity:
-        self._check_open()
-        return await self._worker.identify(self._gateway)
-
-    async def count_tokens(self, model: str, text: str) -> int:
-        self._check_open()
-        return await self._worker.count_tokens(text)
-
-    async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
-        self._check_open()
-        query, is_probe = pairs.queries[0], request_id == _PROBE_ID
-        call = Call(self.name, self._gateway, request_id, query, pairs.documents, is_probe, self._loop.now)
-        scores = await self._worker.score(call)
-        return Answer(scores, len(scores))
-
-    async def close(self) -> None:
-        self._is_closed = True
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            self._record.bugs.append(Note(self._loop.elapsed_s, self.name, "was called after its link was closed"))

@@ -8,10 +8,11 @@ from random import Random
 from typing import Any
 
 from app.settings import Settings
-from tests.simulation.aftermath import leftovers, named, unwell
+from tests.simulation.aftermath import leftovers, named, still_busy, unwell
 from tests.simulation.clients import Clients, order
 from tests.simulation.clock import Stuck, VirtualLoop, telling
 from tests.simulation.discovery import SimulatedSource
+from tests.simulation.links import DirectLink, NetworkLink
 from tests.simulation.outcome import LITTLE_S, SETTLING_S, Outcome, detection_s, recovery_s
 from tests.simulation.plan import (
     Ask,
@@ -31,7 +32,8 @@ from tests.simulation.record import Note, Record, Trouble
 from tests.simulation.replica import Replica, quick_and_quiet
 from tests.simulation.shared_cache import URL, SharedCache
 from tests.simulation.sizes import sizes_of
-from tests.simulation.workers import SimulatedLink, SimulatedWorker
+from tests.simulation.worker_front import serve_over_network
+from tests.simulation.workers import SimulatedWorker
 
 _LAST_DOCUMENTS = 3
 
@@ -81,7 +83,7 @@ class World:
         asyncio.set_event_loop(self._loop)
         with (
             warnings.catch_warnings(record=True) as warned,
-            telling(self._loop, has_network=self._plan.replicas > 1),
+            telling(self._loop, has_network=self._plan.replicas > 1 or self._plan.is_over_network),
             quick_and_quiet(self._record, lambda: self._loop.elapsed_s),
         ):
             warnings.simplefilter("always")
@@ -114,6 +116,8 @@ class World:
 
     async def _live(self) -> None:
         self._shared = SharedCache(self._loop, Random(f"{self._plan.seed} shared cache"))
+        if self._plan.is_over_network:
+            serve_over_network(self._workers.values(), self._loop, self._record, Random(f"{self._plan.seed} wire"))
         replicas = [self._replica(number) for number in range(self._plan.replicas)]
         self._replicas = replicas
         self._clients = Clients(
@@ -133,12 +137,11 @@ class World:
             await self._calm_down()
             self._outcome.left += [f"a client still waits: {task.get_name()}" for task in self._clients.tasks]
             self._outcome.left += leftovers(replicas)
-        await asyncio.sleep(0)
+        # Over a network, workers hear a little later that connections were closed.
+        await asyncio.sleep(LITTLE_S if self._plan.is_over_network else 0)
         me = asyncio.current_task()
         self._outcome.left += [f"a task after the end: {named(one)}" for one in asyncio.all_tasks() if one is not me]
-        for name, worker in self._workers.items():
-            if worker.in_flight:
-                self._outcome.left.append(f"{worker.in_flight} calls to {name} after the end")
+        self._outcome.left += still_busy(self._workers.values())
 
     async def _calm_down(self) -> None:
         """Wait until nobody waits any more and everybody has to be well; then look whether they are."""
@@ -185,7 +188,7 @@ class World:
         replica = Replica(
             number,
             self._settings,
-            link=lambda url, _: SimulatedLink(
+            link=lambda url, _: (NetworkLink if self._plan.is_over_network else DirectLink)(
                 self._workers[url.removeprefix("http://")], number, loop=self._loop, record=self._record
             ),
             search=lambda *_: [source],

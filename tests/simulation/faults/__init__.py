@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from tests.simulation.faults import cache, queueing, scoring, workers
+from tests.simulation.faults import cache, queueing, scoring, wire, workers
 from tests.simulation.faults.planted import Planted
 
-FAULTS: dict[str, Planted] = queueing.FAULTS | scoring.FAULTS | cache.FAULTS | workers.FAULTS
+FAULTS: dict[str, Planted] = queueing.FAULTS | scoring.FAULTS | cache.FAULTS | workers.FAULTS | wire.FAULTS
 
 
 @contextmanager
