@@ -15,9 +15,9 @@ from random import Random
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
+from tests.simulation.connection import Connection, connect
 from tests.simulation.names import AddressInfo, Name, Names
-from tests.simulation.transport import SimTransport, connect
-from tests.simulation.wire import Way
+from tests.simulation.transport import SimTransport
 from tests.virtual import VirtualLoop
 
 _FOREVER = float("inf")
@@ -61,7 +61,7 @@ class Host:
     window_bytes: int = 256 * 2**10
     frozen_until: float = 0.0
     _listening: dict[int, Factory] = field(default_factory=dict)
-    _open: dict[int, "_Connection"] = field(default_factory=dict)
+    _open: dict[int, Connection] = field(default_factory=dict)
 
     @property
     def connections(self) -> int:
@@ -171,10 +171,9 @@ class SimNetwork:
         tell = self._note if self.tell else None
         # Chance of its own, so that the order in which a set is gone through changes nothing but the order.
         rng = Random(self._seed + number)
-        ways = connect(
+        host._open[number] = connect(
             client, server, loop=loop, rng=rng, conditions=host, tell=tell, on_end=lambda: self._end(host, number)
         )
-        host._open[number] = _Connection(client, server, ways)
         self._note(client.name, "connected")
         loop.call_soon(protocol.connection_made, client)
         loop.call_soon(served_by.connection_made, server)
@@ -270,13 +269,6 @@ class SimLoop(Networked, VirtualLoop):
     def __init__(self, rng: Random) -> None:
         super().__init__()
         self.use_network(rng)
-
-
-@dataclass(frozen=True, slots=True)
-class _Connection:
-    client: SimTransport
-    server: SimTransport
-    ways: tuple[Way, Way]
 
 
 def _set_result(waiter: asyncio.Future[None]) -> None:

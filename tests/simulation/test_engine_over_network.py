@@ -13,7 +13,7 @@ from tests.simulation.manners import MANNERS, SCORE_LIES, Manner
 from tests.simulation.network import Connecting
 from tests.simulation.redis_server import RedisServer
 from tests.simulation.seams import network, now, over_network, run_simulated
-from tests.simulation.test_over_network import REDIS_TROUBLES
+from tests.simulation.test_redis_over_network import REDIS_TROUBLES
 from tests.simulation.worker_server import WorkerServer, one_gpu
 from tests.virtual import right_scores, score
 

@@ -4,14 +4,12 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
-from tests.simulation.wire import Conditions, End, Item, Tell, Way
+from tests.simulation.wire import End, Item, Way
 
 _HIGH_WATER_BYTES = 64 * 2**10
 _MOST_READ_BYTES = 256 * 2**10
-_ENDS = 2
 
 
 class SimTransport(asyncio.Transport):
@@ -257,33 +255,6 @@ class SimTransport(asyncio.Transport):
     def __repr__(self) -> str:
         state = "lost" if self.is_lost else "closing" if self._is_closing else "open"
         return f"<SimTransport {self.name} {state}, {self._unsent_bytes} bytes unsent, {len(self._unread)} unread>"
-
-
-def connect(
-    client: SimTransport,
-    server: SimTransport,
-    *,
-    loop: asyncio.AbstractEventLoop,
-    rng: Random,
-    conditions: Conditions,
-    tell: Tell | None,
-    on_end: Callable[[], None],
-) -> tuple[Way, Way]:
-    """Join two ends; `on_end` is called when both are lost. The ways there and back."""
-
-    lost: list[None] = []
-
-    def note_lost() -> None:
-        lost.append(None)
-        if len(lost) == _ENDS:
-            on_end()
-
-    there = Way(client, server, loop=loop, rng=rng, conditions=conditions, tell=tell)
-    back = Way(server, client, loop=loop, rng=rng, conditions=conditions, tell=tell)
-    there.back, back.back = back, there
-    client.join(there, note_lost)
-    server.join(back, note_lost)
-    return there, back
 
 
 class _Socket:
