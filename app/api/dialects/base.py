@@ -97,7 +97,7 @@ class Dialect:
     def render_error(self, error: RerankError, path: str) -> object:
         """The body of an error answer: vLLM's, its message once more where clients of the path look for it."""
         told: dict[str, object] = {
-            "error": {"message": error.told, "type": error.type, "param": error.param, "code": error.status}
+            "error": {"message": error.told, "type": error.kind, "param": error.param, "code": error.status}
         }
         if path.startswith("/v2"):
             told["message"] = error.told
