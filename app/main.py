@@ -73,12 +73,16 @@ def create_app(
     clients = _clients(settings, assembly.metrics)
     bytes_in_flight = _bytes_in_flight(settings, keys, assembly.metrics)
     bodies = BodyReader(settings, bytes_in_flight)
+
+    def is_draining() -> bool:
+        return drain.has_begun
+
     rerank = RerankApi(
         gateway=assembly.gateway, bodies=bodies, keys=keys, settings=settings, metrics=assembly.metrics, traces=traces
     )
-    admin = _admin(assembly, history, settings=settings, bodies=bodies, keys=keys, drain=drain)
-    routers = [rerank.router(), models_router(assembly.registry, keys, settings), _service(assembly, settings, drain)]
-    routers.append(admin.router(admin_auth))
+    admin = AdminApi(assembly, history, bodies=bodies, settings=settings, keys=keys, is_draining=is_draining)
+    service = service_router(assembly, has_fallback=settings.fallback != "none", is_draining=is_draining)
+    routers = [rerank.router(), models_router(assembly.registry, keys, settings), service, admin.router(admin_auth)]
     routers += [ui_router(admin_auth)] if settings.ui else []
 
     @asynccontextmanager
@@ -89,7 +93,7 @@ def create_app(
 
     return AsgiApp(
         _described(lifespan, routers),
-        is_draining=lambda: drain.has_begun,
+        is_draining=is_draining,
         bytes_in_flight=bytes_in_flight,
         posts=dict.fromkeys(ROUTES, rerank.serve),
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,
@@ -134,31 +138,6 @@ def _bytes_in_flight(settings: Settings, keys: Keys, metrics: Metrics) -> BytesI
     bytes_in_flight = BytesInFlight(settings.max_bytes_in_flight, has_several_keys=lambda: keys.are_several)
     metrics.read(requests.BYTES_IN_FLIGHT, lambda: bytes_in_flight.held)
     return bytes_in_flight
-
-
-def _service(assembly: Assembly, settings: Settings, drain: Drain) -> APIRouter:
-    return service_router(
-        registry=assembly.registry,
-        metrics=assembly.metrics,
-        has_fallback=settings.fallback != "none",
-        is_draining=lambda: drain.has_begun,
-    )
-
-
-def _admin(
-    assembly: Assembly, history: History, *, settings: Settings, bodies: BodyReader, keys: Keys, drain: Drain
-) -> AdminApi:
-    return AdminApi(
-        bodies=bodies,
-        registry=assembly.registry,
-        cache=assembly.cache,
-        redis=assembly.redis,
-        metrics=assembly.metrics,
-        history=history,
-        settings=settings,
-        keys=keys,
-        is_draining=lambda: drain.has_begun,
-    )
 
 
 def _warn_without_workers(settings: Settings) -> None:

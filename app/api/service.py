@@ -7,16 +7,14 @@ from fastapi.responses import PlainTextResponse
 
 from app import __version__
 from app.api.responses import answer, refusal
+from app.assembly import Assembly
 from app.errors import NoWorker
-from app.telemetry.metrics import Metrics
 from app.workers.registry import Registry
 
 
-def service_router(
-    *, registry: Registry, metrics: Metrics, has_fallback: bool, is_draining: Callable[[], bool]
-) -> APIRouter:
+def service_router(assembly: Assembly, *, has_fallback: bool, is_draining: Callable[[], bool]) -> APIRouter:
     """Liveness, readiness, version and metrics."""
-    router = APIRouter(tags=["service"])
+    router, registry, metrics = APIRouter(tags=["service"]), assembly.registry, assembly.metrics
 
     @router.get("/livez", summary="The process answers")
     async def livez() -> Response:
