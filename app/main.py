@@ -162,16 +162,22 @@ def _described(lifespan: StatefulLifespan[FastAPI], routers: Iterable[APIRouter]
     )
     for router in routers:
         app.include_router(router)
-    app.add_exception_handler(HTTPException, _unknown_route)
+    app.exception_handler(HTTPException)(_unknown_route)
+    app.exception_handler(RerankError)(_refused)
     return app
 
 
-async def _unknown_route(request: Request, exc: Exception) -> Response:
+async def _refused(request: Request, error: RerankError) -> Response:
+    """The answer to a request that a route of FastAPI's refuses."""
+    return refusal(request, error)
+
+
+async def _unknown_route(request: Request, exc: HTTPException) -> Response:
     """The answer to an unknown route or method, in the shape of all other errors."""
     error: RerankError
-    headers = getattr(exc, "headers", None) or {}
+    headers = exc.headers or {}
     is_known = paths.scoring(request.scope["path"]) is not None
-    if is_known or (isinstance(exc, HTTPException) and exc.status_code == WrongMethod.status):
+    if is_known or exc.status_code == WrongMethod.status:
         error = WrongMethod(f"{request.method} is not served here: see /docs.")
         headers = {"Allow": "POST"} if is_known else headers
     else:
