@@ -246,11 +246,7 @@ class Wire(BaseModel):
 
     def scoring_fields(self) -> dict[str, Any]:
         """The fields that change scores, as far as the client sent them."""
-        sent = self.model_fields_set
-        if sent.isdisjoint(SCORING_FIELDS):
-            return {}
-        values = {name: getattr(self, name) for name in SCORING_FIELDS if name in sent}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name in SCORING_FIELDS if (value := getattr(self, name)) is not None}
 
 
 SCORING_FIELDS = (

@@ -1,6 +1,7 @@
 """NVIDIA's shape, of its NIM for text reranking."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -9,15 +10,13 @@ from app.api.dialects import base, schemas
 from app.types import RerankRequest, Scored
 
 
-def _query(query: object) -> str:
-    return base.text_of(query, "query")
-
-
 class NvidiaBody(base.Wire):
     """A ranking request as NVIDIA's clients write it."""
 
     query: Annotated[
-        str, BeforeValidator(_query), WithJsonSchema({"anyOf": [{"type": "string"}, dict(base.TEXT_SCHEMA)]})
+        str,
+        BeforeValidator(partial(base.text_of, place="query")),
+        WithJsonSchema({"anyOf": [{"type": "string"}, dict(base.TEXT_SCHEMA)]}),
     ]
     passages: base.Passages
     top_n: base.Wanted = None
