@@ -74,7 +74,12 @@ class RerankError(_Failure):
     """
 
     status: ClassVar[int] = 500
-    type: ClassVar[str] = "InternalServerError"
+    kind: ClassVar[str] = "InternalServerError"
+
+    def __init_subclass__(cls, *, status: int | None = None, kind: str | None = None) -> None:
+        """Take an error's HTTP status, and its kind, the `type` in the answer; both are inherited where not given."""
+        super().__init_subclass__()
+        cls.status, cls.kind = status or cls.status, kind or cls.kind
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after_s: float | None = None, words: str = ""
@@ -88,18 +93,13 @@ class RerankError(_Failure):
         return self.message if len(self.message) <= _TOLD_CHARS else f"{self.message[: _TOLD_CHARS - 3]}..."
 
 
-class BadInput(RerankError):
+class BadInput(RerankError, status=400, kind="BadRequestError"):
     """The request can't be served as it is written."""
 
-    status = 400
-    type = "BadRequestError"
 
-
-class Unauthorized(RerankError):
+class Unauthorized(RerankError, status=401, kind="AuthenticationError"):
     """The API key is missing or unknown."""
 
-    status = 401
-    type = "AuthenticationError"
     challenge: ClassVar[str] = "Bearer"
 
 
@@ -109,107 +109,68 @@ class NoAdminKey(Unauthorized):
     challenge = 'Basic realm="rerank-gateway admin"'
 
 
-class UnknownModel(RerankError):
+class UnknownModel(RerankError, status=404, kind="NotFoundError"):
     """No worker serves the model that was asked for."""
 
-    status = 404
-    type = "NotFoundError"
 
-
-class UnknownRoute(RerankError):
+class UnknownRoute(RerankError, status=404, kind="NotFoundError"):
     """No route has this path."""
 
-    status = 404
-    type = "NotFoundError"
 
-
-class WrongMethod(RerankError):
+class WrongMethod(RerankError, status=405, kind="MethodNotAllowedError"):
     """The route at this path doesn't take this method."""
 
-    status = 405
-    type = "MethodNotAllowedError"
 
-
-class SlowBody(RerankError):
+class SlowBody(RerankError, status=408, kind="RequestTimeoutError"):
     """The body didn't arrive in time, or stopped half way."""
 
-    status = 408
-    type = "RequestTimeoutError"
 
-
-class TooLarge(RerankError):
+class TooLarge(RerankError, status=413, kind="RequestTooLargeError"):
     """The body has more bytes than the gateway takes."""
 
-    status = 413
-    type = "RequestTooLargeError"
 
-
-class WrongMediaType(RerankError):
+class WrongMediaType(RerankError, status=415, kind="UnsupportedMediaTypeError"):
     """The body isn't plain `application/json`."""
 
-    status = 415
-    type = "UnsupportedMediaTypeError"
 
-
-class Overloaded(RerankError):
+class Overloaded(RerankError, status=429, kind="RateLimitError"):
     """The gateway holds as much work as it can finish in time; `reason` is the limit the request would pass."""
-
-    status = 429
-    type = "RateLimitError"
 
     def __init__(self, message: str, *, reason: ShedReason, retry_after_s: float) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.reason = reason
 
 
-class BadGateway(RerankError):
+class BadGateway(RerankError, status=502, kind="BadGatewayError"):
     """Every worker that was tried answered badly or is misconfigured."""
-
-    status = 502
-    type = "BadGatewayError"
 
 
 class AllMisconfigured(BadGateway):
     """All workers are misconfigured."""
 
 
-class NoWorker(RerankError):
+class NoWorker(RerankError, status=503, kind="ServiceUnavailableError"):
     """No worker that serves the model can be used now."""
 
-    status = 503
-    type = "ServiceUnavailableError"
 
-
-class DeadlineExceeded(RerankError):
+class DeadlineExceeded(RerankError, status=504, kind="GatewayTimeoutError"):
     """The deadline passed while a worker was working."""
-
-    status = 504
-    type = "GatewayTimeoutError"
 
 
 class OperatorError(RerankError):
     """A failure that only an operator is told about, never a client that wants scores."""
 
 
-class Forbidden(OperatorError):
+class Forbidden(OperatorError, status=403, kind="PermissionDeniedError"):
     """The gateway may not be operated from the caller's address or origin."""
 
-    status = 403
-    type = "PermissionDeniedError"
 
-
-class UnknownWorker(OperatorError):
+class UnknownWorker(OperatorError, status=404, kind="NotFoundError"):
     """No worker has this name."""
 
-    status = 404
-    type = "NotFoundError"
 
-
-class LastWorker(OperatorError):
+class LastWorker(OperatorError, status=409, kind="ConflictError"):
     """A model would be left without a worker."""
-
-    status = 409
-    type = "ConflictError"
 
 
 class WorkerError(_Failure):
@@ -223,75 +184,58 @@ class WorkerError(_Failure):
 
     outcome: ClassVar[str] = "error"
 
+    def __init_subclass__(cls, *, outcome: str | None = None) -> None:
+        """Take the outcome of the attempt, as metrics and traces name it; it is inherited where not given."""
+        super().__init_subclass__()
+        cls.outcome = outcome or cls.outcome
 
-class Unreachable(WorkerError):
+
+class Unreachable(WorkerError, outcome="unreachable"):
     """The connection was refused, or didn't come about."""
-
-    outcome = "unreachable"
 
 
 class NotProbed(Unreachable):
     """The worker is new: no probe of it has ended yet."""
 
 
-class ClosedBeforeResponse(Unreachable):
+class ClosedBeforeResponse(Unreachable, outcome="closed_before_response"):
     """The connection died before the first byte of an answer, as an idle one may do in the moment it is used again."""
 
-    outcome = "closed_before_response"
 
-
-class ClosedMidResponse(WorkerError):
+class ClosedMidResponse(WorkerError, outcome="closed_mid_response"):
     """The connection died in the middle of an answer."""
 
-    outcome = "closed_mid_response"
 
-
-class OutOfFiles(WorkerError):
+class OutOfFiles(WorkerError, outcome="no_files"):
     """The gateway has as many open files as it may; that says nothing about the worker."""
 
-    outcome = "no_files"
 
-
-class AttemptTimeout(WorkerError):
+class AttemptTimeout(WorkerError, outcome="attempt_timeout"):
     """The worker didn't answer within the attempt's limit."""
 
-    outcome = "attempt_timeout"
 
-
-class Unavailable(WorkerError):
+class Unavailable(WorkerError, outcome="unavailable"):
     """The worker says that it can't serve now: a 5xx."""
 
-    outcome = "unavailable"
 
-
-class Busy(Unavailable):
+class Busy(Unavailable, outcome="busy"):
     """The worker has enough work: 429 or 503. It is well, and the gateway backs off."""
 
-    outcome = "busy"
 
-
-class BadAnswer(WorkerError):
+class BadAnswer(WorkerError, outcome="bad_answer"):
     """The worker answered 200 with something that is no list of n finite scores."""
 
-    outcome = "bad_answer"
 
-
-class ContentRejected(WorkerError):
+class ContentRejected(WorkerError, outcome="content_rejected"):
     """The worker objects to the content of the call: 400, 413 or 422."""
 
-    outcome = "content_rejected"
 
-
-class LacksRoute(WorkerError):
+class LacksRoute(WorkerError, outcome="lacks_route"):
     """The worker has no route for calls of this kind; that is no fault, since it serves all others."""
 
-    outcome = "lacks_route"
 
-
-class Misconfigured(WorkerError):
+class Misconfigured(WorkerError, outcome="misconfigured"):
     """The worker can't serve us as it is set up: 401, 403, 404, 405 or a redirect."""
-
-    outcome = "misconfigured"
 
 
 class ChunkTooBig(Exception):

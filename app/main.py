@@ -73,12 +73,16 @@ def create_app(
     clients = _clients(settings, assembly.metrics)
     bytes_in_flight = _bytes_in_flight(settings, keys, assembly.metrics)
     bodies = BodyReader(settings, bytes_in_flight)
+
+    def is_draining() -> bool:
+        return drain.has_begun
+
     rerank = RerankApi(
         gateway=assembly.gateway, bodies=bodies, keys=keys, settings=settings, metrics=assembly.metrics, traces=traces
     )
-    admin = _admin(assembly, history, settings=settings, bodies=bodies, keys=keys, drain=drain)
-    routers = [rerank.router(), models_router(assembly.registry, keys, settings), _service(assembly, settings, drain)]
-    routers.append(admin.router(admin_auth))
+    admin = AdminApi(assembly, history, bodies=bodies, settings=settings, keys=keys, is_draining=is_draining)
+    service = service_router(assembly, has_fallback=settings.fallback != "none", is_draining=is_draining)
+    routers = [rerank.router(), models_router(assembly.registry, keys, settings), service, admin.router(admin_auth)]
     routers += [ui_router(admin_auth)] if settings.ui else []
 
     @asynccontextmanager
@@ -89,7 +93,7 @@ def create_app(
 
     return AsgiApp(
         _described(lifespan, routers),
-        is_draining=lambda: drain.has_begun,
+        is_draining=is_draining,
         bytes_in_flight=bytes_in_flight,
         posts=dict.fromkeys(ROUTES, rerank.serve),
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,
@@ -136,31 +140,6 @@ def _bytes_in_flight(settings: Settings, keys: Keys, metrics: Metrics) -> BytesI
     return bytes_in_flight
 
 
-def _service(assembly: Assembly, settings: Settings, drain: Drain) -> APIRouter:
-    return service_router(
-        registry=assembly.registry,
-        metrics=assembly.metrics,
-        has_fallback=settings.fallback != "none",
-        is_draining=lambda: drain.has_begun,
-    )
-
-
-def _admin(
-    assembly: Assembly, history: History, *, settings: Settings, bodies: BodyReader, keys: Keys, drain: Drain
-) -> AdminApi:
-    return AdminApi(
-        bodies=bodies,
-        registry=assembly.registry,
-        cache=assembly.cache,
-        redis=assembly.redis,
-        metrics=assembly.metrics,
-        history=history,
-        settings=settings,
-        keys=keys,
-        is_draining=lambda: drain.has_begun,
-    )
-
-
 def _warn_without_workers(settings: Settings) -> None:
     if not settings.workers:
         structlog.get_logger().warning(
@@ -183,16 +162,22 @@ def _described(lifespan: StatefulLifespan[FastAPI], routers: Iterable[APIRouter]
     )
     for router in routers:
         app.include_router(router)
-    app.add_exception_handler(HTTPException, _unknown_route)
+    app.exception_handler(HTTPException)(_unknown_route)
+    app.exception_handler(RerankError)(_refused)
     return app
 
 
-async def _unknown_route(request: Request, exc: Exception) -> Response:
+async def _refused(request: Request, error: RerankError) -> Response:
+    """The answer to a request that a route of FastAPI's refuses."""
+    return refusal(request, error)
+
+
+async def _unknown_route(request: Request, exc: HTTPException) -> Response:
     """The answer to an unknown route or method, in the shape of all other errors."""
     error: RerankError
-    headers = getattr(exc, "headers", None) or {}
+    headers = exc.headers or {}
     is_known = paths.scoring(request.scope["path"]) is not None
-    if is_known or (isinstance(exc, HTTPException) and exc.status_code == WrongMethod.status):
+    if is_known or exc.status_code == WrongMethod.status:
         error = WrongMethod(f"{request.method} is not served here: see /docs.")
         headers = {"Allow": "POST"} if is_known else headers
     else:

@@ -143,7 +143,7 @@ def test_what_stands_in_front_lets_every_route_and_every_dialects_name_through()
 
 def test_every_error_is_documented_with_its_status_and_type():
     ours = {error for _, error in inspect.getmembers(errors, inspect.isclass) if issubclass(error, RerankError)}
-    real = {(str(error.status), error.type) for error in (ours - {RerankError}) | {InternalError}}
+    real = {(str(error.status), error.kind) for error in (ours - {RerankError}) | {InternalError}}
     assert set(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", page("api.md"), re.MULTILINE)) == real
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 from fastapi import APIRouter, Request, Response
@@ -18,18 +18,13 @@ from app.api.body import BodyReader
 from app.api.dialects.base import bad_input
 from app.api.request import HttpRequest
 from app.api.responses import answer
-from app.cache.score_cache import ScoreCache
+from app.assembly import Assembly
 from app.errors import LastWorker, UnknownModel, UnknownWorker
 from app.settings import Settings, warnings_about
 from app.settings.addresses import without_password
-from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog import caches, requests
 from app.telemetry.metrics.history import INTERVAL_S, History
-from app.workers.registry import Registry
 from app.workers.worker import Worker
-
-if TYPE_CHECKING:
-    from app.cache.redis_tier import RedisTier
 
 Asked = TypeVar("Asked", bound=AdminBody)
 
@@ -40,12 +35,9 @@ class AdminApi:
     """The endpoints under `/admin`.
 
     Args:
-        bodies: Reads bodies.
-        registry: Has the workers to show and drain.
-        cache: The cache to show and flush.
-        redis: The tier that replicas share, if there is one.
-        metrics: Where counts since the start come from.
+        assembly: All that scores: the workers to show and drain, the cache to show and flush, counts since the start.
         history: Where recent figures come from.
+        bodies: Reads bodies.
         settings: As they were read at the start.
         keys: The API keys of clients.
         is_draining: Tells whether this replica is about to stop.
@@ -53,23 +45,18 @@ class AdminApi:
 
     def __init__(
         self,
+        assembly: Assembly,
+        history: History,
         *,
         bodies: BodyReader,
-        registry: Registry,
-        cache: ScoreCache,
-        redis: "RedisTier | None",
-        metrics: Metrics,
-        history: History,
         settings: Settings,
         keys: Keys,
         is_draining: Callable[[], bool],
     ) -> None:
-        self._bodies = bodies
-        self._registry = registry
-        self._cache = cache
-        self._redis = redis
-        self._metrics = metrics
+        self._assembly = assembly
+        self._registry = assembly.registry
         self._history = history
+        self._bodies = bodies
         self._settings = settings
         # Reads the files of keys now: later they may have changed.
         self._shown = admin_schemas.SettingsReport(settings=settings.shown(), warnings=warnings_about(settings))
@@ -81,22 +68,19 @@ class AdminApi:
     def router(self, admin_auth: AdminAuth) -> APIRouter:
         """The routes behind `AdminAuth`, described for OpenAPI."""
         router = APIRouter(prefix="/admin", tags=["admin"])
-        seen: list[tuple[str, Serve, type, str]] = [
-            ("/workers", self.workers, admin_schemas.WorkersReport, "The workers, and where they are found"),
-            ("/cache", self.cache, admin_schemas.CacheReport, "The cache, and where scores came from"),
-            ("/settings", self.settings, admin_schemas.SettingsReport, "The settings, without secrets"),
-            ("/stats", self.stats, admin_schemas.StatsReport, "This replica, and its last 5 minutes"),
+        routes: list[tuple[str, Serve, type[AdminBody] | None, type, str]] = [
+            ("/workers", self.workers, None, admin_schemas.WorkersReport, "The workers, and where they are found"),
+            ("/cache", self.cache, None, admin_schemas.CacheReport, "The cache, and where scores came from"),
+            ("/settings", self.settings, None, admin_schemas.SettingsReport, "The settings, without secrets"),
+            ("/stats", self.stats, None, admin_schemas.StatsReport, "This replica, and its last 5 minutes"),
+            ("/workers/drain", self.drain, DrainBody, admin_schemas.WorkerReport, "Give a worker no more work"),
+            ("/workers/undrain", self.undrain, UndrainBody, admin_schemas.WorkerReport, "Give a worker work again"),
+            ("/cache/flush", self.flush, FlushBody, admin_schemas.FlushReport, "Forget a model's scores"),
         ]
-        for path, serve, report, summary in seen:
-            router.add_api_route(path, admin_auth.protected(serve), methods=["GET"], **described(summary, report))
-        done: list[tuple[str, Serve, type, type[AdminBody], str]] = [
-            ("/workers/drain", self.drain, admin_schemas.WorkerReport, DrainBody, "Give a worker no more work"),
-            ("/workers/undrain", self.undrain, admin_schemas.WorkerReport, UndrainBody, "Give a worker work again"),
-            ("/cache/flush", self.flush, admin_schemas.FlushReport, FlushBody, "Forget a model's scores"),
-        ]
-        for path, serve, report, body, summary in done:
+        for path, serve, body, report, summary in routes:
+            method = "POST" if body else "GET"
             router.add_api_route(
-                path, admin_auth.protected(serve), methods=["POST"], **described(summary, report, body)
+                path, admin_auth.protected(serve), methods=[method], **described(summary, report, body)
             )
         return router
 
@@ -131,23 +115,18 @@ class AdminApi:
 
     async def cache(self, request: Request) -> Response:
         """The size of the cache, and the documents it saved."""
-        url = self._settings.redis_url
-        documents = self._metrics.samples(requests.DOCUMENTS)
+        cache, metrics, settings = self._assembly.cache, self._assembly.metrics, self._settings
         return answer(
             admin_schemas.CacheReport(
-                enabled=self._settings.cache,
-                pairs=len(self._cache.memory),
-                bytes=self._cache.memory.size_bytes,
-                max_bytes=self._settings.cache_max_bytes,
-                ttl_s=self._settings.cache_ttl_s,
-                documents={one.labels["source"]: int(one.value) for one in documents},
-                evictions=sum(int(one.value) for one in self._metrics.samples(caches.EVICTIONS)),
-                generations=self._cache.generations(),
-                redis=admin_schemas.RedisReport(
-                    usable=self._redis.is_usable, url=without_password(url.get_secret_value())
-                )
-                if self._redis and url
-                else None,
+                enabled=settings.cache,
+                pairs=len(cache.memory),
+                bytes=cache.memory.size_bytes,
+                max_bytes=settings.cache_max_bytes,
+                ttl_s=settings.cache_ttl_s,
+                documents={one.labels["source"]: int(one.value) for one in metrics.samples(requests.DOCUMENTS)},
+                evictions=sum(int(one.value) for one in metrics.samples(caches.EVICTIONS)),
+                generations=cache.generations(),
+                redis=self._redis_report(),
             )
         )
 
@@ -159,7 +138,7 @@ class AdminApi:
             names = ", ".join(sorted(known)) or "none yet"
             raise UnknownModel(f"No worker serves {asked[:_LONGEST_NAME]}; there is {names}.", param="model")
         model = known[asked].model
-        self._cache.flush(model)
+        self._assembly.cache.flush(model)
         self._log.info("cache_flushed", model=model)
         return answer(admin_schemas.FlushReport(model=model, flushed=True, replicas=self._where_flushed()))
 
@@ -196,11 +175,17 @@ class AdminApi:
         names = ", ".join(sorted(worker.name for worker in self._registry.workers)) or "none"
         raise UnknownWorker(f"No worker is called {name[:_LONGEST_NAME]}; there is {names}.", param="worker")
 
+    def _redis_report(self) -> admin_schemas.RedisReport | None:
+        redis, url = self._assembly.redis, self._settings.redis_url
+        if redis is None or url is None:
+            return None
+        return admin_schemas.RedisReport(usable=redis.is_usable, url=without_password(url.get_secret_value()))
+
     def _where_flushed(self) -> str:
         """The replicas that a flush reaches, and when, in words."""
-        if self._redis is None:
+        if self._assembly.redis is None:
             return "this one only: without Redis, each replica is flushed by itself"
-        if self._redis.is_usable:
+        if self._assembly.redis.is_usable:
             return "this one at once, the others within 5 s"
         return "this one at once, the others when Redis is back"
 

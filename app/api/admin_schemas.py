@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.dialects.schemas import ErrorAnswer
 from app.policy.breaker import State
 from app.telemetry.metrics.history import Point
-from app.types import Fingerprint
 from app.workers.worker import Worker
 
 _ERRORS = {401: "No admin key, or a wrong one", 403: "The gateway isn't operated from there"}
@@ -183,7 +182,7 @@ def worker_report(worker: Worker, now: float) -> WorkerReport:
         is_ready=worker.is_ready,
         is_drained=worker.is_drained,
         problem=worker.problem.redacted if worker.problem else None,
-        models=[_model_report(fingerprint, is_usable=worker.is_usable) for fingerprint in worker.serves.values()],
+        models=[ModelReport(**served._asdict(), usable=worker.is_usable) for served in worker.serves.values()],
         calls=worker.calls,
         documents=worker.documents,
         tokens=worker.tokens,
@@ -207,7 +206,3 @@ def _state(worker: Worker) -> WorkerState:
             return "trying"
         case State.CLOSED:
             return "usable" if worker.is_ready else "not_ready"
-
-
-def _model_report(fingerprint: Fingerprint, *, is_usable: bool) -> ModelReport:
-    return ModelReport(**fingerprint._asdict(), usable=is_usable)

@@ -1,6 +1,7 @@
 """The ASGI application around all routes: reads paths, sets request ids, sends long answers in parts."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
@@ -13,6 +14,7 @@ from app.api.cors import Cors
 from app.api.request import LONG_BYTES, HttpRequest, do_nothing
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class AsgiApp:
     """The ASGI application that the server calls.
 
@@ -25,20 +27,12 @@ class AsgiApp:
         cors: Which other sites' pages may read answers; None for none.
     """
 
-    def __init__(
-        self,
-        app: FastAPI,
-        *,
-        is_draining: Callable[[], bool],
-        bytes_in_flight: BytesInFlight,
-        posts: Mapping[str, Callable[[HttpRequest], Awaitable[Response]]],
-        cors: Cors | None = None,
-    ) -> None:
-        self.app = app
-        self._is_draining = is_draining
-        self._bytes_in_flight = bytes_in_flight
-        self._posts = posts
-        self._cors = cors
+    app: FastAPI
+    _: KW_ONLY
+    is_draining: Callable[[], bool]
+    bytes_in_flight: BytesInFlight
+    posts: Mapping[str, Callable[[HttpRequest], Awaitable[Response]]]
+    cors: Cors | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,9 +48,9 @@ class AsgiApp:
             # A redirect would turn a POST into a GET, so a trailing slash is served.
             scope["path"] = scope["path"].rstrip("/") or "/"
         request = HttpRequest(scope, receive, destination)
-        serve = self._posts.get(request.path) if scope["method"] == "POST" else None
-        if self._cors and self._cors.asks_first(request):
-            serve = self._cors.answer_preflight
+        serve = self.posts.get(request.path) if scope["method"] == "POST" else None
+        if self.cors and self.cors.asks_first(request):
+            serve = self.cors.answer_preflight
         if serve is None:
             with_headers = self._adding_headers(self._in_parts(send, request), request)
             await self.app(scope, receive, with_headers)
@@ -75,7 +69,7 @@ class AsgiApp:
                 await send(message)
                 return
             hang_up = request.client_connection.hang_up if request.client_connection else do_nothing
-            with self._bytes_in_flight.unread(request.key, len(body), hang_up):
+            with self.bytes_in_flight.unread(request.key, len(body), hang_up):
                 rest = memoryview(body)
                 while len(rest) > LONG_BYTES:
                     await send({**message, "body": rest[:LONG_BYTES], "more_body": True})
@@ -99,8 +93,8 @@ class AsgiApp:
         read and discarded before the next request.
         """
         headers.append((b"x-request-id", request.request_id.encode()))
-        if self._cors:
-            self._cors.add_headers(MutableHeaders(raw=headers), request)
+        if self.cors:
+            self.cors.add_headers(MutableHeaders(raw=headers), request)
         is_early = request.client_connection and not request.client_connection.has_sent_all
-        if is_early or self._is_draining():
+        if is_early or self.is_draining():
             MutableHeaders(raw=headers)["Connection"] = "close"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic_core import from_json
@@ -57,22 +58,20 @@ class BodyReader:
         return _decode(body)
 
 
+@dataclass(slots=True, eq=False)
 class Reservation:
     """The bytes reserved for one request's body, which are given back at the end of the block."""
 
-    __slots__ = ("_bytes_in_flight", "_key", "_max_body_bytes", "_reserved_bytes")
-
-    def __init__(self, bytes_in_flight: BytesInFlight, key: str, max_body_bytes: int) -> None:
-        self._bytes_in_flight = bytes_in_flight
-        self._key = key
-        self._max_body_bytes = max_body_bytes
-        self._reserved_bytes = 0
+    bytes_in_flight: BytesInFlight
+    key: str
+    max_body_bytes: int
+    reserved_bytes: int = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bytes_in_flight.give_back(self._key, self._reserved_bytes)
+        self.bytes_in_flight.give_back(self.key, self.reserved_bytes)
 
     def check_size(self, body_bytes: int) -> None:
         """Check the size of a body, announced or real, without reserving it.
@@ -80,8 +79,8 @@ class Reservation:
         Raises:
             TooLarge: it is above `max_body_bytes`.
         """
-        if body_bytes > self._max_body_bytes:
-            message = f"The body has more than {self._max_body_bytes} bytes: send fewer documents per request."
+        if body_bytes > self.max_body_bytes:
+            message = f"The body has more than {self.max_body_bytes} bytes: send fewer documents per request."
             raise TooLarge(message)
 
     def reserve(self, body_bytes: int) -> None:
@@ -92,8 +91,8 @@ class Reservation:
             Overloaded: all bodies together are above what they may hold.
         """
         self.check_size(body_bytes)
-        self._bytes_in_flight.take(self._key, body_bytes - self._reserved_bytes, own_bytes=self._reserved_bytes)
-        self._reserved_bytes = body_bytes
+        self.bytes_in_flight.take(self.key, body_bytes - self.reserved_bytes, own_bytes=self.reserved_bytes)
+        self.reserved_bytes = body_bytes
 
 
 def media_type_of(headers: Mapping[str, str], *, unsaid: str = "") -> str:

@@ -3,13 +3,13 @@
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app import __version__
 from app.api.auth import Keys
 from app.api.paths import INFO, MODELS
-from app.api.responses import answer, refusal
-from app.errors import NoWorker, RerankError
+from app.api.responses import answer
+from app.errors import NoWorker
 from app.settings import Settings
 from app.types import Fingerprint
 from app.workers.registry import Registry
@@ -26,34 +26,26 @@ _UNKNOWN: dict[int | str, dict[str, Any]] = {
 
 def models_router(registry: Registry, keys: Keys, settings: Settings) -> APIRouter:
     """The list of models, and each of them as OpenAI's and TEI's clients ask for it."""
-    router = APIRouter(tags=["service"])
+
+    async def check_key(request: Request) -> None:
+        keys.name_of(request.headers.get("authorization"))
+
+    router = APIRouter(tags=["service"], dependencies=[Depends(check_key)])
 
     @router.get(MODELS, summary="The models that workers serve, aliases included", responses=_REFUSED)
-    async def models(request: Request) -> Response:
-        try:
-            keys.name_of(request.headers.get("authorization"))
-        except RerankError as error:
-            return refusal(request, error)
+    async def models() -> Response:
         known = registry.models()
         return answer({"object": "list", "data": [_model(name, known[name]) for name in sorted(known)]})
 
     @router.get(f"{MODELS}/{{name:path}}", summary="One model, by any of its names", responses=_REFUSED | _UNKNOWN)
-    async def model(request: Request, name: str) -> Response:
-        try:
-            keys.name_of(request.headers.get("authorization"))
-            return answer(_model(name, await _fingerprint(name, registry)))
-        except RerankError as error:
-            return refusal(request, error)
+    async def model(name: str) -> Response:
+        return answer(_model(name, await _fingerprint(name, registry)))
 
     @router.get(INFO, summary="A model, as TEI tells of its own", responses=_REFUSED | _UNKNOWN)
     async def info(request: Request, model: str = "") -> Response:
-        try:
-            keys.name_of(request.headers.get("authorization"))
-            name = request.path_params.get("model") or model
-            fingerprint = await _fingerprint(name, registry)
-            return answer(_info(name or fingerprint.model, fingerprint, settings))
-        except RerankError as error:
-            return refusal(request, error)
+        name = request.path_params.get("model") or model
+        fingerprint = await _fingerprint(name, registry)
+        return answer(_info(name or fingerprint.model, fingerprint, settings))
 
     return router
 

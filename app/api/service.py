@@ -2,33 +2,31 @@
 
 from collections.abc import Callable
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
 from app import __version__
-from app.api.responses import answer, refusal
+from app.api.responses import answer
+from app.assembly import Assembly
 from app.errors import NoWorker
-from app.telemetry.metrics import Metrics
 from app.workers.registry import Registry
 
 
-def service_router(
-    *, registry: Registry, metrics: Metrics, has_fallback: bool, is_draining: Callable[[], bool]
-) -> APIRouter:
+def service_router(assembly: Assembly, *, has_fallback: bool, is_draining: Callable[[], bool]) -> APIRouter:
     """Liveness, readiness, version and metrics."""
-    router = APIRouter(tags=["service"])
+    router, registry, metrics = APIRouter(tags=["service"]), assembly.registry, assembly.metrics
 
     @router.get("/livez", summary="The process answers")
     async def livez() -> Response:
         return answer({"status": "ok"})
 
-    async def readyz(request: Request) -> Response:
+    async def readyz() -> Response:
         problem = (
             "This replica is shutting down." if is_draining() else _unready_reason(registry, has_fallback=has_fallback)
         )
-        if problem is None:
-            return answer({"status": "ok"})
-        return refusal(request, NoWorker(problem[:500], retry_after_s=1.0))
+        if problem:
+            raise NoWorker(problem[:500], retry_after_s=1.0)
+        return answer({"status": "ok"})
 
     for path in ("/readyz", "/health"):
         router.add_api_route(

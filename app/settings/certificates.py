@@ -39,10 +39,9 @@ class Certificates:
             self.listening = default_context(ssl.Purpose.CLIENT_AUTH)
             if settings.tls_client_ca_file:
                 self.listening.verify_mode = ssl.CERT_REQUIRED
-            _load(self.listening, settings, _LISTENING)
         if settings.worker_ca_file or settings.worker_cert_file:
             self.towards_workers = default_context()
-            _load(self.towards_workers, settings, _TOWARDS_WORKERS)
+        self._load()
 
     def reload(self) -> None:
         """Read the files again. New connections use what they hold now.
@@ -54,6 +53,9 @@ class Certificates:
         """
         # First into contexts of their own, so that a bad file leaves the good ones as they are.
         Certificates(self._settings)
+        self._load()
+
+    def _load(self) -> None:
         if self.listening:
             _load(self.listening, self._settings, _LISTENING)
         if self.towards_workers:

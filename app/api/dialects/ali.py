@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from app.api.dialects import base, schemas
-from app.types import Pairs, RerankRequest, Scored
+from app.types import RerankRequest, Scored
 
 
 class AliInput(BaseModel):
@@ -19,7 +19,7 @@ class AliInput(BaseModel):
 class AliParameters(BaseModel):
     """The wishes of a request."""
 
-    top_n: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
+    top_n: base.Wanted = None
     return_documents: bool | None = None
 
 
@@ -28,6 +28,11 @@ class AliBody(base.Wire):
 
     input: AliInput
     parameters: AliParameters | None = None
+
+    def request(self) -> RerankRequest:
+        query, documents, wishes = self.input.query, self.input.documents, self.parameters or AliParameters()
+        echo = base.echo(documents, wanted=bool(wishes.return_documents))
+        return self.request_for([query], documents, top_n=wishes.top_n, echo=echo)
 
 
 class AliResults(schemas.Shown):
@@ -54,22 +59,10 @@ class Ali(base.Dialect):
     texts = ("input.documents",)
     body = AliBody
     shown = AliAnswer
-    example: ClassVar[Mapping[str, Any]] = {"input": dict(base.Dialect.example)}
+    example: ClassVar[Mapping[str, Any]] = {"input": base.example()}
 
     def is_told_by(self, body: Mapping[str, Any]) -> bool:
         return isinstance(body.get("input"), dict)
-
-    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
-        wire = AliBody.read(body)
-        wishes = wire.parameters or AliParameters()
-        return RerankRequest(
-            pairs=Pairs([wire.input.query], wire.input.documents),
-            model=wire.model,
-            top_n=wishes.top_n or None,
-            echo=base.echo(wire.input.documents, wanted=bool(wishes.return_documents)),
-            fields=wire.scoring_fields(),
-            timeout_ms=wire.timeout_ms,
-        )
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         return {

@@ -1,6 +1,6 @@
 """What every dialect says of itself, and the wire rules that all dialects share."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from app.api.dialects.schemas import usage
+from app.api.dialects.schemas import RerankAnswer, usage
 from app.errors import BadInput, Overloaded, RerankError
 from app.policy.rank import rank
-from app.types import LongDocuments, RerankRequest, Scored
+from app.types import Pairs, RerankRequest, Scored
 
 # Cohere counts a search of up to 100 documents as one unit.
 _DOCUMENTS_PER_SEARCH_UNIT = 100
@@ -29,7 +29,12 @@ DOCUMENTS = [
 ]
 
 
-class Dialect(ABC):
+def example(**more: object) -> Mapping[str, Any]:
+    """A request to try, of the fields that most dialects have, and more."""
+    return {"query": QUERY, "documents": DOCUMENTS} | more
+
+
+class Dialect:
     """One wire shape of requests, answers and errors. All that is known of it is said here, once.
 
     Attributes:
@@ -42,6 +47,7 @@ class Dialect(ABC):
         texts: Where the texts stand in a body, `outer.inner` when they stand one level down.
         body: The request's fields.
         shown: The type of the answer.
+        api_version: Of Cohere's, in the answer it has in common with vLLM and Jina.
         example: A request to try.
     """
 
@@ -53,14 +59,14 @@ class Dialect(ABC):
     answer: ClassVar[str]
     texts: ClassVar[tuple[str, ...]] = ("documents",)
     body: ClassVar[type["Wire"]]
-    shown: ClassVar[Any]
-    example: ClassVar[Mapping[str, Any]] = {"query": QUERY, "documents": DOCUMENTS}
+    shown: ClassVar[Any] = RerankAnswer
+    api_version: ClassVar[str] = "1"
+    example: ClassVar[Mapping[str, Any]] = example()
 
     def is_told_by(self, body: Mapping[str, Any]) -> bool:
         """True if the body has the dialect's `sign`."""
         return False
 
-    @abstractmethod
     def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
         """The request in `body`.
 
@@ -71,15 +77,27 @@ class Dialect(ABC):
         Raises:
             BadInput: names the field at fault.
         """
+        return self.body.read(body).request()
 
-    @abstractmethod
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
-        """The body of an answer, ready to be encoded as JSON."""
+        """The body of an answer, ready to be encoded as JSON: the one that vLLM, Jina and Cohere share.
+
+        `meta` is Cohere's, `usage` and `model` are vLLM's and Jina's.
+        """
+        units = ceil(len(request.pairs) / _DOCUMENTS_PER_SEARCH_UNIT)
+        about = {"api_version": {"version": self.api_version}, "billed_units": {"search_units": units}}
+        return {
+            "id": f"rerank-{request_id}",
+            "model": scored.model,
+            "usage": usage(scored),
+            "results": rows(request, scored, score="relevance_score", document="document"),
+            "meta": about | _remarks(scored),
+        }
 
     def render_error(self, error: RerankError, path: str) -> object:
         """The body of an error answer: vLLM's, its message once more where clients of the path look for it."""
         told: dict[str, object] = {
-            "error": {"message": error.told, "type": error.type, "param": error.param, "code": error.status}
+            "error": {"message": error.told, "type": error.kind, "param": error.param, "code": error.status}
         }
         if path.startswith("/v2"):
             told["message"] = error.told
@@ -151,6 +169,8 @@ _DOCUMENTS_SCHEMA = WithJsonSchema(
         "description": 'Strings or {"text": string} objects; a bare string is one document.',
     }
 )
+# How many results a client wants; `Wire.request_for` takes 0 for all.
+Wanted = Annotated[int | None, Field(ge=0, description="Results wanted; 0, null or absent means all.")]
 # Errors name the field and the place in it.
 Documents = Annotated[list[str], BeforeValidator(partial(_as_texts, "documents")), _DOCUMENTS_SCHEMA]
 Passages = Annotated[list[str], BeforeValidator(partial(_as_texts, "passages")), _DOCUMENTS_SCHEMA]
@@ -160,7 +180,6 @@ class Wire(BaseModel):
     """The fields that requests of all dialects may have. Unknown ones are ignored, as vLLM does."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
-    not_scoring: ClassVar[frozenset[str]] = frozenset()
 
     model: str | None = Field(default=None, description="May be left out when there is one model, or a default.")
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, le=_MOST_TOKENS), AfterValidator(_limit)] | None = Field(
@@ -187,13 +206,47 @@ class Wire(BaseModel):
         except ValidationError as exc:
             raise bad_input(exc) from None
 
+    @abstractmethod
+    def request(self) -> RerankRequest:
+        """The request that these fields make.
+
+        Raises:
+            BadInput: as `Dialect.parse`.
+        """
+
+    def request_for(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        echo: Sequence[object] | None = None,
+        is_cut: bool | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> RerankRequest:
+        """The request for scores of these texts, with the wishes that all dialects know.
+
+        Args:
+            queries: One, or as many as documents.
+            documents: At least one.
+            top_n: Results wanted; 0 and None mean all.
+            echo: As in `RerankRequest`.
+            is_cut: Whether documents too long for the model are cut or an error; None leaves it to the settings.
+            fields: Scoring fields; by default `scoring_fields`.
+        """
+        return RerankRequest(
+            pairs=Pairs(queries, documents),
+            model=self.model,
+            top_n=top_n or None,
+            echo=echo,
+            fields=self.scoring_fields() if fields is None else fields,
+            long_documents=None if is_cut is None else "truncate" if is_cut else "error",
+            timeout_ms=self.timeout_ms,
+        )
+
     def scoring_fields(self) -> dict[str, Any]:
         """The fields that change scores, as far as the client sent them."""
-        sent = self.model_fields_set
-        if sent.isdisjoint(SCORING_FIELDS):
-            return {}
-        values = {name: getattr(self, name) for name in SCORING_FIELDS if name in sent}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name in SCORING_FIELDS if (value := getattr(self, name)) is not None}
 
 
 SCORING_FIELDS = (
@@ -206,16 +259,11 @@ SCORING_FIELDS = (
 )
 
 
-def render_results(request: RerankRequest, scored: Scored, request_id: str, api_version: str) -> dict[str, object]:
-    """The answer vLLM, Jina and Cohere share; `meta` is Cohere's, `usage` and `model` are vLLM's and Jina's."""
-    units = ceil(len(request.pairs) / _DOCUMENTS_PER_SEARCH_UNIT)
-    return {
-        "id": f"rerank-{request_id}",
-        "model": scored.model,
-        "usage": usage(scored),
-        "results": rows(request, scored, score="relevance_score", document="document"),
-        "meta": {"api_version": {"version": api_version}, "billed_units": {"search_units": units}} | _remarks(scored),
-    }
+class RankBody(Wire):
+    """The fields of most dialects: one query and its documents."""
+
+    query: str
+    documents: Documents
 
 
 def _remarks(scored: Scored) -> dict[str, object]:
@@ -243,11 +291,6 @@ def rows(request: RerankRequest, scored: Scored, *, score: str, document: str) -
 def echo(texts: Sequence[str], *, wanted: bool) -> Sequence[object] | None:
     """The documents to return, as vLLM, Jina and Cohere write them; None when the client wants none."""
     return [{"text": text} for text in texts] if wanted else None
-
-
-def long_documents(*, is_cut: bool | None) -> LongDocuments | None:
-    """What becomes of documents too long for the model: cut, an error, or (None) what the settings say."""
-    return None if is_cut is None else "truncate" if is_cut else "error"
 
 
 def bad_input(exc: ValidationError) -> BadInput:

@@ -1,12 +1,12 @@
 """Cohere's v1 shape: documents may be objects whose fields are ranked together."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
-from app.api.dialects import base, rank_fields, schemas
-from app.types import Pairs, RerankRequest, Scored
+from app.api.dialects import base, rank_fields
+from app.types import RerankRequest
 
 
 class Cohere1Body(base.Wire):
@@ -14,11 +14,16 @@ class Cohere1Body(base.Wire):
 
     query: str
     documents: rank_fields.TextsOrObjects
-    top_n: int | None = Field(default=None, ge=0)
+    top_n: base.Wanted = None
     rank_fields: base.Strings | None = Field(
         default=None, description="Fields of document objects to rank by, in order; each counts once."
     )
     return_documents: bool | None = None
+
+    def request(self) -> RerankRequest:
+        texts = rank_fields.joined(self.documents, self.rank_fields, "documents")
+        sent = [{"text": document} if isinstance(document, str) else document for document in self.documents]
+        return self.request_for([self.query], texts, top_n=self.top_n, echo=sent if self.return_documents else None)
 
 
 class Cohere1(base.Dialect):
@@ -33,32 +38,11 @@ class Cohere1(base.Dialect):
     )
     answer = "as `vllm`; a returned document is the object that was sent"
     body = Cohere1Body
-    shown = schemas.RerankAnswer
-    example: ClassVar[Mapping[str, Any]] = {
-        "query": base.QUERY,
-        "documents": [{"title": "Paris", "text": base.DOCUMENTS[1]}],
-        "rank_fields": ["title", "text"],
-    }
+    example = base.example(documents=[{"title": "Paris", "text": base.DOCUMENTS[1]}], rank_fields=["title", "text"])
 
     def is_told_by(self, body: Mapping[str, Any]) -> bool:
         signs = (body.get("rank_fields"), body.get("max_chunks_per_doc"))
         return signs != (None, None) or _has_objects(body.get("documents"))
-
-    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
-        wire = Cohere1Body.read(body)
-        texts = rank_fields.joined(wire.documents, wire.rank_fields, "documents")
-        sent = [{"text": document} if isinstance(document, str) else document for document in wire.documents]
-        return RerankRequest(
-            pairs=Pairs([wire.query], texts),
-            model=wire.model,
-            top_n=wire.top_n or None,
-            echo=sent if wire.return_documents else None,
-            fields=wire.scoring_fields(),
-            timeout_ms=wire.timeout_ms,
-        )
-
-    def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
-        return base.render_results(request, scored, request_id, api_version="1")
 
 
 def _has_objects(documents: object) -> bool:

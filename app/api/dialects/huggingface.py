@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, Field
 
 from app.api.dialects import base
-from app.types import Pairs, RerankRequest, Scored
+from app.types import RerankRequest, Scored
 
 
 class HuggingfaceInputs(BaseModel):
@@ -21,6 +21,9 @@ class HuggingfaceBody(base.Wire):
 
     inputs: HuggingfaceInputs
 
+    def request(self) -> RerankRequest:
+        return self.request_for([self.inputs.source_sentence], self.inputs.sentences)
+
 
 class Huggingface(base.PlainErrors):
     """A bare list of scores, in the order of the request."""
@@ -33,21 +36,10 @@ class Huggingface(base.PlainErrors):
     texts = ("inputs.sentences",)
     body = HuggingfaceBody
     shown = list[float]
-    example: ClassVar[Mapping[str, Any]] = {
-        "inputs": {"source_sentence": base.QUERY, "sentences": base.DOCUMENTS},
-    }
+    example: ClassVar[Mapping[str, Any]] = {"inputs": {"source_sentence": base.QUERY, "sentences": base.DOCUMENTS}}
 
     def is_told_by(self, body: Mapping[str, Any]) -> bool:
         return isinstance(body.get("inputs"), dict)
-
-    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
-        wire = HuggingfaceBody.read(body)
-        return RerankRequest(
-            pairs=Pairs([wire.inputs.source_sentence], wire.inputs.sentences),
-            model=wire.model,
-            fields=wire.scoring_fields(),
-            timeout_ms=wire.timeout_ms,
-        )
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         return list(scored.scores)

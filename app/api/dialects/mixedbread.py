@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from app.api.dialects import base, rank_fields, schemas
-from app.types import Pairs, RerankRequest, Scored
+from app.types import RerankRequest, Scored
 
 
 class MixedbreadBody(base.Wire):
@@ -17,8 +17,12 @@ class MixedbreadBody(base.Wire):
     rank_fields: base.Strings | None = Field(
         default=None, description="Fields of objects in `input` to rank by, in order; each counts once."
     )
-    top_k: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
+    top_k: base.Wanted = None
     return_input: bool | None = None
+
+    def request(self) -> RerankRequest:
+        texts = rank_fields.joined(self.input, self.rank_fields, "input")
+        return self.request_for([self.query], texts, top_n=self.top_k, echo=self.input if self.return_input else None)
 
 
 class Ranked(schemas.Shown):
@@ -55,17 +59,6 @@ class Mixedbread(base.Dialect):
 
     def is_told_by(self, body: Mapping[str, Any]) -> bool:
         return isinstance(body.get("input"), list)
-
-    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
-        wire = MixedbreadBody.read(body)
-        return RerankRequest(
-            pairs=Pairs([wire.query], rank_fields.joined(wire.input, wire.rank_fields, "input")),
-            model=wire.model,
-            top_n=wire.top_k or None,
-            echo=wire.input if wire.return_input else None,
-            fields=wire.scoring_fields(),
-            timeout_ms=wire.timeout_ms,
-        )
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         data = base.rows(request, scored, score="score", document="input")

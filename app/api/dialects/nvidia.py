@@ -1,29 +1,33 @@
 """NVIDIA's shape, of its NIM for text reranking."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from app.api.dialects import base, schemas
-from app.types import Pairs, RerankRequest, Scored
-
-
-def _query(query: object) -> str:
-    return base.text_of(query, "query")
+from app.types import RerankRequest, Scored
 
 
 class NvidiaBody(base.Wire):
     """A ranking request as NVIDIA's clients write it."""
 
     query: Annotated[
-        str, BeforeValidator(_query), WithJsonSchema({"anyOf": [{"type": "string"}, dict(base.TEXT_SCHEMA)]})
+        str,
+        BeforeValidator(partial(base.text_of, place="query")),
+        WithJsonSchema({"anyOf": [{"type": "string"}, dict(base.TEXT_SCHEMA)]}),
     ]
     passages: base.Passages
-    top_n: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
+    top_n: base.Wanted = None
     truncate: Literal["NONE", "END"] | None = Field(
         default=None, description="NONE makes texts too long for the model an error."
     )
+
+    def request(self) -> RerankRequest:
+        is_cut = None if self.truncate is None else self.truncate == "END"
+        fields = {"use_activation": False} | self.scoring_fields()
+        return self.request_for([self.query], self.passages, top_n=self.top_n, is_cut=is_cut, fields=fields)
 
 
 class Ranking(schemas.Shown):
@@ -59,17 +63,6 @@ class Nvidia(base.Dialect):
 
     def is_told_by(self, body: Mapping[str, Any]) -> bool:
         return "passages" in body
-
-    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
-        wire = NvidiaBody.read(body)
-        return RerankRequest(
-            pairs=Pairs([wire.query], wire.passages),
-            model=wire.model,
-            top_n=wire.top_n or None,
-            fields={"use_activation": False} | wire.scoring_fields(),
-            long_documents=base.long_documents(is_cut=None if wire.truncate is None else wire.truncate == "END"),
-            timeout_ms=wire.timeout_ms,
-        )
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         rankings = base.rows(request, scored, score="logit", document="document")

@@ -4,11 +4,11 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from app.api.dialects import base, schemas
 from app.errors import BadInput
-from app.types import Pairs, RerankRequest, Scored
+from app.types import RerankRequest, Scored
 
 
 def _as_list(texts: object) -> object:
@@ -39,12 +39,14 @@ class ScoreBody(base.Wire):
     documents: Texts | None = None
     items: Texts | None = None
 
-    @model_validator(mode="after")
-    def _has_both_sides(self) -> "ScoreBody":
-        self.sides()
-        return self
+    def request(self) -> RerankRequest:
+        queries, documents = self._sides()
+        if len(queries) not in {1, len(documents)}:
+            message = f"{len(queries)} queries and {len(documents)} documents: send 1:1, 1:N or N:N"
+            raise BadInput(message, param="text_1")
+        return self.request_for(queries, documents)
 
-    def sides(self) -> tuple[list[str], list[str]]:
+    def _sides(self) -> tuple[list[str], list[str]]:
         """The queries and the documents, whichever names the client used."""
         for one, other in _SIDES:
             queries, documents = getattr(self, one), getattr(self, other)
@@ -86,19 +88,6 @@ class Score(base.Dialect):
     body = ScoreBody
     shown = ScoreAnswer
     example: ClassVar[Mapping[str, Any]] = {"text_1": base.QUERY, "text_2": base.DOCUMENTS}
-
-    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
-        wire = ScoreBody.read(body)
-        queries, documents = wire.sides()
-        if len(queries) not in {1, len(documents)}:
-            message = f"{len(queries)} queries and {len(documents)} documents: send 1:1, 1:N or N:N"
-            raise BadInput(message, param="text_1")
-        return RerankRequest(
-            pairs=Pairs(queries, documents),
-            model=wire.model,
-            fields=wire.scoring_fields(),
-            timeout_ms=wire.timeout_ms,
-        )
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         return {

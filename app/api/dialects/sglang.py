@@ -1,13 +1,8 @@
 """SGLang's shape, which Milvus's provider of that name reads. Its requests look like vLLM's."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from app.api.dialects import base, schemas
-from app.api.dialects.vllm import Vllm, VllmBody
+from app.api.dialects.vllm import VllmBody
 from app.types import RerankRequest, Scored
-
-_VLLM = Vllm()
 
 
 class Sglang(base.Dialect):
@@ -18,9 +13,6 @@ class Sglang(base.Dialect):
     answer = "a bare list of `index`, `score`, `document`"
     body = VllmBody
     shown = list[schemas.Row]
-
-    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
-        return _VLLM.parse(body, "/rerank")
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         return base.rows(request, scored, score="score", document="document")

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from app.api.dialects import base, schemas
-from app.types import Pairs, RerankRequest, Scored
+from app.types import RerankRequest, Scored
 
 
 class TeiBody(base.Wire):
@@ -14,11 +14,22 @@ class TeiBody(base.Wire):
 
     query: str
     texts: base.Strings = Field(min_length=1)
-    top_n: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
+    top_n: base.Wanted = None
     truncate: bool | None = Field(default=None, description="false makes texts too long for the model an error.")
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
     raw_scores: bool | None = Field(default=None, description="true returns raw logits.")
     return_text: bool | None = None
+
+    def request(self) -> RerankRequest:
+        fields = self.scoring_fields()
+        if self.truncation_direction:
+            fields["truncation_side"] = self.truncation_direction.lower()
+        if self.raw_scores:
+            fields["use_activation"] = False
+        echo = self.texts if self.return_text else None
+        return self.request_for(
+            [self.query], self.texts, top_n=self.top_n, echo=echo, is_cut=self.truncate, fields=fields
+        )
 
 
 class Tei(base.PlainErrors):
@@ -35,23 +46,6 @@ class Tei(base.PlainErrors):
 
     def is_told_by(self, body: Mapping[str, Any]) -> bool:
         return "texts" in body
-
-    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
-        wire = TeiBody.read(body)
-        fields = wire.scoring_fields()
-        if wire.truncation_direction:
-            fields["truncation_side"] = wire.truncation_direction.lower()
-        if wire.raw_scores:
-            fields["use_activation"] = False
-        return RerankRequest(
-            pairs=Pairs([wire.query], wire.texts),
-            model=wire.model,
-            top_n=wire.top_n or None,
-            echo=wire.texts if wire.return_text else None,
-            fields=fields,
-            long_documents=base.long_documents(is_cut=wire.truncate),
-            timeout_ms=wire.timeout_ms,
-        )
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         return base.rows(request, scored, score="score", document="text")

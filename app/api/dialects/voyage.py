@@ -1,22 +1,24 @@
 """Voyage's shape."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
 from app.api.dialects import base, schemas
-from app.types import Pairs, RerankRequest, Scored
+from app.types import RerankRequest, Scored
 
 
-class VoyageBody(base.Wire):
+class VoyageBody(base.RankBody):
     """A rerank request as Voyage's clients write it."""
 
-    query: str
-    documents: base.Documents
-    top_k: int | None = Field(default=None, ge=0, description="Results wanted; 0, null or absent means all.")
+    top_k: base.Wanted = None
     truncation: bool | None = Field(default=None, description="false makes texts too long for the model an error.")
     return_documents: bool | None = None
+
+    def request(self) -> RerankRequest:
+        echo = self.documents if self.return_documents else None
+        return self.request_for([self.query], self.documents, top_n=self.top_k, echo=echo, is_cut=self.truncation)
 
 
 class VoyageAnswer(schemas.Shown):
@@ -37,22 +39,10 @@ class Voyage(base.Dialect):
     answer = "`data` of `index`, `relevance_score`, `document` (a plain string)"
     body = VoyageBody
     shown = VoyageAnswer
-    example: ClassVar[Mapping[str, Any]] = {**base.Dialect.example, "top_k": 2}
+    example = base.example(top_k=2)
 
     def is_told_by(self, body: Mapping[str, Any]) -> bool:
         return "truncation" in body or ("top_k" in body and not (body["top_k"] is None and "top_n" in body))
-
-    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
-        wire = VoyageBody.read(body)
-        return RerankRequest(
-            pairs=Pairs([wire.query], wire.documents),
-            model=wire.model,
-            top_n=wire.top_k or None,
-            echo=wire.documents if wire.return_documents else None,
-            fields=wire.scoring_fields(),
-            long_documents=base.long_documents(is_cut=wire.truncation),
-            timeout_ms=wire.timeout_ms,
-        )
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         return {

@@ -1,17 +1,17 @@
 """The shape of Weaviate's module reranker-transformers."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from app.api.dialects import base, schemas
-from app.types import Pairs, RerankRequest, Scored
+from app.types import RerankRequest, Scored
 
 
-class WeaviateBody(base.Wire):
+class WeaviateBody(base.RankBody):
     """A rerank request as Weaviate writes it. `property`, which it always sends, says nothing that is needed."""
 
-    query: str
-    documents: base.Documents
+    def request(self) -> RerankRequest:
+        return self.request_for([self.query], self.documents)
 
 
 class DocumentScore(schemas.Shown):
@@ -37,19 +37,10 @@ class Weaviate(base.PlainErrors):
     answer = "`query`, and `scores` of `document`, `score`, in the order of the request"
     body = WeaviateBody
     shown = WeaviateAnswer
-    example: ClassVar[Mapping[str, Any]] = {**base.Dialect.example, "property": ""}
+    example = base.example(property="")
 
     def is_told_by(self, body: Mapping[str, Any]) -> bool:
         return "property" in body
-
-    def parse(self, body: Mapping[str, Any], route: str) -> RerankRequest:
-        wire = WeaviateBody.read(body)
-        return RerankRequest(
-            pairs=Pairs([wire.query], wire.documents),
-            model=wire.model,
-            fields=wire.scoring_fields(),
-            timeout_ms=wire.timeout_ms,
-        )
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         pairs = zip(request.pairs.documents, scored.scores, strict=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from math import inf
 from typing import NamedTuple
 
@@ -48,6 +48,7 @@ class Point:
     pending_documents: int
 
 
+@dataclass(slots=True, eq=False)
 class History:
     """The readings of the metrics over the last 5 minutes, one every 2 s.
 
@@ -58,20 +59,13 @@ class History:
         is_wanted: Tells whether anybody may see the history; nothing is kept while nobody may.
     """
 
-    def __init__(
-        self,
-        metrics: Metrics,
-        *,
-        queued_documents: Callable[[], int],
-        pending_documents: Callable[[], int],
-        is_wanted: Callable[[], bool],
-    ) -> None:
-        self._metrics = metrics
-        self._queued_documents = queued_documents
-        self._pending_documents = pending_documents
-        self._is_wanted = is_wanted
-        self._last: _Reading | None = None
-        self._kept: deque[tuple[float, Point]] = deque(maxlen=_POINTS)
+    metrics: Metrics
+    _: KW_ONLY
+    queued_documents: Callable[[], int]
+    pending_documents: Callable[[], int]
+    is_wanted: Callable[[], bool]
+    _last: "_Reading | None" = field(init=False, default=None)
+    _kept: deque[tuple[float, Point]] = field(init=False, default_factory=lambda: deque(maxlen=_POINTS))
 
     def points(self, now: float) -> list[Point]:
         """The last 5 minutes, oldest first; `now` is on the loop's clock."""
@@ -80,16 +74,16 @@ class History:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take readings until the end of the block."""
-        async with cancel_on_exit(supervised("history", self._read_on, metrics=self._metrics)):
+        async with cancel_on_exit(supervised("history", self._read_on, metrics=self.metrics)):
             yield
 
     def read(self, now: float) -> None:
         """Take a reading, and keep the change since the last one; `now` is on the loop's clock."""
-        if not self._is_wanted():
+        if not self.is_wanted():
             self._last = None
             self._kept.clear()
             return
-        before, self._last = self._last, _reading(self._metrics, now)
+        before, self._last = self._last, _reading(self.metrics, now)
         if before and before.at < now:
             self._kept.append((now, self._point(before, self._last)))
 
@@ -108,8 +102,8 @@ class History:
             p50_s=quantile(0.5, tuple(after.took), counts),
             p99_s=quantile(0.99, tuple(after.took), counts),
             hit_ratio=change["known"] / change["documents"] if change["documents"] else None,
-            queued_documents=self._queued_documents(),
-            pending_documents=self._pending_documents(),
+            queued_documents=self.queued_documents(),
+            pending_documents=self.pending_documents(),
             **rates,
         )
 
