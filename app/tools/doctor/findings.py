@@ -33,20 +33,17 @@ class Finding:
 
     Args:
         id: Id of the check.
+        subject: The subject of the check.
         level: Red breaks searches, yellow costs something or could not be checked.
         seen: One line; never a key, never text of a user.
         fix: One line with the settings or flags to change; "" for green.
     """
 
     id: str
+    subject: str
     level: Level
     seen: str
-    fix: str = ""
-
-    @property
-    def subject(self) -> str:
-        """The subject of the check."""
-        return _SUBJECTS[self.id]
+    fix: str
 
 
 class Findings:
@@ -66,15 +63,15 @@ class Findings:
 
     def green(self, check: str, seen: str) -> None:
         """Add a finding that all is well."""
-        self._found.append(Finding(check, "green", seen))
+        self._add(check, "green", seen)
 
     def yellow(self, check: str, seen: str, fix: str) -> None:
         """Add a finding that something works at a cost, or couldn't be checked."""
-        self._found.append(Finding(check, "yellow", seen, fix))
+        self._add(check, "yellow", seen, fix)
 
     def red(self, check: str, seen: str, fix: str) -> None:
         """Add a finding that searches fail, or get wrong scores."""
-        self._found.append(Finding(check, "red", seen, fix))
+        self._add(check, "red", seen, fix)
 
     def take(self, others: Iterable[Finding]) -> None:
         """Add the findings of another examination."""
@@ -99,3 +96,6 @@ class Findings:
             for check in checks:
                 if check not in known:
                     self.yellow(check, seen, "heal what is red or slow, then run it again")
+
+    def _add(self, check: str, level: Level, seen: str, fix: str = "") -> None:
+        self._found.append(Finding(check, _SUBJECTS[check], level, seen, fix))

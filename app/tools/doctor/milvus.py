@@ -64,7 +64,7 @@ def usual(target: Target) -> Request:
 
 async def replay(target: Target, request: Request, texts: Sequence[str] = _TEXTS, *, query: str = "") -> Asked:
     """The answer to a request."""
-    reply = await target.client.post(request.path, request.body(texts), query=query)
+    reply = await target.client.ask(request.path, request.body(texts), query=query)
     return Asked(request.provider, len(texts), reply)
 
 
@@ -182,7 +182,7 @@ async def check_keys(target: Target, found: Findings) -> None:
     """Check that the given key, which the first request was accepted with, is needed, and a wrong one refused."""
     has_key = bool(target.client.authorization)
     request = usual(target)
-    reply = await target.client.post(request.path, request.body(["any"]), authorization="Bearer no-such-key")
+    reply = await target.client.ask(request.path, request.body(["any"]), authorization="Bearer no-such-key")
     found.green("key", "the key is accepted" if has_key else "no key is needed")
     if reply.status in _SHUT_OUT:
         found.green("wrong-key", f"a wrong key is refused: {reply.message}")

@@ -127,7 +127,7 @@ async def _check_access(worker: Worker, found: Findings) -> None:
 
 
 async def _check_health(worker: Worker, found: Findings) -> None:
-    reply = await worker.client.get("/health")
+    reply = await worker.client.ask("/health")
     if reply.is_ok:
         found.green("worker-health", f"{worker.link.name} says that it is well")
     else:
