@@ -47,9 +47,16 @@ class Finding:
 
 
 class Findings:
-    """The findings so far, to which concurrent checks add theirs."""
+    """The findings so far, to which concurrent checks add theirs.
 
-    def __init__(self) -> None:
+    Args:
+        until: Time limit for all checks, on the loop's clock.
+        about: The worker they are about, where there are several.
+    """
+
+    def __init__(self, until: float, about: str = "") -> None:
+        self.until = until
+        self._about = f"{about}: " if about else ""
         self._found: list[Finding] = []
 
     def __iter__(self) -> Iterator[Finding]:
@@ -77,25 +84,20 @@ class Findings:
         """Add the findings of another examination."""
         self._found.extend(others)
 
-    async def within(self, until: float, checks: Iterable[str], work: Awaitable[None], *, about: str = "") -> None:
-        """Run checks until a time limit, and add yellow findings for those that have none by then.
+    async def run(self, work: Awaitable[None], *checks: str) -> None:
+        """Run checks until the time limit, and add yellow findings for those that have none by then.
 
         Args:
-            until: The limit, on the loop's clock.
-            checks: Ids of the checks.
             work: Runs them, and adds their findings to these.
-            about: The worker they are about, where there are several.
+            checks: Their ids.
         """
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(self.until):
                 await work
         except OSError as exc:
             why = "the time was over" if isinstance(exc, TimeoutError) else str(exc)
-            known = {finding.id for finding in self._found}
-            seen = f"{about}{': ' if about else ''}not checked: {why}"
-            for check in checks:
-                if check not in known:
-                    self.yellow(check, seen, "heal what is red or slow, then run it again")
+            for check in {*checks} - {finding.id for finding in self._found}:
+                self.yellow(check, f"{self._about}not checked: {why}", "heal what is red or slow, then run it again")
 
     def _add(self, check: str, level: Level, seen: str, fix: str = "") -> None:
         self._found.append(Finding(check, _SUBJECTS[check], level, seen, fix))
