@@ -94,9 +94,8 @@ def check_path(path: str, found: Findings) -> None:
         found.green("path", "no path of the endpoint is lost: Milvus calls /rerank (2.6.0 /v2/rerank)")
     else:
         seen = f"the endpoint has the path {path}: Milvus's providers vllm and tei put /rerank in its place"
-        fix = (
-            "choose a model by ?model=NAME, give the gateway a host or port of its own; urls in milvus.yaml keep paths"
-        )
+        fix = "choose a model by ?model=NAME, give the gateway a host or port of its own; "
+        fix += "only urls in milvus.yaml keep paths"
         found.yellow("path", seen, fix)
 
 

@@ -69,13 +69,13 @@ class Worker:
         """The name of that model."""
         return self.serves.model if self.serves else ""
 
-    async def score(self, pairs: Pairs, *, patience: int = 1, **fields: int) -> Sequence[float]:
+    async def score(self, pairs: Pairs, *, times: int = 1, **fields: int) -> Sequence[float]:
         """The scores of one call.
 
         Raises:
-            WorkerError: it gives none, or none in `patience` times the probe's limit.
+            WorkerError: it gives none, or none in the probe's limit, taken `times` times.
         """
-        timeout_s = patience * min(self.settings.probe_timeout_s, _MAX_PROBE_TIMEOUT_S)
+        timeout_s = times * min(self.settings.probe_timeout_s, _MAX_PROBE_TIMEOUT_S)
         try:
             async with asyncio.timeout(timeout_s):
                 return (await self.link.score(self.model, pairs, fields, request_id=_REQUEST_ID)).scores
@@ -176,7 +176,7 @@ async def _check_queue(worker: Worker, found: Findings) -> None:
     """Check that a worker accepts a chunk of the largest size."""
     documents = worker.settings.max_batch
     try:
-        await worker.score(Pairs([_QUERY], ["Wind power grew."] * documents), patience=2)
+        await worker.score(Pairs([_QUERY], ["Wind power grew."] * documents), times=2)
     except WorkerError as exc:
         fix = "lower RERANK_MAX_BATCH, or use a faster worker"
         if isinstance(exc, Busy):
