@@ -1,7 +1,8 @@
 """The `rerank-gateway` command."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -150,17 +151,21 @@ def _serve(settings: Settings, read: Callable[[], Settings], signals: Signals) -
     serve(app, settings, drain=drain, tls=certificates.listening, reload=reload, signals=signals)
 
 
-def _certificates(settings: Settings) -> Certificates:
-    try:
-        return Certificates(settings)
-    except SettingsError as exc:
-        typer.echo(str(exc), err=True)
-        raise typer.Exit(2) from None
-
-
 def _load(config: Path | None) -> Settings:
-    try:
+    with _ends_with_2():
         return load(config)
+
+
+def _certificates(settings: Settings) -> Certificates:
+    with _ends_with_2():
+        return Certificates(settings)
+
+
+@contextmanager
+def _ends_with_2() -> Iterator[None]:
+    """Exit with 2 and the message when settings are wrong in the block."""
+    try:
+        yield
     except SettingsError as exc:
         typer.echo(str(exc), err=True)
         raise typer.Exit(2) from None

@@ -21,7 +21,7 @@ RerankError            a failure that a client is told: status, type, message
    `- LastWorker       409  a model would be left without a worker
 
 WorkerError            a failure of one attempt on one worker; the gateway translates the last one for the client
-|- Unreachable         the connection was refused: nothing was spent
+|- Unreachable         no connection came about: nothing was spent
 |  |- NotProbed        it is new: no probe of it has ended yet
 |  `- ClosedBeforeResponse  gone before the first byte of an answer: hardly anything was spent
 |- ClosedMidResponse   broke off in the middle of an answer

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from app.api.dialects.base import DOCUMENTS, QUERY
 from app.settings import Settings
@@ -22,10 +22,8 @@ def show_ranking(settings: Settings) -> None:
     if results is None:
         console.print(f"[red]No ranking from {url} in 30 s; the log above says why.[/red]")
         return
-    table = Table(title=QUERY, title_justify="left")
-    table.add_column("rank", justify="right")
-    table.add_column("score", justify="right")
-    table.add_column("document")
+    numbers = [Column(name, justify="right") for name in ("rank", "score")]
+    table = Table(*numbers, "document", title=QUERY, title_justify="left")
     for place, result in enumerate(results, start=1):
         table.add_row(str(place), f"{result['relevance_score']:.4f}", result["document"]["text"])
     console.print(table)

@@ -181,7 +181,18 @@ class VllmLink:
             if exc.errno in {errno.EMFILE, errno.ENFILE}:
                 message = f"the gateway may open no more files, so none for {self.name}: raise its limit (ulimit -n)"
                 raise OutOfFiles(message) from exc
-            raise Unreachable(f"{self.name} refused the connection") from exc
+            raise Unreachable(f"{self.name} {_trouble_of(exc)}") from exc
+
+
+def _trouble_of(exc: OSError) -> str:
+    """The reason why no connection came about."""
+    match exc:
+        case ConnectionRefusedError():
+            return "refused the connection"
+        case ConnectionResetError() | ConnectionAbortedError():
+            # TCP's handshake was over: it was TLS's, or the server's listener closed.
+            return "closed the connection while it was being set up"
+    return f"can't be reached: {exc.strerror or exc}"
 
 
 def read_url(url: str) -> tuple[str, str, str]:

@@ -46,6 +46,26 @@ async def test_the_url_where_voyageai_gets_its_own_shape_is_told(examine: Examin
     assert (level, seen.rpartition(" ")[2]) == ("green", f"{url}/voyage/rerank")
 
 
+@pytest.mark.parametrize(
+    ("path", "level", "words"),
+    [
+        ("", "green", "its url is URL/voyage/rerank"),
+        ("/voyage/rerank", "green", "its url is URL/voyage/rerank"),
+        ("/voyage", "yellow", "write URL/voyage/rerank as url of voyageai"),
+        ("/rerank", "yellow", "write URL/voyage/rerank as url of voyageai"),
+    ],
+)
+async def test_a_gateway_has_the_url_where_voyageai_gets_its_own_shape(
+    path: str, level: str, words: str, examine: Examine, healthy: FakeVllm
+):
+    async with gateway(healthy) as client:
+        found = await examine(f"{client.base_url}{path}", healthy.url)
+    (finding,) = (one for one in found if one.id == "milvus-voyageai")
+    assert finding.level == level
+    assert words.replace("URL", str(client.base_url)) in f"{finding.seen} -> {finding.fix}"
+    assert found.worst == level
+
+
 async def test_where_a_proxy_drops_the_prefix_the_query_string_chooses(examine: Examine, healthy: FakeVllm):
     async with gateway(healthy) as client, front(client, only("/rerank", "/v2/rerank", "/rerank/")) as (url, _):
         found = await examine(f"{url}/v1")

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable
+from contextlib import closing
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -10,7 +10,6 @@ from app.settings.certificates import Certificates, default_context
 from app.tools.discover import discover
 from app.tools.doctor import limits, milvus
 from app.tools.doctor.agreement import check_agreement
-from app.tools.doctor.answer_checks import Asked
 from app.tools.doctor.findings import CHECKS, Finding, Findings
 from app.tools.doctor.options import SHORT_IDLE_S, Options
 from app.tools.doctor.server_client import ServerClient
@@ -31,29 +30,24 @@ async def diagnose(options: Options) -> Findings:
     Raises:
         SettingsError: a file with certificates can't be used.
     """
-    until = asyncio.get_running_loop().time() + options.limit_s + max(0.0, options.idle_s - SHORT_IDLE_S)
-    found = Findings()
+    limit_s = options.limit_s + max(0.0, options.idle_s - SHORT_IDLE_S)
+    found = Findings(until=asyncio.get_running_loop().time() + limit_s)
     if options.knows_settings:
         limits.check_deadline(options.settings, found, milvus_s=options.milvus_timeout_s)
     # Milvus puts its own path in place of the endpoint's.
     url = urlsplit(options.url)._replace(path="", fragment="").geturl()
-    client = ServerClient(url, key=options.key, tls=_trusted(options))
-    try:
+    with closing(ServerClient(url, key=options.key, tls=_trusted(options))) as client:
         target = await identify(client, found)
         if target is None:
-            await _examine_workers(options, found, until)
+            await _examine_workers(options, found)
         else:
             # Nothing disturbs a connection that does nothing.
-            idling = limits.check_keep_alive(target, found, idle_s=options.idle_s)
-            await asyncio.gather(
-                found.within(until, ("keep-alive",), idling), _examine_target(options, target, found, until)
-            )
-    finally:
-        client.close()
+            idling = found.run(limits.check_keep_alive(target, found, idle_s=options.idle_s), "keep-alive")
+            await asyncio.gather(idling, _examine_target(options, target, found))
     return found
 
 
-async def _examine_target(options: Options, target: Target, found: Findings, until: float) -> None:
+async def _examine_target(options: Options, target: Target, found: Findings) -> None:
     """Examine the endpoint: quick checks at once, then one by one those that load the workers or measure time."""
     path = urlsplit(options.url).path
     check_path(path, found)
@@ -62,31 +56,27 @@ async def _examine_target(options: Options, target: Target, found: Findings, unt
         found.green("workers-found", "vLLM itself is the worker")
         options = replace(options, workers=(options.url,))
     first = await milvus.check_first(target, found)
-    quick = _quick_checks(target, first, path, found, until) if first else []
-    await asyncio.gather(_examine_workers(options, found, until), *quick)
     if first is None:
+        await _examine_workers(options, found)
         return
-    await found.within(until, ("time",), limits.check_time(target, found, milvus_s=options.milvus_timeout_s))
-    await found.within(until, ("documents",), limits.check_documents(target, found))
-    await found.within(until, ("body",), limits.check_body(target, found))
-
-
-def _quick_checks(target: Target, first: Asked, path: str, found: Findings, until: float) -> list[Awaitable[None]]:
-    table = (
-        (_REQUESTS, milvus.check_requests(target, first, found)),
-        (("milvus-voyageai",), milvus.check_voyageai(target, first, path, found)),
-        (("order",), milvus.check_order(target, first, found)),
-        (("trailing-slash",), milvus.check_trailing_slash(target, found)),
-        (("error-body", "unknown-model"), milvus.check_errors(target, found)),
-        (CHECKS["Key"], milvus.check_keys(target, found)),
+    await asyncio.gather(
+        _examine_workers(options, found),
+        found.run(milvus.check_requests(target, first, found), *_REQUESTS),
+        found.run(milvus.check_voyageai(target, first, path, found), "milvus-voyageai"),
+        found.run(milvus.check_order(target, first, found), "order"),
+        found.run(milvus.check_trailing_slash(target, found), "trailing-slash"),
+        found.run(milvus.check_errors(target, found), "error-body", "unknown-model"),
+        found.run(milvus.check_keys(target, found), *CHECKS["Key"]),
     )
-    return [found.within(until, checks, work) for checks, work in table]
+    await found.run(limits.check_time(target, found, milvus_s=options.milvus_timeout_s), "time")
+    await found.run(limits.check_documents(target, found), "documents")
+    await found.run(limits.check_body(target, found), "body")
 
 
-async def _examine_workers(options: Options, found: Findings, until: float) -> None:
+async def _examine_workers(options: Options, found: Findings) -> None:
     workers = await _workers_of(options, found)
     try:
-        for own in await asyncio.gather(*(examine(worker, options, until=until) for worker in workers)):
+        for own in await asyncio.gather(*(examine(worker, options, until=found.until) for worker in workers)):
             found.take(own)
     finally:
         for worker in workers:
@@ -97,16 +87,14 @@ async def _examine_workers(options: Options, found: Findings, until: float) -> N
 
 async def _workers_of(options: Options, found: Findings) -> list[Worker]:
     """All workers: those named, and those that sources discover now; the embedded one needs no examination."""
-    entries = options.workers or options.settings.workers
-    if not entries:
+    if not (entries := options.workers or options.settings.workers):
         fix = "add --worker URL, or run it with the gateway's settings"
         found.yellow("workers-found", "none is named here, so none was examined", fix)
         return []
     urls: list[str] = []
     for source in await discover(entries, limit_s=_DISCOVERY_S):
         urls += source.endpoints
-        if source.endpoints:
-            count = len(source.endpoints)
+        if count := len(source.endpoints):
             name = "--worker" if options.workers and source.name == "RERANK_WORKERS" else source.name
             found.green("workers-found", f"{name} has {count} worker{'' if count == 1 else 's'}")
         else:

@@ -9,6 +9,12 @@ from app.tools.doctor.worker_checks import Worker
 
 # Repeats of a call differ by less; half precision by more.
 _ALIKE = 1e-3
+# What two workers differ in, and what to do.
+_PRECISION = ("another precision", "start both with the same --dtype; float32 is the exact one")
+_WEIGHTS = (
+    "other weights",
+    "start both with the same weights and --revision; only the largest group that agrees is used",
+)
 _TRAITS = ("root", "max_model_len", "version")
 
 
@@ -50,14 +56,10 @@ def _check_scores(model: str, workers: Sequence[Worker], found: Findings) -> Non
     if len(workers) < 2:  # noqa: PLR2004 - one has nobody to differ from
         return
     first, *others = workers
-    gaps = {other: distance(first.scores, other.scores) for other in others}
-    if max(gaps.values()) <= _ALIKE:
+    apart = [(other, gap) for other in others if (gap := distance(first.scores, other.scores)) > _ALIKE]
+    if not apart:
         found.green("workers-scores", f"all workers of {model} give the same scores")
-    for other, gap in gaps.items():
-        seen = f"{first.link.name} and {other.link.name} differ by {gap:.3f} in their scores of {model}"
-        if gap > _ALIKE and same_weights(first.scores, other.scores):
-            fix = "start both with the same --dtype; float32 is the exact one"
-            found.yellow("workers-scores", f"{seen}: another precision", fix)
-        elif gap > _ALIKE:
-            fix = "start both with the same weights and --revision; only the largest group that agrees is used"
-            found.yellow("workers-scores", f"{seen}: other weights", fix)
+    for other, gap in apart:
+        cause, fix = _PRECISION if same_weights(first.scores, other.scores) else _WEIGHTS
+        seen = f"{first.link.name} and {other.link.name} differ by {gap:.3f} in their scores of {model}: {cause}"
+        found.yellow("workers-scores", seen, fix)

@@ -1,10 +1,9 @@
 """The work of `rerank-gateway doctor`: an examination, its printed findings and the exit code."""
 
 import asyncio
-import json
-from dataclasses import asdict
 from itertools import groupby
 
+import orjson
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -30,8 +29,8 @@ def run(options: Options, *, prints_json: bool) -> int:
         found = asyncio.run(diagnose(options))
     url = without_password(options.url.partition("?")[0])
     if prints_json:
-        checks = [{**asdict(one), "subject": one.subject} for one in found]
-        typer.echo(json.dumps({"url": url, "worst": found.worst, "checks": checks}, indent=2))
+        report = {"url": url, "worst": found.worst, "checks": list(found)}
+        typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     else:
         _show(found, url, Console())
     return 1 if found.worst == "red" else 0

@@ -33,26 +33,30 @@ class Finding:
 
     Args:
         id: Id of the check.
+        subject: The subject of the check.
         level: Red breaks searches, yellow costs something or could not be checked.
         seen: One line; never a key, never text of a user.
         fix: One line with the settings or flags to change; "" for green.
     """
 
     id: str
+    subject: str
     level: Level
     seen: str
-    fix: str = ""
-
-    @property
-    def subject(self) -> str:
-        """The subject of the check."""
-        return _SUBJECTS[self.id]
+    fix: str
 
 
 class Findings:
-    """The findings so far, to which concurrent checks add theirs."""
+    """The findings so far, to which concurrent checks add theirs.
 
-    def __init__(self) -> None:
+    Args:
+        until: Time limit for all checks, on the loop's clock.
+        about: The worker they are about, where there are several.
+    """
+
+    def __init__(self, until: float, about: str = "") -> None:
+        self.until = until
+        self._about = f"{about}: " if about else ""
         self._found: list[Finding] = []
 
     def __iter__(self) -> Iterator[Finding]:
@@ -66,36 +70,34 @@ class Findings:
 
     def green(self, check: str, seen: str) -> None:
         """Add a finding that all is well."""
-        self._found.append(Finding(check, "green", seen))
+        self._add(check, "green", seen)
 
     def yellow(self, check: str, seen: str, fix: str) -> None:
         """Add a finding that something works at a cost, or couldn't be checked."""
-        self._found.append(Finding(check, "yellow", seen, fix))
+        self._add(check, "yellow", seen, fix)
 
     def red(self, check: str, seen: str, fix: str) -> None:
         """Add a finding that searches fail, or get wrong scores."""
-        self._found.append(Finding(check, "red", seen, fix))
+        self._add(check, "red", seen, fix)
 
     def take(self, others: Iterable[Finding]) -> None:
         """Add the findings of another examination."""
         self._found.extend(others)
 
-    async def within(self, until: float, checks: Iterable[str], work: Awaitable[None], *, about: str = "") -> None:
-        """Run checks until a time limit, and add yellow findings for those that have none by then.
+    async def run(self, work: Awaitable[None], *checks: str) -> None:
+        """Run checks until the time limit, and add yellow findings for those that have none by then.
 
         Args:
-            until: The limit, on the loop's clock.
-            checks: Ids of the checks.
             work: Runs them, and adds their findings to these.
-            about: The worker they are about, where there are several.
+            checks: Their ids.
         """
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(self.until):
                 await work
         except OSError as exc:
             why = "the time was over" if isinstance(exc, TimeoutError) else str(exc)
-            known = {finding.id for finding in self._found}
-            seen = f"{about}{': ' if about else ''}not checked: {why}"
-            for check in checks:
-                if check not in known:
-                    self.yellow(check, seen, "heal what is red or slow, then run it again")
+            for check in {*checks} - {finding.id for finding in self._found}:
+                self.yellow(check, f"{self._about}not checked: {why}", "heal what is red or slow, then run it again")
+
+    def _add(self, check: str, level: Level, seen: str, fix: str = "") -> None:
+        self._found.append(Finding(check, _SUBJECTS[check], level, seen, fix))

@@ -72,7 +72,7 @@ async def check_body(target: Target, found: Findings) -> None:
     name = "texts" if request.provider == "tei" else "documents"
     for megabytes in (_USUAL_MB, _LARGE_MB):
         text = "x" * (megabytes * _MB // _DOCUMENTS)
-        reply = await target.client.post(request.path, {name: [text] * _DOCUMENTS})
+        reply = await target.client.ask(request.path, {name: [text] * _DOCUMENTS})
         if reply.reason or reply.status == _TOO_LARGE:
             tell = found.red if megabytes == _USUAL_MB else found.yellow
             seen = f"a body of {megabytes} MB, {_DOCUMENTS} documents of {megabytes} kB, {reply.told}"
@@ -143,4 +143,4 @@ async def _score(target: Target, documents: int, timeout_s: float) -> Reply:
     """The answer to a call with documents that no cache has."""
     texts = [f"{secrets.token_hex(4)} {_TEXT * 3}" for _ in range(documents)]
     request = usual(target)
-    return await target.client.post(request.path, request.body(texts), query="cache=no-store", timeout_s=timeout_s)
+    return await target.client.ask(request.path, request.body(texts), query="cache=no-store", timeout_s=timeout_s)

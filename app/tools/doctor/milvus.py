@@ -64,7 +64,7 @@ def usual(target: Target) -> Request:
 
 async def replay(target: Target, request: Request, texts: Sequence[str] = _TEXTS, *, query: str = "") -> Asked:
     """The answer to a request."""
-    reply = await target.client.post(request.path, request.body(texts), query=query)
+    reply = await target.client.ask(request.path, request.body(texts), query=query)
     return Asked(request.provider, len(texts), reply)
 
 
@@ -112,22 +112,24 @@ async def check_voyageai(target: Target, first: Asked, path: str, found: Finding
         path: The endpoint's, since a url in milvus.yaml is called as it is written.
         found: Findings, to which its own is added.
     """
-    written = path.rstrip("/")
-    usual_places = [("/voyage/rerank", ""), ("/rerank", "dialect=voyage")]
-    places = usual_places if written in _NO_URLS else [(written, ""), *usual_places]
-    request = Request("milvus-voyageai", "", "the provider voyageai", "voyageai", {"model": first.model or "any"})
+    places = [("/voyage/rerank", ""), ("/rerank", "dialect=voyage")]
+    if is_url := path.rstrip("/") not in _NO_URLS:
+        places.insert(0, (path.rstrip("/"), ""))
+    request = Request(
+        "milvus-voyageai", places[0][0], "the provider voyageai", "voyageai", {"model": first.model or "any"}
+    )
     answers = [await replay(target, request._replace(path=place), query=query) for place, query in places]
-    urls = [f"{target.client.name}{place}{query and '?'}{query}" for place, query in places]
-    url = next((url for url, asked in zip(urls, answers, strict=True) if asked.by_document), None)
+    right = next((number for number, asked in enumerate(answers) if asked.by_document), None)
     reply = answers[0].reply
     told = "is answered in another shape, and every document scores 0" if reply.is_ok else reply.told
-    seen = f"{request._replace(path=places[0][0])} {told}"
-    if url is None:
+    if right is None:
         fix = "use another provider, or put the gateway in front and end the url in milvus.yaml with /voyage/rerank"
-        found.yellow(request.check, seen, fix)
-    elif url != urls[0] and written not in _NO_URLS:
+        found.yellow(request.check, f"{request} {told}", fix)
+        return
+    url = target.client.name + "?".join(filter(None, places[right]))
+    if right and is_url:
         fix = f"write {url} as url of voyageai; cohere and siliconflow are right with /rerank"
-        found.yellow(request.check, seen, fix)
+        found.yellow(request.check, f"{request} {told}", fix)
     else:
         found.green(request.check, f"the provider voyageai is answered in its own shape; its url is {url}")
 
@@ -182,7 +184,7 @@ async def check_keys(target: Target, found: Findings) -> None:
     """Check that the given key, which the first request was accepted with, is needed, and a wrong one refused."""
     has_key = bool(target.client.authorization)
     request = usual(target)
-    reply = await target.client.post(request.path, request.body(["any"]), authorization="Bearer no-such-key")
+    reply = await target.client.ask(request.path, request.body(["any"]), authorization="Bearer no-such-key")
     found.green("key", "the key is accepted" if has_key else "no key is needed")
     if reply.status in _SHUT_OUT:
         found.green("wrong-key", f"a wrong key is refused: {reply.message}")

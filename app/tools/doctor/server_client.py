@@ -22,7 +22,6 @@ from app.workers.vllm_responses import message_of
 
 Reason = Literal["dns", "refused", "certificate", "tls", "silence", "broken"]
 
-_TIMEOUT_S = 10.0
 _CONNECT_S = 3.0
 _MOST_BYTES = 64 * 2**20
 # The format that zlib is to expect.
@@ -104,14 +103,10 @@ class ServerClient:
             self.host, self._port, tls=self._tls, connect_timeout_s=_CONNECT_S, idle_s=_CONNECT_S
         )
 
-    async def get(self, path: str, *, timeout_s: float = _TIMEOUT_S) -> Reply:
-        """The answer to a GET."""
-        return await self._send("GET", path, b"", self.authorization, timeout_s)
-
-    async def post(
-        self, path: str, fields: object, *, query: str = "", authorization: str = "", timeout_s: float = _TIMEOUT_S
+    async def ask(
+        self, path: str, fields: object = None, *, query: str = "", authorization: str = "", timeout_s: float = 10.0
     ) -> Reply:
-        """The answer to a POST as Milvus writes it.
+        """The answer to a POST as Milvus writes it, or to a GET when there is no body.
 
         Args:
             path: The route.
@@ -120,8 +115,20 @@ class ServerClient:
             authorization: Replaces the usual Authorization header.
             timeout_s: Time limit for the whole call, in seconds.
         """
-        target = f"{path}?{query}" if query else path
-        return await self._send("POST", target, _marshal(fields), authorization or self.authorization, timeout_s)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        body = b"" if fields is None else _marshal(fields)
+        head = self._head(path, query, body, authorization or self.authorization)
+        limit = asyncio.timeout(timeout_s)
+        try:
+            async with limit:
+                answer = await self._connections.request(head, body, max_answer_bytes=_MOST_BYTES, is_alone=True)
+        except (OSError, Broken, TooLong) as exc:
+            if limit.expired():
+                return Reply(reason="silence", failure=f"{self.name} gave no answer in {timeout_s:g} s")
+            return self._failed(exc)
+        content = _unpacked(answer.body) if answer.headers.get("content-encoding") == "gzip" else answer.body
+        return Reply(answer.status, answer.headers, content, loop.time() - started)
 
     async def closes_idle_after_s(self, wait_s: float) -> float | None:
         """The seconds after which the server closes a connection that is idle; None when it is open after `wait_s`.
@@ -149,28 +156,12 @@ class ServerClient:
         """Close all connections."""
         self._connections.close()
 
-    async def _send(self, method: str, target: str, body: bytes, authorization: str, timeout_s: float) -> Reply:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        limit = asyncio.timeout(timeout_s)
-        try:
-            async with limit:
-                head = self._head(method, target, body, authorization)
-                answer = await self._connections.request(head, body, max_answer_bytes=_MOST_BYTES, is_alone=True)
-        except (OSError, Broken, TooLong) as exc:
-            if limit.expired():
-                return Reply(reason="silence", failure=f"{self.name} gave no answer in {timeout_s:g} s")
-            return self._failed(exc)
-        content = _unpacked(answer.body) if answer.headers.get("content-encoding") == "gzip" else answer.body
-        return Reply(answer.status, answer.headers, content, loop.time() - started)
-
-    def _head(self, method: str, target: str, body: bytes, authorization: str) -> bytes:
+    def _head(self, path: str, query: str, body: bytes, authorization: str) -> bytes:
         """The head as Go's client orders it: its own headers, then those of the caller, then gzip."""
-        path, _, query = target.partition("?")
         whole = "&".join(part for part in (self._query, query) if part)
-        line = quote(f"{self._prefix}{path}{'?' if whole else ''}{whole}", safe="/%:@!$&'()*+,;=~?")
-        lines = [f"{method} {line} HTTP/1.1", f"Host: {self._netloc}", "User-Agent: Go-http-client/1.1"]
-        lines += [f"Content-Length: {len(body)}"] if body else []
+        target = quote(f"{self._prefix}{path}{'?' if whole else ''}{whole}", safe="/%:@!$&'()*+,;=~?")
+        lines = [f"{'POST' if body else 'GET'} {target} HTTP/1.1", f"Host: {self._netloc}"]
+        lines += ["User-Agent: Go-http-client/1.1", *([f"Content-Length: {len(body)}"] if body else [])]
         lines += [f"Authorization: {authorization}"] if authorization else []
         lines += ["Content-Type: application/json"] if body else []
         return "\r\n".join([*lines, "Accept-Encoding: gzip", "", ""]).encode()

@@ -12,6 +12,10 @@ from app.tools.doctor.server_client import Reason, Reply, ServerClient
 Kind = Literal["gateway", "vllm", "tei", "other"]
 
 _NAMES = {"gateway": "rerank-gateway", "vllm": "a bare vLLM", "tei": "TEI", "other": "an unknown server"}
+_UNUSUAL: Mapping[Kind, str] = {
+    "tei": 'name the provider "tei" in the search, and keep max_client_batch_size at its own',
+    "other": "expected were rerank-gateway, vLLM or TEI: check host and port of the endpoint",
+}
 _TIMEOUT_S = 4.0
 # Milvus replaces these paths, which its users write, with its own; only urls in milvus.yaml begin with a dialect.
 _HARMLESS_PATHS = re.compile("(/voyage)?(/v[12])?(/rerank)?/?")
@@ -49,17 +53,15 @@ class Target:
     Args:
         client: The client for it.
         kind: The kind of server, as far as can be told.
-        version: The version it reports.
     """
 
     client: ServerClient
     kind: Kind
-    version: str = ""
 
 
 async def identify(client: ServerClient, found: Findings) -> Target | None:
     """The server at the endpoint; None when no answer comes that a search could use."""
-    replies = [client.get(path, timeout_s=_TIMEOUT_S) for path in ("/livez", "/version", "/info")]
+    replies = [client.ask(path, timeout_s=_TIMEOUT_S) for path in ("/livez", "/version", "/info")]
     alive, version, info = await asyncio.gather(*replies)
     failed = next((reply for reply in (alive, version, info) if reply.reason), None)
     if failed and failed.reason:
@@ -72,33 +74,29 @@ async def identify(client: ServerClient, found: Findings) -> Target | None:
         fix = "give Milvus the address it redirects to, or have the proxy pass requests on (proxy_pass)"
         found.red("address", f"{client.name} redirects to {where}: Milvus's POST would arrive as a GET", fix)
         return None
-    target = _recognized(client, alive, version, info)
-    seen = f"{_NAMES[target.kind]} {target.version}".strip() + f" answers at {client.name}"
-    if target.kind == "other" and _is_page(version):
+    kind, release = _recognized(alive, version.json, info.json)
+    seen = f"{_NAMES[kind]} {release[:40]}".strip() + f" answers at {client.name}"
+    if kind == "other" and _is_page(version):
         server = version.headers.get("server", "something")
         seen = f"{server} answers at {client.name} with a web page ({version.message}), not with JSON"
         found.red("address", seen, "correct the port, or have that proxy pass /rerank and /v2/rerank on to the gateway")
         return None
-    if target.kind == "other":
-        found.yellow("address", seen, "expected were rerank-gateway, vLLM or TEI: check host and port of the endpoint")
-    elif target.kind == "tei":
-        fix = 'name the provider "tei" in the search, and keep max_client_batch_size at its own'
-        found.yellow("address", seen, fix)
+    if kind in _UNUSUAL:
+        found.yellow("address", seen, _UNUSUAL[kind])
     else:
         found.green("address", seen + (f"; {_HIDES}" if _is_local(client) else ""))
-    return target
+    return Target(client, kind)
 
 
 def check_path(path: str, found: Findings) -> None:
     """Warn about an endpoint's path, which Milvus ignores."""
     if _HARMLESS_PATHS.fullmatch(path):
         found.green("path", "no path of the endpoint is lost: Milvus calls /rerank (2.6.0 /v2/rerank)")
-        return
-    seen = f"the endpoint has the path {path}: Milvus's providers vllm and tei put /rerank in its place"
-    fix = (
-        "choose a model by ?model=NAME, give the gateway a host or port of its own; only urls in milvus.yaml keep paths"
-    )
-    found.yellow("path", seen, fix)
+    else:
+        seen = f"the endpoint has the path {path}: Milvus's providers vllm and tei put /rerank in its place"
+        fix = "choose a model by ?model=NAME, give the gateway a host or port of its own; "
+        fix += "only urls in milvus.yaml keep paths"
+        found.yellow("path", seen, fix)
 
 
 def check_trust(client: ServerClient, found: Findings, *, trusts_all: bool) -> None:
@@ -127,14 +125,14 @@ def is_about_model(reply: Reply) -> bool:
     return reply.status in {400, 404, 422} and b"model" in reply.body and b'"error"' in reply.body
 
 
-def _recognized(client: ServerClient, alive: Reply, version: Reply, info: Reply) -> Target:
-    told, about = version.json, info.json
-    if isinstance(told, dict) and "version" in told:
-        is_gateway = alive.is_ok and alive.json == {"status": "ok"}
-        return Target(client, "gateway" if is_gateway else "vllm", str(told["version"])[:40])
-    if isinstance(about, dict) and "max_client_batch_size" in about:
-        return Target(client, "tei", str(about.get("version", ""))[:40])
-    return Target(client, "other")
+def _recognized(alive: Reply, version: object, info: object) -> tuple[Kind, str]:
+    """The kind of server, and the release that it reports."""
+    match version, info:
+        case {"version": release}, _:
+            return "gateway" if alive.is_ok and alive.json == {"status": "ok"} else "vllm", str(release)
+        case _, {"max_client_batch_size": _, **more}:
+            return "tei", str(more.get("version", ""))
+    return "other", ""
 
 
 def _is_local(client: ServerClient) -> bool:

@@ -4,11 +4,12 @@ import asyncio
 import re
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from socket import gaierror
 
 from app.errors import AttemptTimeout, Busy, ClosedBeforeResponse, Unreachable, WorkerError
 from app.settings import Settings
-from app.tools.doctor.findings import Findings
+from app.tools.doctor.findings import CHECKS, Findings
 from app.tools.doctor.options import Options
 from app.tools.doctor.server_client import ServerClient
 from app.types import Fingerprint, Pairs
@@ -21,7 +22,6 @@ _MAX_PROBE_TIMEOUT_S = 5.0
 _IDLE_S = 3.0
 # Scoring was checked with this release and the one after it.
 _OLDEST = (0, 32)
-_SCORING = ("worker-scores", "worker-score-route", "worker-queue", "worker-truncation")
 _SCHEME = "correct the scheme and port in RERANK_WORKERS"
 # By what the link raises, or what made it: the first that fits.
 _FIXES: Mapping[type[Exception], str] = {
@@ -46,6 +46,7 @@ _FILLERS = 120
 _ALIKE = 0.1
 
 
+@dataclass(eq=False)
 class Worker:
     """One worker, and what was observed of it.
 
@@ -53,32 +54,28 @@ class Worker:
         link: The gateway's own way to it.
         client: The way to what the gateway never asks for.
         settings: The gateway's.
-
-    Attributes:
         serves: The first model it lists; None until that is known.
         scores: Its scores of the probe's pairs; empty until they are known.
     """
 
-    def __init__(self, link: VllmLink, client: ServerClient, settings: Settings) -> None:
-        self.link = link
-        self.client = client
-        self.settings = settings
-        self.timeout_s = min(settings.probe_timeout_s, _MAX_PROBE_TIMEOUT_S)
-        self.serves: Fingerprint | None = None
-        self.scores: Sequence[float] = ()
+    link: VllmLink
+    client: ServerClient
+    settings: Settings
+    serves: Fingerprint | None = None
+    scores: Sequence[float] = ()
 
     @property
     def model(self) -> str:
         """The name of that model."""
         return self.serves.model if self.serves else ""
 
-    async def score(self, pairs: Pairs, *, timeout_s: float = 0.0, **fields: int) -> Sequence[float]:
+    async def score(self, pairs: Pairs, *, times: int = 1, **fields: int) -> Sequence[float]:
         """The scores of one call.
 
         Raises:
-            WorkerError: it gives none, or none in `timeout_s` seconds; that is the probe's limit unless it is given.
+            WorkerError: it gives none, or none in the probe's limit, taken `times` times.
         """
-        timeout_s = timeout_s or self.timeout_s
+        timeout_s = times * min(self.settings.probe_timeout_s, _MAX_PROBE_TIMEOUT_S)
         try:
             async with asyncio.timeout(timeout_s):
                 return (await self.link.score(self.model, pairs, fields, request_id=_REQUEST_ID)).scores
@@ -88,16 +85,14 @@ class Worker:
 
 async def examine(worker: Worker, options: Options, *, until: float) -> Findings:
     """The findings about one worker until a time on the loop's clock; observations are kept in `worker`."""
-    found = Findings()
-    await found.within(until, ("worker-answers",), _check_access(worker, found), about=worker.link.name)
+    found = Findings(until, about=worker.link.name)
+    await found.run(_check_access(worker, found), "worker-answers")
     if worker.serves:
-        idle_s = min(options.idle_s, _IDLE_S)
-        table = (
-            (("worker-health",), _check_health(worker, found)),
-            (("worker-keep-alive",), _check_keep_alive(worker, found, idle_s=idle_s)),
-            (_SCORING, _check_scoring(worker, worker.serves.max_model_len, found)),
+        await asyncio.gather(
+            found.run(_check_health(worker, found), "worker-health"),
+            found.run(_check_keep_alive(worker, found, idle_s=min(options.idle_s, _IDLE_S)), "worker-keep-alive"),
+            found.run(_check_scoring(worker, worker.serves.max_model_len, found), *CHECKS["Scores of workers"]),
         )
-        await asyncio.gather(*(found.within(until, checks, work, about=worker.link.name) for checks, work in table))
     return found
 
 
@@ -127,7 +122,7 @@ async def _check_access(worker: Worker, found: Findings) -> None:
 
 
 async def _check_health(worker: Worker, found: Findings) -> None:
-    reply = await worker.client.get("/health")
+    reply = await worker.client.ask("/health")
     if reply.is_ok:
         found.green("worker-health", f"{worker.link.name} says that it is well")
     else:
@@ -181,7 +176,7 @@ async def _check_queue(worker: Worker, found: Findings) -> None:
     """Check that a worker accepts a chunk of the largest size."""
     documents = worker.settings.max_batch
     try:
-        await worker.score(Pairs([_QUERY], ["Wind power grew."] * documents), timeout_s=2 * worker.timeout_s)
+        await worker.score(Pairs([_QUERY], ["Wind power grew."] * documents), times=2)
     except WorkerError as exc:
         fix = "lower RERANK_MAX_BATCH, or use a faster worker"
         if isinstance(exc, Busy):

@@ -57,13 +57,9 @@ async def _report(settings: Settings, sample: Sample, model: str | None) -> Repo
         with _progress(len(scorers) * documents_to_score(sample)) as advance:
             # One worker after the other: two on one machine would slow each other down.
             measured = [await _measured(replace(scorer, on_scored=advance), sample) for scorer in scorers]
-    fingerprints = [scorer.fingerprint for scorer in scorers]
-    verdict = judge(
-        measured,
-        is_listwise=settings.for_model(fingerprints[0].model).listwise,
-        usual_max_batch=Settings.model_fields["max_batch"].default,
-    )
-    return Report(sample, measured, fingerprints, verdict, settings.min_batch)
+    is_listwise = settings.for_model(measured[0].fingerprint.model).listwise
+    verdict = judge(measured, is_listwise=is_listwise, usual_max_batch=Settings.model_fields["max_batch"].default)
+    return Report(sample, measured, verdict, settings.min_batch)
 
 
 async def _measured(scorer: Scorer, sample: Sample) -> Measured:

@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
+from statistics import fmean
 from typing import NamedTuple
 
 from app.policy.rank import rank
+from app.types import Fingerprint
 
 # The scores of several lists of documents, each in the order of its documents.
 Scores = Sequence[Sequence[float]]
@@ -55,6 +57,7 @@ class Measured:
 
     Args:
         worker: Its name.
+        fingerprint: The model, as it serves it.
         unsplit: The scores of each list in one call.
         repeated: The same calls again: the model's own noise.
         shuffled: The same lists in another order.
@@ -65,6 +68,7 @@ class Measured:
     """
 
     worker: str
+    fingerprint: Fingerprint
     unsplit: Scores
     repeated: Comparison
     shuffled: Comparison
@@ -100,7 +104,7 @@ def compare(reference: Scores, other: Scores) -> Comparison:
     return Comparison(
         documents=len(gaps),
         largest=max(gaps),
-        mean=sum(gaps) / len(gaps),
+        mean=fmean(gaps),
         pairs=sum(comb(len(one), 2) for one, _ in lists),
         swaps=sum(_swaps(one, two) for one, two in lists),
         top_10=sum(len(set(rank(one, _TOP)) - set(rank(two, _TOP))) for one, two in lists),

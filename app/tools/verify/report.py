@@ -6,12 +6,11 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from app.tools.verify.compare import Comparison, Measured, compare
 from app.tools.verify.sample import Sample
 from app.tools.verify.verdict import Verdict, groups, split_kind
-from app.types import Fingerprint
 
 
 class Report(NamedTuple):
@@ -20,14 +19,12 @@ class Report(NamedTuple):
     Args:
         sample: The sample; only its numbers are shown.
         measured: The measurements of each worker.
-        fingerprints: The fingerprint of each worker's model.
         verdict: The verdict on them.
         min_batch: The setting in force.
     """
 
     sample: Sample
     measured: Sequence[Measured]
-    fingerprints: Sequence[Fingerprint]
     verdict: Verdict
     min_batch: int
 
@@ -36,9 +33,9 @@ def as_json(report: Report) -> dict[str, Any]:
     """The report for JSON; docs/verify.md describes the fields."""
     verdict = report.verdict
     return {
-        "model": report.fingerprints[0].model,
+        "model": report.measured[0].fingerprint.model,
         "sample": {"queries": len(report.sample), "documents": sum(map(len, report.sample))},
-        "workers": [_worker(*pair) for pair in zip(report.measured, report.fingerprints, strict=True)],
+        "workers": [_worker(each) for each in report.measured],
         "across": [{"worker": name, "from": base, **found._asdict()} for name, base, found in _across(report.measured)],
         "verdict": {**asdict(verdict), "needs_action": verdict.needs_action},
     }
@@ -47,31 +44,28 @@ def as_json(report: Report) -> dict[str, Any]:
 def show(report: Report, console: Console) -> None:
     """Print a table per worker, one for the differences between workers, and the verdict."""
     documents = sum(map(len, report.sample))
-    model = report.fingerprints[0].model
+    model = report.measured[0].fingerprint.model
     console.print(f"{model}: {len(report.sample)} queries with {documents} documents in all\n", highlight=False)
-    for worker, fingerprint in zip(report.measured, report.fingerprints, strict=True):
-        table = _table(f"{worker.worker}: {fingerprint.root}, version {fingerprint.version}")
+    for worker in report.measured:
+        table = _table(f"{worker.worker}: {worker.fingerprint.root}, version {worker.fingerprint.version}")
         for name, comparison in _whole_lists(worker).items():
             table.add_row("among other texts" if name == "neighbours" else name, *_cells(comparison))
         for size, split in worker.splits.items():
             table.add_row(f"max_batch {size}", *_cells(split.comparison), f"{median(split.documents_per_s):.0f}")
         console.print(table)
-    across = list(_across(report.measured))
-    if across:
-        table = _table("worker against worker, unsplit")
-        for name, base, comparison in across:
-            table.add_row(f"{name} and {base}", *_cells(comparison))
+    table = _table("worker against worker, unsplit")
+    for name, base, comparison in _across(report.measured):
+        table.add_row(f"{name} and {base}", *_cells(comparison))
+    if table.rows:
         console.print(table)
     for line in _conclusions(report):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _worker(measured: Measured, fingerprint: Fingerprint) -> dict[str, Any]:
+def _worker(measured: Measured) -> dict[str, Any]:
     return {
         "name": measured.worker,
-        "root": fingerprint.root,
-        "version": fingerprint.version,
-        "max_model_len": fingerprint.max_model_len,
+        **{name: getattr(measured.fingerprint, name) for name in ("root", "version", "max_model_len")},
         "verdict": split_kind(measured),
         **{name: row and row._asdict() for name, row in _whole_lists(measured).items()},
         "splits": [
@@ -95,11 +89,9 @@ def _whole_lists(worker: Measured) -> Mapping[str, Comparison | None]:
 
 
 def _table(title: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("against unsplit")
-    for name in ("largest", "mean", "swaps", "of pairs", "left top 10", "tau", "documents/s"):
-        table.add_column(name, justify="right")
-    return table
+    numbers = ("largest", "mean", "swaps", "of pairs", "left top 10", "tau", "documents/s")
+    columns = [Column(name, justify="right") for name in numbers]
+    return Table("against unsplit", *columns, title=title, title_justify="left")
 
 
 def _cells(found: Comparison | None) -> Sequence[str]:

@@ -27,11 +27,8 @@ _LEAST_WORDS = 4
 
 def sizes(sample: Sample) -> list[int]:
     """The chunk sizes to try: 8, 16, 32 and so on, as far as the longest list goes."""
-    longest = max(map(len, sample))
-    found = [_SMALLEST_CHUNK]
-    while found[-1] * 2 <= longest:
-        found.append(found[-1] * 2)
-    return found
+    doublings = (max(map(len, sample)) // _SMALLEST_CHUNK).bit_length()
+    return [_SMALLEST_CHUNK << power for power in range(max(1, doublings))]
 
 
 def documents_to_score(sample: Sample) -> int:
@@ -55,6 +52,7 @@ async def measure(scorer: Scorer, sample: Sample, rng: Random) -> Measured:
     unsplit = _scores(first)
     return Measured(
         worker=scorer.link.name,
+        fingerprint=scorer.fingerprint,
         unsplit=unsplit,
         repeated=worst(compare(unsplit, _scores(again)) for again in repeats),
         shuffled=compare(unsplit, await _shuffled(scorer, sample, rng)),
@@ -106,17 +104,18 @@ async def _alone(scorer: Scorer, sample: Sample, unsplit: Scores) -> Comparison:
 
 async def _splits(scorer: Scorer, sample: Sample, unsplit: Scores) -> Mapping[int, Split]:
     """The measurements of each chunk size. Sizes take turns, so that other load on the machine affects all alike."""
-    comparisons: dict[int, list[Comparison]] = {size: [] for size in sizes(sample)}
-    speeds: dict[int, list[float]] = {size: [] for size in comparisons}
-    documents = sum(map(len, sample))
-    for _, size in product(range(_ROUNDS), comparisons):
+    rounds: dict[int, list[tuple[Comparison, float]]] = {size: [] for size in sizes(sample)}
+    for _, size in product(range(_ROUNDS), rounds):
         calls = max(_LEAST_CALLS_IN_FLIGHT, min(scorer.settings.worker_max_calls, _DOCUMENTS_IN_FLIGHT // size))
         chunks = [scorer.pieces(pairs, size) for pairs in sample]
         began = perf_counter()
         scores = await _in_chunks(scorer, sample, chunks, calls=calls)
-        speeds[size].append(documents / (perf_counter() - began))
-        comparisons[size].append(compare(unsplit, scores))
-    return {size: Split(worst(comparisons[size]), speeds[size]) for size in comparisons}
+        took_s = perf_counter() - began
+        comparison = compare(unsplit, scores)
+        rounds[size].append((comparison, comparison.documents / took_s))
+    return {
+        size: Split(worst(found for found, _ in each), [speed for _, speed in each]) for size, each in rounds.items()
+    }
 
 
 async def _in_chunks(

@@ -1,11 +1,10 @@
 """The workers to verify, each asked for scores as the gateway asks it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from app.aio import in_parallel
 from app.errors import AttemptTimeout, WorkerError
 from app.policy import truncate
 from app.policy.split import split
@@ -58,8 +57,8 @@ class Scorer:
             async with asyncio.timeout(_CALL_LIMIT_S):
                 answer = await self.link.score(self.fingerprint.model, pairs, fields, request_id=_REQUEST_ID)
         except TimeoutError:
-            count = len(pairs)
-            raise AttemptTimeout(f"{self.link.name} didn't score {count} documents in {_CALL_LIMIT_S:g} s") from None
+            message = f"{self.link.name} didn't score {len(pairs)} documents in {_CALL_LIMIT_S:g} s"
+            raise AttemptTimeout(message) from None
         self.on_scored(len(pairs))
         return answer
 
@@ -118,30 +117,24 @@ async def _urls(addresses: Sequence[str]) -> list[str]:
     for address in addresses:
         if problem := problem_with(address):
             raise NotThere(f"{without_password(address)} {problem}")
-    urls: dict[str, None] = {}
-    for source in await discover(addresses, limit_s=_SEARCH_S):
-        ready = [url for url, is_ready in source.endpoints.items() if is_ready]
-        if not ready:
+    found = await discover(addresses, limit_s=_SEARCH_S)
+    for source in found:
+        if not any(source.endpoints.values()):
             raise NotThere(f"no workers: {source.problem}")
-        urls |= dict.fromkeys(ready)
-    return list(urls)
+    return list(dict.fromkeys(url for source in found for url, is_ready in source.endpoints.items() if is_ready))
 
 
-async def _served(links: Sequence[WorkerLink], settings: Settings) -> list[Mapping[str, Fingerprint]]:
+async def _served(links: Sequence[WorkerLink], settings: Settings) -> list[dict[str, Fingerprint]]:
     """The models of each worker, by their names."""
-    fingerprinter = Fingerprinter(settings)
-
-    async def models(link: WorkerLink) -> Mapping[str, Fingerprint] | WorkerError:
+    served, silent = [], []
+    for link in links:
         try:
-            return await fingerprinter.identify(link)
+            served.append(await Fingerprinter(settings).identify(link))
         except WorkerError as exc:
-            return exc
-
-    answers = await in_parallel([models(link) for link in links])
-    silent = [answer.message for answer in answers if isinstance(answer, WorkerError)]
+            silent.append(exc.message)
     if silent:
         raise NotThere("\n".join([*silent, "Start what is down, or leave it out: name the others with --worker."]))
-    return [answer for answer in answers if not isinstance(answer, WorkerError)]
+    return served
 
 
 def _model(names: set[str], wanted: str | None) -> str:

@@ -1,7 +1,8 @@
 """The verdict on a model: whether its lists may be split, and into chunks of which size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import log2
 from statistics import median
 from typing import Literal
@@ -103,8 +104,12 @@ def groups(workers: Sequence[Measured]) -> list[list[Measured]]:
 
 def recommended(workers: Sequence[Measured], usual: int) -> int:
     """The fastest chunk size, or the one nearest to the usual among those about as fast."""
-    speeds = {size: _speeds_together(workers, size) for size in workers[0].splits}
-    fastest = max(median(rounds) for rounds in speeds.values())
+    # The documents per second of all workers together, by round.
+    speeds = {
+        size: [sum(each) for each in zip(*(worker.splits[size].documents_per_s for worker in workers), strict=True)]
+        for size in workers[0].splits
+    }
+    fastest = max(map(median, speeds.values()))
     good = [size for size, rounds in speeds.items() if max(rounds) >= _AS_FAST * fastest]
     return min(good, key=lambda size: abs(log2(size / usual)))
 
@@ -119,21 +124,15 @@ def _not_safe(worker: Measured) -> Verdict:
 
 
 def _workers_differ(agreed: Sequence[Measured], others: Sequence[Sequence[Measured]], max_batch: int | None) -> Verdict:
-    standard = agreed[0]
-    causes = {worker.worker: _difference(standard, worker) for group in others for worker in group}
+    standard, causes = agreed[0], {}
+    for worker in chain.from_iterable(others):
+        gap = compare(standard.unsplit, worker.unsplit).largest
+        causes[worker.worker] = "weights" if gap > _BFLOAT16 * standard.scale else "precision"
     told = "; ".join(f"{name} has other {cause} than {standard.worker}" for name, cause in causes.items())
-    return Verdict("workers_differ", f"workers differ: same name, but {told}", _advice_on(causes), max_batch)
-
-
-def _advice_on(causes: Mapping[str, str]) -> str:
+    advice = "start all workers of the model with the same --dtype, on the same hardware if scores shall be the same"
     if "weights" in causes.values():
-        return "serve the same weights on all workers of a name, or give the others another --served-model-name"
-    return "start all workers of the model with the same --dtype, on the same hardware if scores shall be the same"
-
-
-def _difference(standard: Measured, worker: Measured) -> Literal["weights", "precision"]:
-    gap = compare(standard.unsplit, worker.unsplit).largest
-    return "weights" if gap > _BFLOAT16 * standard.scale else "precision"
+        advice = "serve the same weights on all workers of a name, or give the others another --served-model-name"
+    return Verdict("workers_differ", f"workers differ: same name, but {told}", advice, max_batch)
 
 
 def _agree(one: Measured, other: Measured) -> bool:
@@ -146,8 +145,3 @@ def _own_difference(worker: Measured) -> float:
         # What splitting changes says nothing about precision here.
         return max(_NO_CHANCE * worker.noise, _BFLOAT16 * worker.scale)
     return max(_NO_CHANCE * worker.noise, _NO_CHANCE * worker.splitting, _FLOAT32 * worker.scale)
-
-
-def _speeds_together(workers: Sequence[Measured], size: int) -> list[float]:
-    """The documents per second of all workers together, by round."""
-    return [sum(speeds) for speeds in zip(*(worker.splits[size].documents_per_s for worker in workers), strict=True)]

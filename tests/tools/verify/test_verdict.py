@@ -6,6 +6,7 @@ import pytest
 
 from app.tools.verify.compare import Comparison, Measured, Split, compare
 from app.tools.verify.verdict import Verdict, groups, judge, recommended, split_kind
+from app.types import Fingerprint
 
 UNSPLIT = [[Random(seed).random() for _ in range(100)] for seed in range(3)]
 SPEEDS = {8: [100.0] * 3, 16: [150.0] * 3, 32: [200.0] * 3, 64: [220.0] * 3, 128: [221.0] * 3}
@@ -28,6 +29,7 @@ def worker(
     """A worker whose splits all differ by `splitting`, and whose scores lie `apart` from those of the others."""
     return Measured(
         worker=name,
+        fingerprint=Fingerprint("m", "/models/m", 512, "1", ""),
         unsplit=[[score * scale + apart for score in scores] for scores in UNSPLIT],
         repeated=gap(noise),
         shuffled=gap(splitting),
