@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
 from secrets import token_bytes
@@ -39,21 +38,55 @@ if TYPE_CHECKING:
 Search = Callable[[Sequence[str], Random], Sequence[Source]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
-    """Everything that scores, without its HTTP side."""
+    """Everything that scores, put together without its HTTP side.
 
-    registry: Registry
-    prober: Prober
-    membership: Membership
-    scheduler: Scheduler
-    admission: Admission
-    cache: ScoreCache
-    redis: "RedisTier | None"
-    singleflight: Singleflight
-    gateway: Gateway
-    metrics: Metrics
-    stalls: StallDetector
+    Args:
+        settings: Checked and frozen.
+        link_factory: Makes the link to each worker; where tests put workers of their own.
+        search: Makes the sources of workers; where tests put sources of their own.
+        rng: Chance for balancing and jitter; tests seed it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        link_factory: LinkFactory = connect,
+        search: Search = sources,
+        rng: Random | None = None,
+    ) -> None:
+        rng = rng or Random()  # noqa: S311 - balancing and jitter, no secrets
+        self.metrics = metrics = Metrics()
+        self.stalls = stalls = StallDetector()
+        self.registry = registry = Registry(search(settings.workers, rng), settings)
+        self.prober = prober = Prober(settings, stalls=stalls, metrics=metrics, rng=rng)
+        self.membership = Membership(registry, settings, prober=prober, metrics=metrics, link_factory=link_factory)
+        self.scheduler = scheduler = Scheduler(registry, settings, rng=rng)
+        self.admission = admission = Admission(scheduler, settings)
+        self.cache, self.redis = _cache(settings, metrics)
+        self.attempts = Attempts(
+            scheduler=scheduler,
+            registry=registry,
+            outcomes=CallOutcomes(registry=registry, scheduler=scheduler, prober=prober, stalls=stalls),
+            cache=self.cache,
+            metrics=metrics,
+            settings=settings,
+            rng=rng,
+        )
+        self.singleflight = Singleflight(attempts=self.attempts, admission=admission, scheduler=scheduler)
+        self.gateway = Gateway(
+            registry=registry,
+            cache=self.cache,
+            singleflight=self.singleflight,
+            admission=admission,
+            scheduler=scheduler,
+            token_counter=TokenCounter(registry=registry, prober=prober, stalls=stalls),
+            fallback=None if settings.fallback == "none" else Fallback(registry, admission, settings, metrics),
+            settings=settings,
+            metrics=metrics,
+        )
+        self._watch()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -62,76 +95,19 @@ class Assembly:
             async with self.redis.running() if self.redis else nullcontext(), self.membership.running():
                 yield
 
-
-def assemble(
-    settings: Settings, *, link_factory: LinkFactory = connect, search: Search = sources, rng: Random | None = None
-) -> Assembly:
-    """Put the engine together.
-
-    Args:
-        settings: Checked and frozen.
-        link_factory: Makes the link to each worker; where tests put workers of their own.
-        search: Makes the sources of workers; where tests put sources of their own.
-        rng: Chance for balancing and jitter; tests seed it.
-    """
-    rng = rng or Random()  # noqa: S311 - balancing and jitter, no secrets
-    metrics, stalls = Metrics(), StallDetector()
-    registry = Registry(search(settings.workers, rng), settings)
-    prober = Prober(settings, stalls=stalls, metrics=metrics, rng=rng)
-    scheduler = Scheduler(registry, settings, rng=rng)
-    admission = Admission(scheduler, settings)
-    cache, redis = _cache(settings, metrics)
-    attempts = Attempts(
-        scheduler=scheduler,
-        registry=registry,
-        outcomes=CallOutcomes(registry=registry, scheduler=scheduler, prober=prober, stalls=stalls),
-        cache=cache,
-        metrics=metrics,
-        settings=settings,
-        rng=rng,
-    )
-    singleflight = Singleflight(attempts=attempts, admission=admission, scheduler=scheduler)
-    gateway = Gateway(
-        registry=registry,
-        cache=cache,
-        singleflight=singleflight,
-        admission=admission,
-        scheduler=scheduler,
-        token_counter=TokenCounter(registry=registry, prober=prober, stalls=stalls),
-        fallback=None if settings.fallback == "none" else Fallback(registry, admission, settings, metrics),
-        settings=settings,
-        metrics=metrics,
-    )
-    assembly = Assembly(
-        registry=registry,
-        prober=prober,
-        membership=Membership(registry, settings, prober=prober, metrics=metrics, link_factory=link_factory),
-        scheduler=scheduler,
-        admission=admission,
-        cache=cache,
-        redis=redis,
-        singleflight=singleflight,
-        gateway=gateway,
-        metrics=metrics,
-        stalls=stalls,
-    )
-    _watch(assembly, attempts)
-    return assembly
-
-
-def _watch(assembly: Assembly, attempts: Attempts) -> None:
-    """Have the metrics read these states at every scrape."""
-    read, memory, redis = assembly.metrics.read, assembly.cache.memory, assembly.redis
-    read(requests.PENDING_DOCUMENTS, lambda: assembly.admission.pending_documents)
-    read(requests.QUEUE_CHUNKS, lambda: assembly.scheduler.waiting)
-    read(requests.QUEUE_DOCUMENTS, lambda: assembly.scheduler.waiting_documents)
-    read(workers.RETRY_BUDGET, lambda: attempts.retries_left)
-    read(requests.INFLIGHT_PAIRS, lambda: assembly.singleflight.pairs)
-    read(caches.PAIRS, lambda: len(memory))
-    read(caches.BYTES, lambda: memory.size_bytes)
-    read(process.TASKS, lambda: len(asyncio.all_tasks()))
-    if redis:
-        read(caches.REDIS_USABLE, lambda: redis.is_usable)
+    def _watch(self) -> None:
+        """Have the metrics read these states at every scrape."""
+        read, memory, redis = self.metrics.read, self.cache.memory, self.redis
+        read(requests.PENDING_DOCUMENTS, lambda: self.admission.pending_documents)
+        read(requests.QUEUE_CHUNKS, lambda: self.scheduler.waiting)
+        read(requests.QUEUE_DOCUMENTS, lambda: self.scheduler.waiting_documents)
+        read(workers.RETRY_BUDGET, lambda: self.attempts.retries_left)
+        read(requests.INFLIGHT_PAIRS, lambda: self.singleflight.pairs)
+        read(caches.PAIRS, lambda: len(memory))
+        read(caches.BYTES, lambda: memory.size_bytes)
+        read(process.TASKS, lambda: len(asyncio.all_tasks()))
+        if redis:
+            read(caches.REDIS_USABLE, lambda: redis.is_usable)
 
 
 def _cache(settings: Settings, metrics: Metrics) -> tuple[ScoreCache, "RedisTier | None"]:

@@ -26,7 +26,7 @@ from app.api.responses import refusal
 from app.api.served_models import models_router
 from app.api.service import service_router
 from app.api.ui import ui_router
-from app.assembly import Assembly, Search, assemble
+from app.assembly import Assembly, Search
 from app.errors import RerankError, UnknownRoute, WrongMethod
 from app.server import open_files
 from app.server.clients import CLIENTS, Clients
@@ -68,7 +68,7 @@ def create_app(
     keys, drain = keys or Keys(settings.keys), drain or Drain()
     admin_auth = AdminAuth(admin_keys or Keys(settings.admin_keys), host=settings.host)
     link_factory = link_factory or partial(connect, tls=certificates.towards_workers)
-    assembly = assemble(settings, link_factory=link_factory, search=search, rng=rng)
+    assembly = Assembly(settings, link_factory=link_factory, search=search, rng=rng)
     traces, history = _traces(settings), _history(assembly, admin_auth)
     clients = _clients(settings, assembly.metrics)
     bytes_in_flight = _bytes_in_flight(settings, keys, assembly.metrics)

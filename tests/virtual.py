@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
-from app.assembly import Assembly, Search, assemble
+from app.assembly import Assembly, Search
 from app.errors import WorkerError
 from app.main import create_app
 from app.settings import Settings
@@ -235,7 +235,7 @@ async def engine(
     """
     by_url = {f"http://{link.name}": link for link in links}
     chosen: dict[str, Any] = {"workers": tuple(by_url)} | settings
-    made = assemble(
+    made = Assembly(
         Settings(**chosen), link_factory=lambda url, _: by_url[url].begin(), search=search, rng=Random(seed)
     )
     async with made.running():

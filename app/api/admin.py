@@ -125,7 +125,7 @@ class AdminApi:
                 ttl_s=settings.cache_ttl_s,
                 documents={one.labels["source"]: int(one.value) for one in metrics.samples(requests.DOCUMENTS)},
                 evictions=sum(int(one.value) for one in metrics.samples(caches.EVICTIONS)),
-                generations=cache.generations(),
+                generations=cache.generations.known(),
                 redis=self._redis_report(),
             )
         )

@@ -7,6 +7,7 @@ wrong. Requests only use a connection on which a lookup has been answered in tim
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import KW_ONLY, dataclass
 from secrets import token_bytes
 from time import perf_counter
 from typing import NoReturn
@@ -28,8 +29,6 @@ from app.telemetry.supervision import supervised
 
 _PAIRS_PER_WRITE = 500
 _MOST_TO_WRITE = 100_000
-_EXCHANGE_INTERVAL_S = 5.0
-_BACKGROUND_TIMEOUT_S = 1.0
 _LAST_WRITES_S = 0.5
 # Names of weights that are in use are written again after this part of the time for which they are kept.
 _RENEWAL = 0.25
@@ -38,6 +37,7 @@ _LONGEST_REASON = 200
 _FAILURES = (RedisError, OSError, TimeoutError, ValueError)
 
 
+@dataclass(eq=False, repr=False)
 class RedisTier:
     """Looks pairs up within a time limit, and writes in the background.
 
@@ -53,29 +53,20 @@ class RedisTier:
         background_timeout_s: How long anything may take that no request waits for: connecting, exchanging, writing.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout_s: float,
-        ttl_s: int,
-        generations: Generations,
-        weight_names: WeightNames,
-        metrics: Metrics,
-        breaker: Breaker,
-        exchange_interval_s: float = _EXCHANGE_INTERVAL_S,
-        background_timeout_s: float = _BACKGROUND_TIMEOUT_S,
-    ) -> None:
-        self._connection = connection_to(url)
-        self._timeout_s = timeout_s
-        self._ttl_s = ttl_s
-        self._generations = generations
-        self._weight_names = weight_names
+    url: str
+    _: KW_ONLY
+    timeout_s: float
+    ttl_s: int
+    generations: Generations
+    weight_names: WeightNames
+    metrics: Metrics
+    breaker: Breaker
+    exchange_interval_s: float = 5.0
+    background_timeout_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._connection = connection_to(self.url)
         self._renew_at = float("-inf")
-        self._metrics = metrics
-        self._exchange_interval_s = exchange_interval_s
-        self._background_timeout_s = background_timeout_s
-        self._breaker = breaker
         self._redis: RedisConnection | None = None
         self._exchange_is_due = asyncio.Event()
         self._write_queue = WriteQueue(_MOST_TO_WRITE)
@@ -92,7 +83,7 @@ class RedisTier:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the tier connected until the end of the block; what waits to be written then has half a second."""
-        async with cancel_on_exit(supervised("redis", self._run, metrics=self._metrics, failed=self._leave_out)):
+        async with cancel_on_exit(supervised("redis", self._run, metrics=self.metrics, failed=self._leave_out)):
             try:
                 yield
             finally:
@@ -102,20 +93,20 @@ class RedisTier:
 
     async def lookup(self, digests: Sequence[bytes]) -> Sequence[Known | None]:
         """The score and expiry of each pair; None where they aren't known, or don't come in time."""
-        redis, generation, began = self._redis, self._breaker.generation, perf_counter()
+        redis, generation, began = self._redis, self.breaker.generation, perf_counter()
         if redis is None or not digests:
             return [None] * len(digests)
         try:
-            found = await look_up(redis, digests, within_s=self._timeout_s)
+            found = await look_up(redis, digests, within_s=self.timeout_s)
         except _FAILURES as exc:
             self._count(exc)
-            if self._breaker.report(failed=True, generation=generation):
+            if self.breaker.report(failed=True, generation=generation):
                 self._redis = None
                 redis.report_failure(exc)
             return [None] * len(digests)
         finally:
-            self._metrics.redis_call("lookup", perf_counter() - began)
-        self._breaker.report(failed=False, generation=generation)
+            self.metrics.redis_call("lookup", perf_counter() - began)
+        self.breaker.report(failed=False, generation=generation)
         return found
 
     def store(self, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
@@ -135,13 +126,13 @@ class RedisTier:
                 await self._connect_and_use()
             except _FAILURES as exc:
                 self._leave_out(exc)
-            await asyncio.sleep(max(0.0, self._breaker.probe_at - asyncio.get_running_loop().time()))
+            await asyncio.sleep(max(0.0, self.breaker.probe_at - asyncio.get_running_loop().time()))
 
     async def _connect_and_use(self) -> NoReturn:
         """Open the connection, and use it until something goes wrong."""
-        self._breaker.begin_probe()
+        self.breaker.begin_probe()
         try:
-            async with asyncio.timeout(self._background_timeout_s):
+            async with asyncio.timeout(self.background_timeout_s):
                 await self._connection.connect()  # type: ignore[no-untyped-call]  # untyped in the library
             redis = RedisConnection(self._connection)
             await until_one_ends(redis.read(), redis.until_failure(), self._use(redis))
@@ -153,11 +144,11 @@ class RedisTier:
     async def _use(self, redis: RedisConnection) -> NoReturn:
         """Check that the connection answers in time, then exchange and write on it."""
         # A server can answer within the second that an exchange has, and still be too slow for requests.
-        await look_up(redis, [token_bytes(DIGEST_BYTES)], within_s=self._timeout_s)
+        await look_up(redis, [token_bytes(DIGEST_BYTES)], within_s=self.timeout_s)
         # By old generations, scores would be found that another replica has flushed.
         await self._exchange(redis)
         self._redis = redis
-        self._breaker.close()
+        self.breaker.close()
         if not self._logged_usable:
             self._logged_usable = True
             self._log.info("redis_usable")
@@ -166,47 +157,47 @@ class RedisTier:
     async def _keep_exchanging(self, redis: RedisConnection) -> NoReturn:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._exchange_interval_s):
+                async with asyncio.timeout(self.exchange_interval_s):
                     await self._exchange_is_due.wait()
             self._exchange_is_due.clear()
             await self._exchange(redis)
 
     async def _exchange(self, redis: RedisConnection) -> None:
         """Merge the generations and names of other replicas, and tell them those that are newer here."""
-        async with asyncio.timeout(self._background_timeout_s):
-            newer = self._generations.merge(await read_generations(redis))
+        async with asyncio.timeout(self.background_timeout_s):
+            newer = self.generations.merge(await read_generations(redis))
             if newer:
                 await self._is_accepted(write_generations(redis, newer))
-            longer = self._weight_names.merge(await read_names(redis, self._weight_names.fingerprints()))
+            longer = self.weight_names.merge(await read_names(redis, self.weight_names.fingerprints()))
             now = asyncio.get_running_loop().time()
             if now >= self._renew_at:
-                longer, self._renew_at = self._weight_names.in_use(), now + _RENEWAL * self._ttl_s
+                longer, self._renew_at = self.weight_names.in_use(), now + _RENEWAL * self.ttl_s
             if longer:
-                await self._is_accepted(write_names(redis, longer, ttl_s=self._ttl_s))
+                await self._is_accepted(write_names(redis, longer, ttl_s=self.ttl_s))
 
     async def _keep_writing(self, redis: RedisConnection) -> NoReturn:
         while True:
             batch = await self._write_queue.take(_PAIRS_PER_WRITE)
             began = perf_counter()
             try:
-                async with asyncio.timeout(self._background_timeout_s):
-                    is_accepted = await self._is_accepted(write_entries(redis, batch, ttl_s=self._ttl_s))
+                async with asyncio.timeout(self.background_timeout_s):
+                    is_accepted = await self._is_accepted(write_entries(redis, batch, ttl_s=self.ttl_s))
             except _FAILURES as exc:
                 self._count(exc)
                 raise
             finally:
-                self._metrics.redis_call("store", perf_counter() - began)
+                self.metrics.redis_call("store", perf_counter() - began)
             self._write_queue.written()
             if not is_accepted:
                 # What refuses one write refuses the next.
-                await asyncio.sleep(self._exchange_interval_s)
+                await asyncio.sleep(self.exchange_interval_s)
 
     async def _is_accepted(self, writing: Awaitable[None]) -> bool:
         """True when the server accepts a write; one that is full or read-only refuses, and can still be read."""
         try:
             await writing
         except ResponseError as exc:
-            self._metrics.redis_failed("refused")
+            self.metrics.redis_failed("refused")
             if not self._logged_refused:
                 self._log.warning("redis_refuses_writes", reason=self._reason(exc))
             self._logged_refused = True
@@ -218,14 +209,14 @@ class RedisTier:
 
     def _leave_out(self, exc: BaseException) -> None:
         """Leave the tier out of lookups until the breaker lets it be tried again."""
-        self._breaker.trip(asyncio.get_running_loop().time())
+        self.breaker.trip(asyncio.get_running_loop().time())
         self._write_queue.clear()
         if self._logged_usable is not False:
             self._logged_usable = False
             self._log.warning("redis_down", reason=self._reason(exc))
 
     def _count(self, exc: Exception) -> None:
-        self._metrics.redis_failed("timeout" if isinstance(exc, TimeoutError) else "error")
+        self.metrics.redis_failed("timeout" if isinstance(exc, TimeoutError) else "error")
 
     def _reason(self, exc: BaseException) -> str:
         """The reason for the log, without the password, which a server that doesn't know AUTH repeats in its answer."""

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     # Loading its library takes a sixth of the start, which only those pay who use it.
     from app.cache.redis_tier import RedisTier
 
-Clock = Callable[[], float]
 
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class ScoreCache:
     """Scores by pair.
 
@@ -34,28 +34,15 @@ class ScoreCache:
         clock: Seconds since 1970.
     """
 
-    def __init__(
-        self,
-        *,
-        memory: MemoryTier,
-        redis: "RedisTier | None",
-        generations: Generations,
-        weight_names: WeightNames,
-        secret: bytes,
-        ttl_s: int,
-        across_keys: bool,
-        metrics: Metrics,
-        clock: Clock = time,
-    ) -> None:
-        self.memory = memory
-        self._redis = redis
-        self._generations = generations
-        self._weight_names = weight_names
-        self._secret = secret
-        self._ttl_s = ttl_s
-        self._across_keys = across_keys
-        self._metrics = metrics
-        self._clock = clock
+    memory: MemoryTier
+    redis: "RedisTier | None"
+    generations: Generations
+    weight_names: WeightNames
+    secret: bytes
+    ttl_s: int
+    across_keys: bool
+    metrics: Metrics
+    clock: Callable[[], float] = time
 
     def digests(
         self, pairs: Pairs, fingerprint: Fingerprint, fields: Mapping[str, Any], context: RequestContext
@@ -65,9 +52,9 @@ class ScoreCache:
             return ()
         return pair_digests(
             pairs,
-            secret=self._secret,
-            tenant="" if self._across_keys else context.key,
-            generation=self._generations.of(fingerprint.model),
+            secret=self.secret,
+            tenant="" if self.across_keys else context.key,
+            generation=self.generations.of(fingerprint.model),
             fingerprint=self._agreed(fingerprint),
             fields=fields,
         )
@@ -78,11 +65,11 @@ class ScoreCache:
             return [None] * len(chunk.pairs)
         stats, began = chunk.context.stats, perf_counter()
         try:
-            scores = self.memory.lookup(chunk.digests, self._clock())
+            scores = self.memory.lookup(chunk.digests, self.clock())
             unknown = scores.count(None)
             self._count("memory", len(scores) - unknown, stats)
-            if unknown and self._redis:
-                self._count("redis", await self._fill(scores, chunk.digests, self._redis), stats)
+            if unknown and self.redis:
+                self._count("redis", await self._fill(scores, chunk.digests, self.redis), stats)
         finally:
             stats.cache_s += perf_counter() - began
         return scores
@@ -91,20 +78,16 @@ class ScoreCache:
         """Keep the scores that a worker gave a chunk."""
         if not chunk.digests:
             return
-        expiry = int(self._clock()) + self._ttl_s
-        self._metrics.evicted(self.memory.store(chunk.digests, scores, expiry))
-        if self._redis:
-            self._redis.store(chunk.digests, scores, expiry)
-
-    def generations(self) -> dict[str, int]:
-        """The generations of all models that were flushed, here or on another replica."""
-        return self._generations.known()
+        expiry = int(self.clock()) + self.ttl_s
+        self.metrics.evicted(self.memory.store(chunk.digests, scores, expiry))
+        if self.redis:
+            self.redis.store(chunk.digests, scores, expiry)
 
     def flush(self, model: str) -> None:
         """Forget all scores of a model, here at once, on other replicas within seconds."""
-        self._generations.flush(model, self._clock())
-        if self._redis:
-            self._redis.exchange_soon()
+        self.generations.flush(model, self.clock())
+        if self.redis:
+            self.redis.exchange_soon()
 
     async def _fill(self, scores: list[float | None], digests: Sequence[bytes], redis: "RedisTier") -> int:
         """Add the scores that the shared tier knows, and keep them in memory. Returns how many those were."""
@@ -116,18 +99,18 @@ class ScoreCache:
                 score, expiry = known
                 scores[place] = by_expiry[expiry][digests[place]] = score
         for expiry, fresh in by_expiry.items():
-            self._metrics.evicted(self.memory.store([*fresh], [*fresh.values()], expiry))
+            self.metrics.evicted(self.memory.store([*fresh], [*fresh.values()], expiry))
         return len(found) - found.count(None)
 
     def _agreed(self, fingerprint: Fingerprint) -> Fingerprint:
         """The fingerprint with the name that all replicas have for its weights."""
-        agreed = self._weight_names.agreed(fingerprint)
+        agreed = self.weight_names.agreed(fingerprint)
         if agreed is None:
-            agreed = self._weight_names.add(fingerprint)
-            if self._redis:
-                self._redis.exchange_soon()
+            agreed = self.weight_names.add(fingerprint)
+            if self.redis:
+                self.redis.exchange_soon()
         return agreed
 
     def _count(self, source: Source, documents: int, stats: RequestStats) -> None:
         stats.cache_hits += documents
-        self._metrics.documents(source, documents)
+        self.metrics.documents(source, documents)

@@ -28,6 +28,7 @@ from app.workers.registry import Registry
 from app.workers.worker import Worker
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Attempts(OnLoop):
     """Scores chunks on workers: first attempts, hedges and retries.
 
@@ -41,26 +42,16 @@ class Attempts(OnLoop):
         rng: Jitter of the pauses before retries.
     """
 
-    def __init__(
-        self,
-        *,
-        scheduler: Scheduler,
-        registry: Registry,
-        outcomes: CallOutcomes,
-        cache: ScoreCache,
-        metrics: Metrics,
-        settings: Settings,
-        rng: Random,
-    ) -> None:
-        self._scheduler = scheduler
-        self._registry = registry
-        self._outcomes = outcomes
-        self._cache = cache
-        self._metrics = metrics
-        self._max_attempts = settings.max_attempts
-        self._most_retries = settings.retry_reserve
-        self._hedges = settings.hedge
-        self._rng = rng
+    scheduler: Scheduler
+    registry: Registry
+    outcomes: CallOutcomes
+    cache: ScoreCache
+    metrics: Metrics
+    settings: Settings
+    rng: Random
+
+    def __post_init__(self) -> None:
+        settings = self.settings
         # One key's failures, such as documents that no worker takes, leave the others what is theirs.
         self._retries: defaultdict[str, RetryBudget] = defaultdict(
             lambda: RetryBudget(ratio=settings.retry_ratio, reserve=settings.retry_reserve)
@@ -71,7 +62,7 @@ class Attempts(OnLoop):
     def retries_left(self) -> int:
         """Retries left now in the budget of the key that has fewest."""
         now = self._loop.time()
-        return int(min((budget.left(now) for budget in self._retries.values()), default=self._most_retries))
+        return int(min((budget.left(now) for budget in self._retries.values()), default=self.settings.retry_reserve))
 
     async def score(self, chunk: Chunk) -> Answer:
         """The chunk's scores, from whichever worker gives them.
@@ -117,10 +108,10 @@ class Attempts(OnLoop):
             answer = await self._try(progress)
         except WorkerError:
             answer = await self._retry(progress)
-        self._cache.store(chunk, answer.scores)
+        self.cache.store(chunk, answer.scores)
         # Another worker has scored the content: what objected to it is at fault.
         for slot, objection in progress.objections:
-            self._outcomes.failed(slot, objection)
+            self.outcomes.failed(slot, objection)
         return answer
 
     async def _try(self, progress: "_Progress") -> Answer:
@@ -158,7 +149,7 @@ class Attempts(OnLoop):
                 self._hedging.deposit()
             progress.tried.add(slot.worker)
             call, began = self._call(slot, progress, kind), self._loop.time()
-            wait_s = hedge_after_s(self._outcomes.usual_s(slot, HEDGE_AT_SHARE)) if self._hedges else None
+            wait_s = hedge_after_s(self.outcomes.usual_s(slot, HEDGE_AT_SHARE)) if self.settings.hedge else None
             if wait_s is None:
                 return await call
             async with cancel_on_exit(call) as calls:
@@ -167,23 +158,23 @@ class Attempts(OnLoop):
                     calls.append(asyncio.create_task(self._hedge(progress)))
                 answer = await first_answer(calls)
                 if not calls[0].done():
-                    self._outcomes.record_latency(slot, self._loop.time() - began)
+                    self.outcomes.record_latency(slot, self._loop.time() - began)
                 return answer
 
     async def _slot(self, progress: "_Progress") -> Slot:
         """A slot. The wait for it counts for the request, in vain or not."""
         queued_at, stats = self._loop.time(), progress.chunk.context.stats
         try:
-            slot = await self._scheduler.slot(progress.chunk, avoid=progress.tried)
+            slot = await self.scheduler.slot(progress.chunk, avoid=progress.tried)
         finally:
             waited_s = self._loop.time() - queued_at
             stats.queue_s = max(stats.queue_s, waited_s)
-        self._metrics.queued(waited_s)
+        self.metrics.queued(waited_s)
         return slot
 
     async def _hedge(self, progress: "_Progress") -> Answer | None:
         """The scores of a second attempt on another worker; None when none is free, or the budget is used up."""
-        spare = self._scheduler.spare_slot(progress.chunk, avoid=progress.tried)
+        spare = self.scheduler.spare_slot(progress.chunk, avoid=progress.tried)
         if spare is None:
             return None
         with spare as slot:
@@ -199,18 +190,18 @@ class Attempts(OnLoop):
         span = current_span.get().attempt(kind)
         outcome = "cancelled"
         try:
-            async with self._outcomes.stall_timeout(slot, began, longer_than_s=progress.longest_s):
+            async with self.outcomes.stall_timeout(slot, began, longer_than_s=progress.longest_s):
                 answer = await worker.link.score(
                     chunk.fingerprint.model, chunk.pairs, chunk.fields, request_id=chunk.context.request_id
                 )
             outcome = "ok"
-            self._outcomes.succeeded(slot, self._loop.time() - began)
+            self.outcomes.succeeded(slot, self._loop.time() - began)
         except TimeoutError:
             took_s = self._loop.time() - began
             progress.longest_s = max(progress.longest_s, took_s)
             stalled = AttemptTimeout(f"{worker.name} didn't answer for {took_s:.1f} s")
             outcome = stalled.outcome
-            if self._outcomes.counts_as_hung(slot, took_s):
+            if self.outcomes.counts_as_hung(slot, took_s):
                 self._report(slot, progress, stalled)
             if self._loop.time() >= chunk.context.deadline:
                 message = f"Time ran out while {worker.name} worked on {len(chunk.pairs)} documents."
@@ -221,7 +212,7 @@ class Attempts(OnLoop):
             self._report(slot, progress, error)
             raise
         finally:
-            self._metrics.attempt(
+            self.metrics.attempt(
                 worker.name, kind, outcome, documents=len(chunk.pairs), seconds=self._loop.time() - began
             )
             span.end(outcome)
@@ -230,7 +221,7 @@ class Attempts(OnLoop):
     def _report(self, slot: Slot, progress: "_Progress", error: WorkerError) -> None:
         """Record a failure against its worker; one about the content is kept until it is known whose fault it was."""
         if not retry.objects_to_content(error):
-            self._outcomes.failed(slot, error)
+            self.outcomes.failed(slot, error)
         elif not slot.is_outdated:
             progress.objections.append((slot, error))
 
@@ -240,7 +231,7 @@ class Attempts(OnLoop):
             tries=progress.tries,
             objections=len(progress.objections),
             another_worker=self._has_another_worker(progress),
-            max_attempts=self._max_attempts,
+            max_attempts=self.settings.max_attempts,
         )
 
     def _pay_for_another(self, progress: "_Progress") -> None:
@@ -253,14 +244,14 @@ class Attempts(OnLoop):
         """Withdraw one retry from the key's budget. Returns False when none is left there."""
         is_paid = self._retries[context.key].withdraw(self._loop.time())
         if not is_paid:
-            self._metrics.retry_denied()
+            self.metrics.retry_denied()
         return is_paid
 
     def _pause_s(self, progress: "_Progress") -> float:
-        return retry.pause_s(tries=progress.tries, another_worker=self._has_another_worker(progress), rng=self._rng)
+        return retry.pause_s(tries=progress.tries, another_worker=self._has_another_worker(progress), rng=self.rng)
 
     def _has_another_worker(self, progress: "_Progress") -> bool:
-        usable = self._registry.usable(progress.chunk.fingerprint)
+        usable = self.registry.usable(progress.chunk.fingerprint)
         return any(worker not in progress.tried and not worker.backs_off_long(self._loop.time()) for worker in usable)
 
 

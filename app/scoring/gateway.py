@@ -1,7 +1,7 @@
 """One request -> scores: dedup, look up what is known, wait for what is under way, admit and compute the rest."""
 
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -46,31 +46,19 @@ _MOST_CHANCES = 2
 _NAMED_DOCUMENTS = 5
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Gateway(OnLoop):
     """Scores requests as one unsplit call to a worker would, faster and more dependably."""
 
-    def __init__(
-        self,
-        *,
-        registry: Registry,
-        cache: ScoreCache,
-        singleflight: Singleflight,
-        admission: Admission,
-        scheduler: Scheduler,
-        token_counter: TokenCounter,
-        fallback: Fallback | None,
-        settings: Settings,
-        metrics: Metrics,
-    ) -> None:
-        self._registry = registry
-        self._cache = cache
-        self._singleflight = singleflight
-        self._admission = admission
-        self._scheduler = scheduler
-        self._token_counter = token_counter
-        self._fallback = fallback
-        self._settings = settings
-        self._metrics = metrics
+    registry: Registry
+    cache: ScoreCache
+    singleflight: Singleflight
+    admission: Admission
+    scheduler: Scheduler
+    token_counter: TokenCounter
+    fallback: Fallback | None
+    settings: Settings
+    metrics: Metrics
 
     async def score(self, request: RerankRequest, context: RequestContext) -> Scored:
         """One finite score per document of the request.
@@ -82,7 +70,7 @@ class Gateway(OnLoop):
         Raises:
             RerankError: the answer to the client.
         """
-        fallback = self._fallback if context.takes_degraded else None
+        fallback = self.fallback if context.takes_degraded else None
         if fallback and fallback.holds(request.model):
             return await fallback.score(request, context)
         try:
@@ -97,13 +85,13 @@ class Gateway(OnLoop):
         now = self._loop.time()
         if now >= context.deadline:
             raise DeadlineExceeded("Time ran out before the request had come whole: allow it more, or send it faster.")
-        until = min(context.deadline, now + self._settings.no_worker_wait_s)
-        context.stats.model = model = await self._usable(self._registry.resolve(request.model, until=until), context)
+        until = min(context.deadline, now + self.settings.no_worker_wait_s)
+        context.stats.model = model = await self._usable(self.registry.resolve(request.model, until=until), context)
         degraded = LEXICAL if model == LEXICAL_MODEL and request.model not in {None, "", LEXICAL_MODEL} else None
         if degraded and not context.takes_degraded:
             raise UnknownModel(f"The model `{request.model:.80}` does not exist here; there is {model}.", param="model")
         while True:
-            fingerprint = await self._usable(self._registry.pin(model, until=until), context)
+            fingerprint = await self._usable(self.registry.pin(model, until=until), context)
             try:
                 answer = await self._score_on(fingerprint, request, context)
             except FingerprintGone:
@@ -126,22 +114,22 @@ class Gateway(OnLoop):
 
     async def _score_on(self, fingerprint: Fingerprint, request: RerankRequest, context: RequestContext) -> Answer:
         """The request's scores, all from workers of one fingerprint."""
-        own, pairs = self._settings.for_model(fingerprint.model), request.pairs
+        own, pairs = self.settings.for_model(fingerprint.model), request.pairs
         fields = await self._worker_fields(request, fingerprint, own, context.deadline)
         # A listwise model's score of a pair depends on the other pairs.
-        digests = () if own.listwise else self._cache.digests(pairs, fingerprint, fields, context)
+        digests = () if own.listwise else self.cache.digests(pairs, fingerprint, fields, context)
         # Texts that have digests needn't be read once more.
         distinct, positions = dedup(range(len(pairs)) if own.listwise else digests or pairs.texts())
         chunk = Chunk(pairs=pairs, fingerprint=fingerprint, fields=fields, context=context, digests=digests)
         # What was found on a fingerprint that went away meanwhile is of no use on another.
         context.stats.cache_hits = context.stats.coalesced = 0
         answer = await self._look_up_or_compute(chunk.part(distinct))
-        self._metrics.documents("duplicate", len(pairs) - len(distinct))
+        self.metrics.documents("duplicate", len(pairs) - len(distinct))
         return expand(answer, positions)
 
     async def _look_up_or_compute(self, chunk: Chunk) -> Answer:
         """The scores of distinct pairs: those that are remembered, and the others anew."""
-        found = await self._cache.lookup(chunk)
+        found = await self.cache.lookup(chunk)
         scores = [score for score in found if score is not None]
         if len(scores) == len(found):
             return Answer(scores, 0)
@@ -167,40 +155,40 @@ class Gateway(OnLoop):
         waits = self._begin(chunk, places, _MOST_CHANCES)
         try:
             while waits:
-                ended, waits = await self._singleflight.wait(waits, deadline=chunk.context.deadline)
+                ended, waits = await self.singleflight.wait(waits, deadline=chunk.context.deadline)
                 for wait in ended:
                     part = self._part(chunk, wait)
                     parts.append(part)
                     if missing := set(wait.places).difference(part[0]):
                         waits += self._begin(chunk, sorted(missing), wait.chances - 1)
         finally:
-            await self._singleflight.leave(waits)
+            await self.singleflight.leave(waits)
         return parts
 
     def _begin(self, chunk: Chunk, places: Sequence[int], chances: int) -> list[Wait]:
         """Sort out which pairs are under way, join those; admit the others, split them and start their chunks."""
-        under_way, left = self._singleflight.sort(chunk, places) if chances else ({}, places)
+        under_way, left = self.singleflight.sort(chunk, places) if chances else ({}, places)
         if left and chances == _MOST_CHANCES:
-            self._admission.admit(chunk.context, len(left), chunk.fingerprint, now=self._loop.time())
+            self.admission.admit(chunk.context, len(left), chunk.fingerprint, now=self._loop.time())
         elif left:
             # The failure of another request's computation is no reason to shed a request that was let in.
-            self._admission.check_limits(chunk.context.key, len(left))
-        waits = [Wait(self._singleflight.start(chunk.part(piece)), piece) for piece in self._split(chunk, left)]
+            self.admission.check_limits(chunk.context.key, len(left))
+        waits = [Wait(self.singleflight.start(chunk.part(piece)), piece) for piece in self._split(chunk, left)]
         chunk.context.stats.chunks += len(waits)
-        self._singleflight.join(under_way, chunk.context)
+        self.singleflight.join(under_way, chunk.context)
         return waits + [Wait(computation, shared, chances) for computation, shared in under_way.items()]
 
     def _split(self, chunk: Chunk, places: Sequence[int]) -> Sequence[Sequence[int]]:
         """The places, by chunk."""
-        if not places or self._settings.for_model(chunk.fingerprint.model).listwise:
+        if not places or self.settings.for_model(chunk.fingerprint.model).listwise:
             return [places] if places else []
         is_all = len(places) == len(chunk.pairs)
         pieces = split(
             chunk.pair_tokens if is_all else [chunk.pair_tokens[place] for place in places],
-            workers=self._scheduler.effective_workers(chunk.fingerprint),
-            max_batch=self._settings.max_batch,
-            max_batch_tokens=self._settings.max_batch_tokens,
-            min_batch=self._settings.min_batch,
+            workers=self.scheduler.effective_workers(chunk.fingerprint),
+            max_batch=self.settings.max_batch,
+            max_batch_tokens=self.settings.max_batch_tokens,
+            min_batch=self.settings.min_batch,
         )
         return pieces if is_all else [[places[index] for index in piece] for piece in pieces]
 
@@ -208,12 +196,12 @@ class Gateway(OnLoop):
         """The scores that an ended computation gave, and the places of their pairs."""
         if not wait.chances:
             answer = wait.computation.task.result()
-            self._metrics.documents("worker", len(answer.scores) - len(answer.refused))
+            self.metrics.documents("worker", len(answer.scores) - len(answer.refused))
             return wait.places, answer
         scores = scores_of(wait.computation)
         places = [place for place in wait.places if chunk.digests[place] in scores]
         chunk.context.stats.coalesced += len(places)
-        self._metrics.documents("coalesced", len(places))
+        self.metrics.documents("coalesced", len(places))
         return places, Answer([scores[chunk.digests[place]] for place in places], 0)
 
     async def _worker_fields(
@@ -222,11 +210,11 @@ class Gateway(OnLoop):
         query = max(request.pairs.queries, key=most_tokens)
         query_tokens = most_tokens(query)
         if truncate.needs_count(query, fingerprint.max_model_len):
-            query_tokens = await self._token_counter.count(query, fingerprint, deadline)
+            query_tokens = await self.token_counter.count(query, fingerprint, deadline)
         return truncate.worker_fields(
             request.fields,
             mode=own.truncation,
-            long_documents=request.long_documents or self._settings.long_documents,
+            long_documents=request.long_documents or self.settings.long_documents,
             max_model_len=fingerprint.max_model_len,
             template_tokens=own.template_tokens,
             query_tokens=query_tokens,
@@ -237,10 +225,10 @@ class Gateway(OnLoop):
         if not answer.refused:
             return Scored(model=model, scores=answer.scores, tokens=answer.tokens, degraded=degraded)
         scored = [score for place, score in enumerate(answer.scores) if place not in answer.refused]
-        self._metrics.document_errors(len(answer.refused))
-        if self._settings.document_errors == "error" or not scored:
+        self.metrics.document_errors(len(answer.refused))
+        if self.settings.document_errors == "error" or not scored:
             raise _named(answer.refused)
-        self._metrics.documents("refused", len(answer.refused))
+        self.metrics.documents("refused", len(answer.refused))
         lowest = min(scored)
         scores = [lowest if place in answer.refused else score for place, score in enumerate(answer.scores)]
         unscored = {place: error.message for place, error in answer.refused.items()}

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.assembly import Assembly, assemble
+from app.assembly import Assembly
 from app.settings import Settings
 from app.types import RequestStats
 from tests.cache.middleman import Middleman
@@ -117,7 +117,7 @@ async def test_keys_share_with_themselves_on_other_gateways_and_only_by_the_same
 
 @asynccontextmanager
 async def engine(worker: FakeVllm, url: str) -> AsyncIterator[Assembly]:
-    made = assemble(Settings(workers=(worker.url,), redis_url=url, redis_timeout_s=0.5))
+    made = Assembly(Settings(workers=(worker.url,), redis_url=url, redis_timeout_s=0.5))
     async with made.running():
         await until(lambda: made.redis is not None and made.redis.is_usable)
         yield made

@@ -54,10 +54,10 @@ class Replica:
         made: list[Assembly] = []
 
         def assemble(*args: Any, **kwargs: Any) -> Assembly:
-            made.append(assembly.assemble(*args, **kwargs))
+            made.append(assembly.Assembly(*args, **kwargs))
             return made[-1]
 
-        with patch.object(app.main, "assemble", assemble):
+        with patch.object(app.main, "Assembly", assemble):
             self._app = create_app(
                 settings, link_factory=link, search=search, rng=rng, drain=self.drain, keys=self.keys
             )

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from app.assembly import Assembly, assemble
+from app.assembly import Assembly
 from app.settings import Settings
 from tests.simulation import redis_manners
 from tests.simulation.manners import MANNERS, SCORE_LIES, Manner
@@ -36,7 +36,7 @@ class Cluster:
         self.redis = RedisServer(self.hosts[2], rng=rng)
         urls = ("http://gpu-1:8000", "http://gpu-2:8000")
         settings = Settings(workers=urls, redis_url="redis://cache:6379", worker_min_documents=32)
-        self.engine: Assembly = assemble(settings, rng=Random(rng.random()))
+        self.engine: Assembly = Assembly(settings, rng=Random(rng.random()))
 
     async def problem(self, seconds: float) -> None:
         """For so long one thing after another goes wrong, with one of the workers and with Redis."""

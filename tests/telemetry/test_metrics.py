@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from starlette.types import ASGIApp
 
-from app.assembly import Assembly, assemble
+from app.assembly import Assembly
 from app.errors import ClosedMidResponse, ContentRejected, Misconfigured, Unavailable, Unreachable, WorkerError
 from app.settings import Settings
 from app.telemetry.metrics.catalog import METRICS
@@ -263,9 +263,9 @@ async def test_weights_that_were_exchanged_are_one_probe_that_saw_the_model_chan
 
 
 async def test_the_shared_cache_is_usable_in_doubt_or_absent():
-    assert "redis_usable" not in scraped(assemble(Settings()))
+    assert "redis_usable" not in scraped(Assembly(Settings()))
     async with valkey() as server:
-        made = assemble(Settings(redis_url=server.url))
+        made = Assembly(Settings(redis_url=server.url))
         assert scraped(made)["redis_usable"] == 0
         async with made.running():
             await until(lambda: scraped(made)["redis_usable"] == 1)

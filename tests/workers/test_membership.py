@@ -9,7 +9,7 @@ from weakref import ReferenceType, ref
 import pytest
 from structlog.testing import capture_logs
 
-from app.assembly import Assembly, assemble
+from app.assembly import Assembly
 from app.errors import NoWorker, Unreachable
 from app.settings import Settings
 from app.workers.discovery.source import Endpoints
@@ -161,7 +161,7 @@ async def test_a_worker_that_comes_back_has_its_state_new_while_the_old_one_fini
     links = [ScriptedLink("a", takes_s=3), ScriptedLink("a", takes_s=3)]
     in_turn = iter(links)
     source = ScriptedSource()
-    made = assemble(
+    made = Assembly(
         Settings(workers=("http://a",)),
         link_factory=lambda *_: next(in_turn),
         search=lambda *_: [source],
