@@ -50,12 +50,13 @@ class ScoreCache:
         """The digests of the pairs, their names in the cache; none for a request with `no-store`."""
         if context.cache == "no-store":
             return ()
+        agreed = self._agreed(fingerprint)
         return pair_digests(
             pairs,
             secret=self.secret,
             tenant="" if self.across_keys else context.key,
             generation=self.generations.of(fingerprint.model),
-            fingerprint=self._agreed(fingerprint),
+            fingerprint=agreed,
             fields=fields,
         )
 

@@ -39,6 +39,24 @@ class Load:
             self._since, self._longest = now, waiting
 
 
+class Outlook(NamedTuple):
+    """The wait ahead of a new request.
+
+    Args:
+        waiting: Documents that wait now and, under fair shares, will be granted before it is done.
+        before: All that will be, with those that are still to come.
+        in_flight: Documents that the workers have already, and have yet to score before any of these.
+        per_s: Documents per second that the workers get through; None when that isn't known yet.
+        is_overload: As `Load` tells.
+    """
+
+    waiting: int
+    before: float
+    in_flight: float
+    per_s: float | None
+    is_overload: bool
+
+
 class Shed(NamedTuple):
     """The refusal of a request: why, and in how many seconds it could be let in."""
 
@@ -46,29 +64,16 @@ class Shed(NamedTuple):
     for_s: float
 
 
-def shed(
-    *,
-    documents: int,
-    waiting: int,
-    before: float,
-    in_flight: float,
-    per_s: float | None,
-    left_s: float,
-    is_overload: bool,
-    burst_s: float,
-) -> Shed | None:
+def shed(outlook: Outlook, *, documents: int, left_s: float, burst_s: float) -> Shed | None:
     """The refusal of a request; None lets it in.
 
     Args:
+        outlook: The wait ahead of it.
         documents: Of the request, cached ones left out.
-        waiting: Documents that wait now and, under fair shares, will be granted before the request is done.
-        before: All that will be, with what is still to come.
-        in_flight: Documents that the workers have already, and have yet to score before any of the request's.
-        per_s: Documents per second that the workers get through; None when that isn't known yet.
         left_s: Until the request's deadline.
-        is_overload: As `Load` tells.
         burst_s: How long a request may wait for its turn after a burst.
     """
+    waiting, before, in_flight, per_s, is_overload = outlook
     if waiting == 0 or per_s is None:
         return None
     own_s = documents / per_s

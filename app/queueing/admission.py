@@ -41,21 +41,13 @@ class Admission:
         """
         self.check_limits(context.key, documents)
         outlook = self._scheduler.outlook(context.key, documents, fingerprint)
-        refusal = shed(
-            documents=documents,
-            waiting=outlook.waiting,
-            before=outlook.before,
-            in_flight=outlook.in_flight,
-            per_s=outlook.per_s,
-            left_s=context.deadline - now,
-            is_overload=outlook.is_overload,
-            burst_s=self._settings.max_queue_wait_s,
-        )
+        left_s, burst_s = context.deadline - now, self._settings.max_queue_wait_s
+        refusal = shed(outlook, documents=documents, left_s=left_s, burst_s=burst_s)
         if refusal:
             limit = (
-                f"RERANK_MAX_QUEUE_WAIT_S ({self._settings.max_queue_wait_s:g} s) allows no longer wait"
+                f"RERANK_MAX_QUEUE_WAIT_S ({burst_s:g} s) allows no longer wait"
                 if refusal.reason == "queue"
-                else f"they can't be done in the {context.deadline - now:.1f} s left (RERANK_DEADLINE_S, or timeout_ms)"
+                else f"they can't be done in the {left_s:.1f} s left (RERANK_DEADLINE_S, or timeout_ms)"
             )
             message = f"{outlook.before:.0f} documents go before these {documents}: {limit}."
             raise Overloaded(message, reason=refusal.reason, retry_after_s=refusal.for_s)

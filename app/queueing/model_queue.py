@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from app.policy.fair_queue import FairQueue
 from app.policy.forecast import Arrivals, documents_before, documents_in_flight
 from app.policy.lone_request import LoneRequest
-from app.policy.shedding import Load
+from app.policy.shedding import Load, Outlook
 from app.policy.throughput import Throughput
 from app.queueing.slot import Slot
 from app.types import Chunk, RequestContext
@@ -32,24 +31,6 @@ class Waiter:
     granted: "asyncio.Future[Slot | None]"
 
 
-class Outlook(NamedTuple):
-    """The wait ahead of a new request.
-
-    Args:
-        waiting: Documents that wait now and will be granted before it is done.
-        before: All documents that will be granted before it is done, with those that are still to come.
-        in_flight: Documents that the workers have already, and have yet to score before any of these.
-        per_s: Documents per second that the workers get through; None when that isn't known.
-        is_overload: Whether the queue only grows.
-    """
-
-    waiting: int
-    before: float
-    in_flight: float
-    per_s: float | None
-    is_overload: bool
-
-
 @dataclass(slots=True)
 class ModelQueue:
     """The fair queue for the workers of one fingerprint, with measurements of how fast they get through it.
@@ -71,15 +52,15 @@ class ModelQueue:
         waiting = self.queue.documents_before(key=key, documents=documents)
         per_s = self.throughput.per_s(workers)
         in_flight = documents_in_flight(documents=self.in_flight, calls=self.calls, workers=workers)
-        if not waiting or per_s is None:
-            return Outlook(waiting, waiting, in_flight, per_s, self.load.is_overload)
-        before = documents_before(
-            documents=documents,
-            waiting=waiting,
-            most=self.queue.most_before(key=key, documents=documents),
-            arriving_per_s=self.arrivals.per_s(now),
-            per_s=per_s,
-        )
+        before: float = waiting
+        if waiting and per_s is not None:
+            before = documents_before(
+                documents=documents,
+                waiting=waiting,
+                most=self.queue.most_before(key=key, documents=documents),
+                arriving_per_s=self.arrivals.per_s(now),
+                per_s=per_s,
+            )
         return Outlook(waiting, before, in_flight, per_s, self.load.is_overload)
 
     def begin(self, chunk: Chunk) -> None:

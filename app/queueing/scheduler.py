@@ -9,7 +9,8 @@ from random import Random
 from app.aio import OnLoop
 from app.errors import ChunkTooBig, Overloaded
 from app.policy.balance import pick
-from app.queueing.model_queue import ModelQueue, Outlook, Waiter
+from app.policy.shedding import Outlook
+from app.queueing.model_queue import ModelQueue, Waiter
 from app.queueing.placement import candidates_for, load_factors, that_fit
 from app.queueing.slot import Slot
 from app.settings import Settings

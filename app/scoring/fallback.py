@@ -9,10 +9,9 @@ from app.queueing.admission import Admission
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.types import RequestContext, RerankRequest, Scored
-from app.workers.lexical import LexicalLink
+from app.workers.lexical import LEXICAL_MODEL, LexicalLink
 from app.workers.registry import Registry
 
-LEXICAL = "lexical"
 _MOST_DEGRADED = 1000
 
 
@@ -56,7 +55,7 @@ class Fallback:
         for earlier in list(self._until)[:-_MOST_DEGRADED]:
             del self._until[earlier]
         self._until[model] = asyncio.get_running_loop().time() + self._hold_s
-        self._log.warning("degraded", model=model, fallback=LEXICAL, hold_s=self._hold_s, reason=reason.redacted)
+        self._log.warning("degraded", model=model, fallback=LEXICAL_MODEL, hold_s=self._hold_s, reason=reason.redacted)
 
     async def score(self, request: RerankRequest, context: RequestContext) -> Scored:
         """Lexical scores for the whole list.
@@ -66,15 +65,15 @@ class Fallback:
             DeadlineExceeded: the deadline passed.
         """
         documents = len(request.pairs)
-        context.stats.model = LEXICAL
+        context.stats.model = LEXICAL_MODEL
         self._admission.check_limits(context.key, documents)
         self._admission.begin(context.key, documents)
         try:
             async with asyncio.timeout_at(context.deadline):
-                answer = await self._link.score(LEXICAL, request.pairs, {}, request_id=context.request_id)
+                answer = await self._link.score(LEXICAL_MODEL, request.pairs, {}, request_id=context.request_id)
         except TimeoutError:
             raise DeadlineExceeded(f"Time ran out while {documents} documents were scored lexically.") from None
         finally:
             self._admission.end(context.key, documents)
         self._metrics.degraded(documents)
-        return Scored(model=request.model or LEXICAL, scores=answer.scores, tokens=0, degraded=LEXICAL)
+        return Scored(model=request.model or LEXICAL_MODEL, scores=answer.scores, tokens=0, degraded=LEXICAL_MODEL)

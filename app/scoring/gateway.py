@@ -1,9 +1,10 @@
 """One request -> scores: dedup, look up what is known, wait for what is under way, admit and compute the rest."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 from app.aio import OnLoop
 from app.cache.score_cache import ScoreCache
@@ -30,7 +31,7 @@ from app.policy.split import split
 from app.policy.token_estimate import most_tokens, pair_tokens
 from app.queueing.admission import Admission
 from app.queueing.scheduler import Scheduler
-from app.scoring.fallback import LEXICAL, Fallback
+from app.scoring.fallback import Fallback
 from app.scoring.singleflight import Singleflight, Wait, scores_of
 from app.settings import ModelSettings, Settings
 from app.telemetry.metrics import Metrics
@@ -38,8 +39,6 @@ from app.types import Answer, Chunk, Fingerprint, RequestContext, RerankRequest,
 from app.workers.lexical import LEXICAL_MODEL
 from app.workers.registry import Registry
 from app.workers.token_counter import TokenCounter
-
-T = TypeVar("T")
 
 # Computations of others that a request waits for to get the same pair; after that it starts one of its own.
 _MOST_CHANCES = 2
@@ -86,12 +85,14 @@ class Gateway(OnLoop):
         if now >= context.deadline:
             raise DeadlineExceeded("Time ran out before the request had come whole: allow it more, or send it faster.")
         until = min(context.deadline, now + self.settings.no_worker_wait_s)
-        context.stats.model = model = await self._usable(self.registry.resolve(request.model, until=until), context)
-        degraded = LEXICAL if model == LEXICAL_MODEL and request.model not in {None, "", LEXICAL_MODEL} else None
+        with self._waiting_for_worker(context):
+            context.stats.model = model = await self.registry.resolve(request.model, until=until)
+        degraded = LEXICAL_MODEL if model == LEXICAL_MODEL and request.model not in {None, "", LEXICAL_MODEL} else None
         if degraded and not context.takes_degraded:
             raise UnknownModel(f"The model `{request.model:.80}` does not exist here; there is {model}.", param="model")
         while True:
-            fingerprint = await self._usable(self.registry.pin(model, until=until), context)
+            with self._waiting_for_worker(context):
+                fingerprint = await self.registry.pin(model, until=until)
             try:
                 answer = await self._score_on(fingerprint, request, context)
             except FingerprintGone:
@@ -104,11 +105,12 @@ class Gateway(OnLoop):
             else:
                 return self._complete(answer, request.model or model, degraded=degraded)
 
-    async def _usable(self, found: Awaitable[T], context: RequestContext) -> T:
-        """The result of a wait for a usable worker, which counts for the request, in vain or not."""
+    @contextmanager
+    def _waiting_for_worker(self, context: RequestContext) -> Iterator[None]:
+        """Count the block for the request as a wait for a usable worker, in vain or not."""
         began = self._loop.time()
         try:
-            return await found
+            yield
         finally:
             context.stats.no_worker_s += self._loop.time() - began
 

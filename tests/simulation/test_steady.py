@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 import pytest
 
-from app.queueing.model_queue import Outlook
+from app.policy.shedding import Outlook
 from app.queueing.scheduler import Scheduler
 from app.types import Chunk, Fingerprint
 from tests.simulation.campaign import Tally, look_at
