@@ -7,6 +7,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -52,6 +53,7 @@ class TooLong(Exception):
     """The answer is longer than the limit; the message says which part."""
 
 
+@dataclass(eq=False, repr=False)
 class Connections:
     """The connections to one server, as many as there are calls at once; each is kept for the next call for a while.
 
@@ -63,21 +65,15 @@ class Connections:
         idle_s: Time for which one is kept without a call.
     """
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        tls: ssl.SSLContext | None,
-        connect_timeout_s: float,
-        idle_s: float,
-    ) -> None:
-        self._host = host
-        self._port = port
-        self._dialer = Dialer(host, port)
-        self._tls = tls
-        self._connect_timeout_s = connect_timeout_s
-        self._idle_s = idle_s
+    host: str
+    port: int
+    _: KW_ONLY
+    tls: ssl.SSLContext | None
+    connect_timeout_s: float
+    idle_s: float
+
+    def __post_init__(self) -> None:
+        self._dialer = Dialer(self.host, self.port)
         self._is_closed = False
         self._open: set[_Connection] = set()
         # The one that was used last is at the end.
@@ -125,22 +121,22 @@ class Connections:
             connection.close()
 
     def __repr__(self) -> str:
-        return f"<Connections to {self._host}:{self._port}, {len(self._open)} open, {len(self._idle)} idle>"
+        return f"<Connections to {self.host}:{self.port}, {len(self._open)} open, {len(self._idle)} idle>"
 
     async def _request_on(self, connection: "_Connection", head: bytes, body: bytes, max_answer_bytes: int) -> Reply:
         reply = await connection.request(head, body, max_answer_bytes)
         if connection.is_reusable:
-            connection.keep_idle(self._idle_s)
+            connection.keep_idle(self.idle_s)
             self._idle.append(connection)
         return reply
 
     async def _connect(self) -> "_Connection":
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
+            async with asyncio.timeout(self.connect_timeout_s):
                 connection = await self._open_one()
         except TimeoutError as exc:
             if self._dialer.awaits_name_server:
-                reason = f"no name server answered in {self._connect_timeout_s:g} s"
+                reason = f"no name server answered in {self.connect_timeout_s:g} s"
                 raise socket.gaierror(socket.EAI_AGAIN, reason) from exc
             raise
         self._open.add(connection)
@@ -155,8 +151,8 @@ class Connections:
         _, connection = await asyncio.get_running_loop().create_connection(
             lambda: _Connection(self._forget),
             sock=sock,
-            ssl=self._tls,
-            server_hostname=self._host if self._tls else None,
+            ssl=self.tls,
+            server_hostname=self.host if self.tls else None,
         )
         return connection
 

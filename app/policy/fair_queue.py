@@ -11,6 +11,7 @@ there kept it still, and eight clients of 32 documents let no request of 1000 ha
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
@@ -23,10 +24,11 @@ W = TypeVar("W", bound="_Flow")
 _MOST_OUTDATED = 64
 
 
+@dataclass(slots=True, eq=False)
 class _Flow:
     """The waiting items of one request, or of one key.
 
-    Attributes:
+    Args:
         name: Its name in its level.
         time: When its next item begins, in virtual time.
         due: When that item will be done.
@@ -34,14 +36,11 @@ class _Flow:
         place: The number of its valid entry in its level's order; -1 for none.
     """
 
-    __slots__ = ("documents", "due", "name", "place", "time")
-
-    def __init__(self, name: object, time: float) -> None:
-        self.name = name
-        self.time = time
-        self.due = time
-        self.documents = 0
-        self.place = -1
+    name: object
+    time: float
+    due: float = 0.0
+    documents: int = 0
+    place: int = -1
 
     def next_documents(self) -> int:
         """The documents of its next item; at least one waits."""
@@ -126,14 +125,11 @@ class _Level(Generic[W]):
             heapify(self._order)
 
 
+@dataclass(slots=True, eq=False)
 class _Request(_Flow, Generic[T]):
     """One request's waiting items, each with its documents."""
 
-    __slots__ = ("items",)
-
-    def __init__(self, name: object, time: float) -> None:
-        super().__init__(name, time)
-        self.items: deque[tuple[T, int]] = deque()
+    items: deque[tuple[T, int]] = field(default_factory=deque)
 
     def next_documents(self) -> int:
         return self.items[0][1]
@@ -143,14 +139,11 @@ class _Request(_Flow, Generic[T]):
         return next(((waiting, fit) for waiting in self.items if (fit := fits(waiting[0]))), None)
 
 
+@dataclass(slots=True, eq=False)
 class _Key(_Flow, Generic[T]):
     """One API key's waiting requests, by priority: the lower goes first, and only equal ones share."""
 
-    __slots__ = ("levels",)
-
-    def __init__(self, name: object, time: float) -> None:
-        super().__init__(name, time)
-        self.levels: dict[int, _Level[_Request[T]]] = {}
+    levels: "dict[int, _Level[_Request[T]]]" = field(default_factory=dict)
 
     def next_documents(self) -> int:
         found = self.first(lambda request: request)
@@ -182,20 +175,15 @@ class _Key(_Flow, Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """The items that wait, taken in fair order."""
+    """The items that wait, taken in fair order; `documents` are all of theirs."""
 
     def __init__(self) -> None:
         self._keys: _Level[_Key[T]] = _Level(_Key, remembers=True)
         self._length = 0
-        self._documents = 0
+        self.documents = 0
 
     def __len__(self) -> int:
         return self._length
-
-    @property
-    def documents(self) -> int:
-        """All documents that wait."""
-        return self._documents
 
     def push(self, item: T, *, key: str, request: object, documents: int, priority: int = 0) -> None:
         """Let `item` wait.
@@ -216,7 +204,7 @@ class FairQueue(Generic[T]):
         level.add(claim, documents)
         self._keys.add(owner, documents)
         self._length += 1
-        self._documents += documents
+        self.documents += documents
 
     def take(self, fits: Callable[[T], F]) -> tuple[T, F] | None:
         """The next item in fair order for which `fits` gives something, and what that is; None when none does."""
@@ -268,6 +256,6 @@ class FairQueue(Generic[T]):
         owner.leave(claim, waiting[1], is_granted=is_granted)
         self._keys.leave(owner, waiting[1], is_granted=is_granted)
         self._length -= 1
-        self._documents -= waiting[1]
+        self.documents -= waiting[1]
         if not self._length:
             self._keys = _Level(_Key, remembers=True)

@@ -87,9 +87,8 @@ class VllmLink:
         self._has_left = False
 
     async def identify(self) -> Identity:
-        # On new connections: a kept one may end as it is used, and a probe should see whether the worker accepts any.
-        version = await self._ask("GET", "/version", max_answer_bytes=_MAX_MODELS_BYTES, is_alone=True)
-        listed = await self._ask("GET", "/v1/models", max_answer_bytes=_MAX_MODELS_BYTES, is_alone=True)
+        version = await self._ask("/version", max_answer_bytes=_MAX_MODELS_BYTES)
+        listed = await self._ask("/v1/models", max_answer_bytes=_MAX_MODELS_BYTES)
         # A worker that was replaced may be a newer one.
         self._has_score_route = True
         return read_identity(version, listed, self.name)
@@ -112,7 +111,7 @@ class VllmLink:
 
     async def count_tokens(self, model: str, text: str) -> int:
         call = orjson.dumps({"model": model, "prompt": text, "add_special_tokens": False})
-        answer = await self._ask("POST", "/tokenize", call, max_answer_bytes=_BYTES_PER_TOKEN * len(call))
+        answer = await self._ask("/tokenize", call, max_answer_bytes=_BYTES_PER_TOKEN * len(call))
         return read_token_count(answer, self.name)
 
     async def close(self) -> None:
@@ -124,7 +123,6 @@ class VllmLink:
         span = current_span.get()
         span.posts(self.url, path)
         reply = await self._call(
-            "POST",
             path,
             call,
             headers={"X-Request-Id": request_id, **span.headers},
@@ -133,35 +131,31 @@ class VllmLink:
         span.answered(reply.status)
         return reply
 
-    async def _ask(
-        self, method: str, path: str, call: bytes = b"", *, max_answer_bytes: int, is_alone: bool = False
-    ) -> Any:
+    async def _ask(self, path: str, call: bytes = b"", *, max_answer_bytes: int) -> Any:
         """The decoded JSON of an answer that takes no worker long."""
         try:
             async with asyncio.timeout(_QUICK_ANSWER_S):
-                reply = await self._call(method, path, call, max_answer_bytes=max_answer_bytes, is_alone=is_alone)
+                reply = await self._call(path, call, max_answer_bytes=max_answer_bytes)
         except TimeoutError as exc:
             raise AttemptTimeout(f"{self.name} didn't answer {path} in {_QUICK_ANSWER_S:g} s") from exc
         return read_json(reply, self.name)
 
     async def _call(
-        self,
-        method: str,
-        path: str,
-        body: bytes,
-        *,
-        max_answer_bytes: int,
-        headers: Mapping[str, str] = _NO_HEADERS,
-        is_alone: bool = False,
+        self, path: str, body: bytes, *, max_answer_bytes: int, headers: Mapping[str, str] = _NO_HEADERS
     ) -> Reply:
-        """Send one call and read its whole answer; every failure becomes a `WorkerError` here."""
+        """Send one call, a GET without a body, and read its whole answer; all failures become `WorkerError` here.
+
+        A GET goes on a new connection: a kept one may end as it is used, and a probe should see whether the worker
+        accepts any.
+        """
         if self._has_left:
             raise Unreachable(f"{self.name} has left")
+        method = "POST" if body else "GET"
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         head = f"{method} {self._path}{path} HTTP/1.1\r\n{self._lines}{lines}Content-Length: {len(body)}\r\n\r\n"
         try:
             limit_bytes = _SHORTEST_LIMIT_BYTES + max_answer_bytes
-            return await self._connections.request(head.encode(), body, max_answer_bytes=limit_bytes, is_alone=is_alone)
+            return await self._connections.request(head.encode(), body, max_answer_bytes=limit_bytes, is_alone=not body)
         except Broken as exc:
             if exc.answered:
                 raise ClosedMidResponse(f"{self.name} broke off in the middle of its answer") from exc
