@@ -15,6 +15,7 @@ from app.settings.addresses import Service
 from app.workers.discovery.cluster import Access, access
 from app.workers.discovery.endpoints import Slice, ports_of, read_slice, workers_of
 from app.workers.discovery.source import DiscoveryError, Endpoints
+from app.workers.vllm_responses import message_of
 
 # The server ends a watch after so long. A dead connection, or a rotated token, is noticed by then.
 _WATCH_S = 60
@@ -174,7 +175,7 @@ class Kubernetes:
         if status == HTTPStatus.GONE:
             raise _Gone
         advice = _ADVICE.get(status, "").format(self._service.namespace)
-        raise DiscoveryError(f"its API server answered {status}: {_message_in(await response.aread())}{advice}")
+        raise DiscoveryError(f"its API server answered {status}: {message_of(await response.aread())}{advice}")
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -200,11 +201,3 @@ def _of_documented_form() -> Iterator[None]:
         yield
     except (KeyError, TypeError, AttributeError, IndexError) as exc:
         raise DiscoveryError("its API server sent something that is no EndpointSlice") from exc
-
-
-def _message_in(body: bytes) -> str:
-    """The message in a Status object, cut to a length that is fit to be shown."""
-    try:
-        return str(orjson.loads(body)["message"])[:_REASON_CHARS]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "no message"
