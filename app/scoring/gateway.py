@@ -175,7 +175,8 @@ class Gateway(OnLoop):
         elif left:
             # The failure of another request's computation is no reason to shed a request that was let in.
             self.admission.check_limits(chunk.context.key, len(left))
-        waits = [Wait(self.singleflight.start(chunk.part(piece)), piece) for piece in self._split(chunk, left)]
+        pieces = self._split(chunk, left)
+        waits = [Wait(self.singleflight.start(chunk.part(piece)), piece) for piece in pieces]
         chunk.context.stats.chunks += len(waits)
         self.singleflight.join(under_way, chunk.context)
         return waits + [Wait(computation, shared, chances) for computation, shared in under_way.items()]
@@ -184,10 +185,11 @@ class Gateway(OnLoop):
         """The places, by chunk."""
         if not places or self.settings.for_model(chunk.fingerprint.model).listwise:
             return [places] if places else []
+        workers = self.scheduler.effective_workers(chunk.fingerprint)
         is_all = len(places) == len(chunk.pairs)
         pieces = split(
             chunk.pair_tokens if is_all else [chunk.pair_tokens[place] for place in places],
-            workers=self.scheduler.effective_workers(chunk.fingerprint),
+            workers=workers,
             max_batch=self.settings.max_batch,
             max_batch_tokens=self.settings.max_batch_tokens,
             min_batch=self.settings.min_batch,
