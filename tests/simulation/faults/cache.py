@@ -21,7 +21,7 @@ def _evicted_pair_is_found(_: Any) -> Any:
     def replace(memory: Any, digests: Sequence[bytes], scores: Sequence[float], expiry: int) -> None:
         tables, count = memory._tables, len(memory._tables)
         for digest, score in zip(digests, scores, strict=True):
-            place = memory._leaving()
+            place = memory._next_to_evict()
             tables[hash(digest) % count][digest] = place
             memory._digests[place], memory._scores[place], memory._expiries[place] = digest, score, expiry
             memory._probation.append(place)
