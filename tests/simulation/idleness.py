@@ -16,7 +16,8 @@ _LONGEST_ASKED_S, _LONGEST_BACK_OFF_S = 30.0, 5.0
 def nobody_waits_for_idle_workers(outcome: Outcome) -> Iterator[str]:
     """A request has something on a worker at least every few seconds, when a worker is well and none has anything else.
 
-    A worker that asked to be left alone is well as soon as that time is over.
+    A worker that asked to be left alone is well as soon as that time is over. Where workers have had several weights or
+    versions it isn't judged: a request keeps to one, and waits for those that have it.
     """
     plan, record = outcome.plan, outcome.record
     if plan.replicas > 1 or record.standstills:
@@ -24,6 +25,8 @@ def nobody_waits_for_idle_workers(outcome: Outcome) -> Iterator[str]:
     asked = Counter((one.query, text) for one in record.requests for text in set(one.documents))
     calls = sorted((call.began, call.ended) for call in record.calls if not call.is_probe)
     for request in record.requests:
+        if len({(one.weights, one.version) for one in record.spells if request.ask.model in one.models}) > 1:
+            continue
         if request.ask.upload_s or any(asked[request.query, text] > 1 for text in request.documents):
             # It may wait for its own body, or for another request's computation.
             continue
