@@ -16,9 +16,10 @@ from tests.simulation.record import Request
 
 # Pairs of requests that are compared in one run; more only cost time.
 _MOST_PAIRS = 300
-# The next chunk of one goes whole before the other's, so over any window each may have had one that is due later. A key
-# that comes back may beside that be as far behind or ahead as a chunk of its own.
-_CHUNKS_OF_REQUESTS = 1
+# The next chunk of one goes whole before the other's, so over any window each may have had one that is due later; and
+# one that comes may find the other ahead by its chunk, however small its own are. A key that comes back may beside that
+# be as far behind or ahead as a chunk of its own.
+_LARGEST_CHUNKS_OF_REQUESTS = 2
 _CHUNKS_OF_KEYS = 2
 # A share may be late by so much of what it should have been, beside whole chunks.
 _TOLERANCE = 1.5
@@ -61,14 +62,14 @@ class Wait:
 
 
 def requests_share_evenly(outcome: Outcome) -> Iterator[str]:
-    """While two requests of a key wait, as many documents of each are sent, but for a chunk of each."""
+    """While two requests of a key wait, as many documents of each are sent, but for two of the larger chunks."""
     for waits in _waits_by_model(outcome):
         several = [wait for wait in waits if len(wait.grants) > 1 and wait.is_clear]
         pairs = [(a, b) for a, b in combinations(several, 2) if a.key == b.key and a.priority == b.priority]
         for one, other in pairs[:_MOST_PAIRS]:
             since, until = max(one.since, other.since), min(one.until, other.until)
             apart = _furthest_apart(one.grants, other.grants, since, until)
-            allowed = _CHUNKS_OF_REQUESTS * (one.largest + other.largest)
+            allowed = _LARGEST_CHUNKS_OF_REQUESTS * max(one.largest, other.largest)
             if apart > allowed:
                 yield (
                     f"{one.request.id} and {other.request.id} of {one.key} both waited from {since - START_S:.3f} "

@@ -15,7 +15,7 @@ from tests.simulation.record import Request
 
 _LEAST, _MOST = 0.75, 1.25
 # The median of fewer scatters by more than what it is held to.
-_FEWEST = 30
+_FEWEST = 100
 # A request that waits for longer than a call takes has its answer after two.
 _LEAST_CALLS = 2
 # Until the gateway knows how fast its workers are, and what keeps coming.
