@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from app.api.dialects.schemas import RerankAnswer, usage
+from app.api.dialects.schemas import DOCUMENTS_SCHEMA, RerankAnswer, usage
 from app.errors import BadInput, Overloaded, RerankError
 from app.policy.rank import rank
 from app.types import Pairs, RerankRequest, Scored
@@ -153,27 +153,11 @@ def _limit(value: int | None) -> int | None:
 
 # Without it, a list of 4 million numbers would give as many errors: 23 s and 3.4 GB for a body of 8 MB.
 Strings = Annotated[list[str], Field(fail_fast=True)]
-TEXT_SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"text": {"type": "string"}},
-    "required": ["text"],
-    "additionalProperties": False,
-}
-_DOCUMENTS_SCHEMA = WithJsonSchema(
-    {
-        "anyOf": [
-            {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, TEXT_SCHEMA]}},
-            {"type": "string"},
-        ],
-        "title": "Documents",
-        "description": 'Strings or {"text": string} objects; a bare string is one document.',
-    }
-)
 # How many results a client wants; `Wire.request_for` takes 0 for all.
 Wanted = Annotated[int | None, Field(ge=0, description="Results wanted; 0, null or absent means all.")]
 # Errors name the field and the place in it.
-Documents = Annotated[list[str], BeforeValidator(partial(_as_texts, "documents")), _DOCUMENTS_SCHEMA]
-Passages = Annotated[list[str], BeforeValidator(partial(_as_texts, "passages")), _DOCUMENTS_SCHEMA]
+Documents = Annotated[list[str], BeforeValidator(partial(_as_texts, "documents")), WithJsonSchema(DOCUMENTS_SCHEMA)]
+Passages = Annotated[list[str], BeforeValidator(partial(_as_texts, "passages")), WithJsonSchema(DOCUMENTS_SCHEMA)]
 
 
 class Wire(BaseModel):

@@ -16,7 +16,7 @@ class NvidiaBody(base.Wire):
     query: Annotated[
         str,
         BeforeValidator(partial(base.text_of, place="query")),
-        WithJsonSchema({"anyOf": [{"type": "string"}, dict(base.TEXT_SCHEMA)]}),
+        WithJsonSchema({"anyOf": [{"type": "string"}, schemas.TEXT_SCHEMA]}),
     ]
     passages: base.Passages
     top_n: base.Wanted = None

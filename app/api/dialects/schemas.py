@@ -1,10 +1,25 @@
-"""The parts that answers have in common, as OpenAPI describes them."""
+"""The parts that requests and answers have in common, as OpenAPI describes them."""
 
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from app.types import Scored
+
+TEXT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+DOCUMENTS_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, TEXT_SCHEMA]}},
+        {"type": "string"},
+    ],
+    "title": "Documents",
+    "description": 'Strings or {"text": string} objects; a bare string is one document.',
+}
 
 
 class Shown(BaseModel):
