@@ -100,10 +100,10 @@ class _Level(Generic[W]):
         """Count one waiting item less, of so many documents; when it was granted, time passes."""
         if is_granted:
             began, flow.time = flow.time, flow.time + documents
-            # Not behind the flow that is served now, nor further ahead than an item: after a burst of requests
-            # that all left, newcomers would else stand far behind those that stayed.
+            # Not behind the flow that is served now, nor beyond its item: all that wait are due then or later, so a
+            # newcomer finds each of them an item of it away at most, behind or ahead.
             passed = self._time + documents / self.waiting
-            self._time = min(max(began, passed), flow.time + self._largest)
+            self._time = max(self._time, began, min(passed, flow.time))
         flow.documents -= documents
         self._list(flow)
 

@@ -145,4 +145,15 @@ FOUND: dict[str, Plan] = {
             Ask(at=2.3717, key="beta", first=1, documents=16, words=22, leaves_steps_later=11, route="/v1/score"),
         ),
     ),
+    "after a burst newcomers had less than those that had waited through it": Plan(
+        seed=500004647,
+        settings={"api_keys": {"alpha": "secret-of-alpha", "beta": "secret-of-beta"}, "max_batch": 16},
+        workers=(WorkerSpec(name="w1", fixed_s=0.002, per_token_s=0.0005444),),
+        events=(
+            Loop(at=0.622, lasts_s=3.195, ask=Ask(at=0.0, key="alpha", documents=9)),
+            Loop(at=1.083, clients=4, lasts_s=2.6535, ask=Ask(at=0.0, key="beta", query=2, documents=79)),
+            Ask(at=0.988, key="beta", documents=247),
+        ),
+        modest_key="alpha",
+    ),
 }
