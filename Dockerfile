@@ -26,12 +26,12 @@ LABEL org.opencontainers.image.title="rerank-gateway" \
 COPY --from=build /opt/gateway /opt/gateway
 ENV PATH=/opt/gateway/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    RERANK_HOST=0.0.0.0
+    RERANK_HOST=::
 # A number, for Kubernetes can't tell by a name that it isn't root.
 USER 10001:10001
 EXPOSE 8080
 # Liveness only: a gateway whose workers are gone answers by itself, and restarting it would not bring them back.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
-    CMD ["python", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('RERANK_PORT') or 8080), timeout=3); c.request('GET', '/livez'); exit(c.getresponse().status != 200)"]
+    CMD ["python", "-m", "app.tools.healthcheck"]
 ENTRYPOINT ["rerank-gateway"]
 CMD ["serve"]

@@ -42,7 +42,7 @@ test-python: VERSION_VENV = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d
 test-python:  ## the quick part of the tests on another Python, in a venv of its own: make test-python PYTHON=python3.13
 	$(MAKE) --no-print-directory install VENV=$(VERSION_VENV)
 	$(VERSION_VENV)/bin/python -m pytest --numprocesses 3 --dist worksteal \
-		tests/policy tests/contract tests/security tests/clients/test_milvus_errors.py tests/integration/test_cli.py \
+		tests/policy tests/contract tests/security tests/workers/discovery tests/clients/test_milvus_errors.py tests/integration/test_cli.py \
 		$(filter-out tests/test_bench.py tests/test_docs%,$(wildcard tests/test_*.py))
 
 .PHONY: live

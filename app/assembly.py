@@ -29,6 +29,7 @@ from app.workers.discovery import sources
 from app.workers.discovery.source import Source
 from app.workers.membership import Membership
 from app.workers.prober import Prober
+from app.workers.profiles import Profiles
 from app.workers.registry import Registry
 from app.workers.token_counter import TokenCounter
 
@@ -60,6 +61,7 @@ class Assembly:
         self.metrics = metrics = Metrics()
         self.stalls = stalls = StallDetector()
         self.registry = registry = Registry(search(settings.workers, rng), settings)
+        self.profiles = profiles = Profiles(settings)
         self.prober = prober = Prober(settings, stalls=stalls, metrics=metrics, rng=rng)
         self.membership = Membership(registry, settings, prober=prober, metrics=metrics, link_factory=link_factory)
         self.scheduler = scheduler = Scheduler(registry, settings, rng=rng)
@@ -77,6 +79,7 @@ class Assembly:
         self.singleflight = Singleflight(attempts=self.attempts, admission=admission, scheduler=scheduler)
         self.gateway = Gateway(
             registry=registry,
+            profiles=profiles,
             cache=self.cache,
             singleflight=self.singleflight,
             admission=admission,

@@ -9,6 +9,9 @@ from app.errors import WorkerError
 
 LongDocuments = Literal["truncate", "error"]
 CacheUse = Literal["default", "no-cache", "no-store"]
+# Of a model: how it compares a query with documents, and what its scores are.
+Kind = Literal["cross_encoder", "template", "bi_encoder", "late_interaction", "listwise"]
+ScoreScale = Literal["probability", "cosine", "logit", "maxsim"]
 # A larger one is no float32: Milvus fails a search over it.
 LARGEST_SCORE = 3.4028234663852886e38
 

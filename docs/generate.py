@@ -70,7 +70,7 @@ models:
   bge-reranker-v2-m3:
     aliases: [default, rerank-english-v3.0]
   qwen3-reranker:
-    truncation: document
+    kind: template
     template_tokens: 160
 ```
 

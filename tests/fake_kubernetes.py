@@ -74,6 +74,12 @@ class FakeKubernetes:
         self._oldest = self._version + 1
         self._version += 1
 
+    def restore(self) -> None:
+        """Go back to before anything was written, as an etcd from a backup; nobody is told."""
+        self._version = 100
+        self._slices.clear()
+        self._events.clear()
+
     def end_watches(self) -> None:
         """End all watches, as after their `timeoutSeconds`."""
         self.tell(_END)

@@ -27,16 +27,18 @@ from app.errors import (
 from app.policy import truncate
 from app.policy.dedup import dedup
 from app.policy.merge import Part, expand, merge
+from app.policy.model_profile import ModelProfile
 from app.policy.split import split
 from app.policy.token_estimate import most_tokens, pair_tokens
 from app.queueing.admission import Admission
 from app.queueing.scheduler import Scheduler
 from app.scoring.fallback import Fallback
 from app.scoring.singleflight import Singleflight, Wait, scores_of
-from app.settings import ModelSettings, Settings
+from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.types import Answer, Chunk, Fingerprint, RequestContext, RerankRequest, Scored
 from app.workers.lexical import LEXICAL_MODEL
+from app.workers.profiles import Profiles
 from app.workers.registry import Registry
 from app.workers.token_counter import TokenCounter
 
@@ -50,6 +52,7 @@ class Gateway(OnLoop):
     """Scores requests as one unsplit call to a worker would, faster and more dependably."""
 
     registry: Registry
+    profiles: Profiles
     cache: ScoreCache
     singleflight: Singleflight
     admission: Admission
@@ -116,12 +119,12 @@ class Gateway(OnLoop):
 
     async def _score_on(self, fingerprint: Fingerprint, request: RerankRequest, context: RequestContext) -> Answer:
         """The request's scores, all from workers of one fingerprint."""
-        own, pairs = self.settings.for_model(fingerprint.model), request.pairs
-        fields = await self._worker_fields(request, fingerprint, own, context.deadline)
+        profile, pairs = self.profiles.of(fingerprint), request.pairs
+        fields = await self._worker_fields(request, fingerprint, profile, context.deadline)
         # A listwise model's score of a pair depends on the other pairs.
-        digests = () if own.listwise else self.cache.digests(pairs, fingerprint, fields, context)
+        digests = () if profile.is_listwise else self.cache.digests(pairs, fingerprint, fields, context)
         # Texts that have digests needn't be read once more.
-        distinct, positions = dedup(range(len(pairs)) if own.listwise else digests or pairs.texts())
+        distinct, positions = dedup(range(len(pairs)) if profile.is_listwise else digests or pairs.texts())
         chunk = Chunk(pairs=pairs, fingerprint=fingerprint, fields=fields, context=context, digests=digests)
         # What was found on a fingerprint that went away meanwhile is of no use on another.
         context.stats.cache_hits = context.stats.coalesced = 0
@@ -183,7 +186,7 @@ class Gateway(OnLoop):
 
     def _split(self, chunk: Chunk, places: Sequence[int]) -> Sequence[Sequence[int]]:
         """The places, by chunk."""
-        if not places or self.settings.for_model(chunk.fingerprint.model).listwise:
+        if not places or self.profiles.of(chunk.fingerprint).is_listwise:
             return [places] if places else []
         workers = self.scheduler.effective_workers(chunk.fingerprint)
         is_all = len(places) == len(chunk.pairs)
@@ -209,7 +212,7 @@ class Gateway(OnLoop):
         return places, Answer([scores[chunk.digests[place]] for place in places], 0)
 
     async def _worker_fields(
-        self, request: RerankRequest, fingerprint: Fingerprint, own: ModelSettings, deadline: float
+        self, request: RerankRequest, fingerprint: Fingerprint, profile: ModelProfile, deadline: float
     ) -> dict[str, Any]:
         query = max(request.pairs.queries, key=most_tokens)
         query_tokens = most_tokens(query)
@@ -217,10 +220,10 @@ class Gateway(OnLoop):
             query_tokens = await self.token_counter.count(query, fingerprint, deadline)
         return truncate.worker_fields(
             request.fields,
-            mode=own.truncation,
+            mode=profile.truncation,
             long_documents=request.long_documents or self.settings.long_documents,
             max_model_len=fingerprint.max_model_len,
-            template_tokens=own.template_tokens,
+            template_tokens=self.settings.for_model(fingerprint.model).template_tokens,
             query_tokens=query_tokens,
         )
 

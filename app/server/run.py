@@ -16,6 +16,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from app import __version__
+from app.server.all_addresses import ALL, bound_to_all
 from app.server.protocol import BoundedProtocol
 from app.server.signals import Signals
 from app.settings import Settings
@@ -26,6 +27,7 @@ _LAST_WORDS_S = 2
 _LAST_READS_S = 0.05
 # Shortest time between reloads: each blocks the event loop for some milliseconds.
 _RELOADS_APART_S = 0.1
+_ADVICE = "free the address, or choose another with RERANK_HOST and RERANK_PORT"
 
 
 class Drain:
@@ -57,10 +59,16 @@ class DrainingServer(uvicorn.Server):
             SystemExit: with 1 when it can't start; uvicorn has logged the reason, but not what to do about it.
         """
         log = structlog.get_logger().bind(host=self.config.host, port=self.config.port)
+        if self.config.host == ALL:
+            try:
+                sockets = [bound_to_all(self.config.port)]
+            except OSError as exc:
+                log.error("not_serving", reason=exc.strerror, advice=_ADVICE)  # noqa: TRY400 - a trace would tell nothing
+                raise SystemExit(1) from None
         with suppress(SystemExit):
             await super().startup(sockets)
         if not self.started:
-            log.error("not_serving", advice="free the address, or choose another with RERANK_HOST and RERANK_PORT")
+            log.error("not_serving", advice=_ADVICE)
             raise SystemExit(1)
         log.info("serving", version=__version__)
 

@@ -30,7 +30,7 @@ class Fields(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """address to listen on; 0.0.0.0 for all"""
+    """address to listen on; 0.0.0.0 for all of IPv4, :: for all of both families, or of IPv4 where there is no IPv6"""
     port: int = Field(default=8080, ge=1, le=65535)
     """port to listen on"""
     keep_alive_s: int = Field(default=120, ge=1)
@@ -201,7 +201,7 @@ class Fields(BaseSettings):
     @property
     def own_url(self) -> str:
         """The gateway's URL for programs on this machine: loopback where it listens on all addresses."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - nothing is bound here
+        host = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104 - nothing is bound here
         scheme = "https" if self.tls_cert_file else "http"
         return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
 

@@ -2,23 +2,39 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.policy.model_profile import Traits
 from app.policy.truncate import Truncation
+from app.types import Kind, ScoreScale
 
 
 class ModelSettings(BaseModel):
-    """Settings of one model: what its workers don't report."""
+    """Settings of one model: what its workers don't report. What of its profile isn't set is learned."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     aliases: tuple[str, ...] = ()
     """other names clients may use for the model; `*` in one stands for any text. Names that workers serve win over
     exact aliases, these over patterns, longer patterns over shorter ones"""
-    truncation: Truncation = "pair"
+    kind: Kind | None = None
+    """how the model compares a query with documents: cross_encoder, template (a language model behind a chat template),
+    bi_encoder, late_interaction, or listwise (it compares documents with each other, so lists are never split or
+    deduplicated)"""
+    truncation: Truncation | None = None
     """what is cut when a pair is too long: pair (the end of both texts together) for cross-encoders, document for
     models behind a chat template"""
+    score_scale: ScoreScale | None = None
+    """what scores are: probability (0 to 1), cosine (-1 to 1), logit (any number) or maxsim (a sum over the query's
+    tokens)"""
+    multimodal: bool | None = None
+    """true: documents and queries may have images"""
     template_tokens: int = Field(default=160, ge=0)
     """tokens of the chat template around both texts, including its instruction"""
-    listwise: bool = False
-    """on: the model compares documents with each other, so lists are never split or deduplicated"""
     revision: str = ""
     """any text that names the version of the weights; change it when they change under the same name"""
+
+    @property
+    def traits(self) -> Traits:
+        """What the operator declared of the model's profile."""
+        return Traits(
+            kind=self.kind, truncation=self.truncation, score_scale=self.score_scale, multimodal=self.multimodal
+        )

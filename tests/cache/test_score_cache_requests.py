@@ -153,7 +153,7 @@ async def test_no_store_neither_reads_nor_writes():
 @on_virtual_clock
 async def test_scores_of_a_listwise_model_never_enter():
     link = ScriptedLink("w")
-    async with engine([link], models={"m": {"listwise": True}}) as made:
+    async with engine([link], models={"m": {"kind": "listwise"}}) as made:
         for _ in range(2):
             await score(made, DOCUMENTS)
             assert _asked(link) == sorted(DOCUMENTS)

@@ -139,8 +139,8 @@ async def test_a_listwise_model_is_not_safe_until_the_settings_say_that_it_is_li
     async with FakeVllm(always=scoring(scorer)).running() as worker:
         code, report = await verified(sample, worker)
         assert (code, report.verdict.kind, report.verdict.max_batch) == (1, "not_safe", None)
-        assert "listwise: true" in report.verdict.advice
-        code, report = await verified(sample, worker, MODELS='{"tiny-reranker": {"listwise": true}}')
+        assert "kind: listwise" in report.verdict.advice
+        code, report = await verified(sample, worker, MODELS='{"tiny-reranker": {"kind": "listwise"}}')
         assert (code, report.verdict.kind, report.verdict.max_batch) == (0, "listwise", None)
 
 

@@ -70,7 +70,7 @@ async def test_a_model_is_unknown_only_once_every_worker_has_been_asked():
 @on_virtual_clock
 async def test_a_listwise_model_gets_its_list_whole_with_its_duplicates():
     link = ScriptedLink("w")
-    async with engine([link], models={"m": {"listwise": True}}, max_batch=16) as made:
+    async with engine([link], models={"m": {"kind": "listwise"}}, max_batch=16) as made:
         await score(made, [*DOCUMENTS, *DOCUMENTS])
     assert [call.pairs.documents for call in link.calls] == [[*DOCUMENTS, *DOCUMENTS]]
 

@@ -76,7 +76,7 @@ def test_models_are_json_in_the_environment_and_a_mapping_in_the_file(tmp_path: 
     monkeypatch.setenv("RERANK_MODELS", json.dumps(models))
     assert load().models == from_file.models
     assert load().for_model("qwen").template_tokens == 40
-    assert load().for_model("other").truncation == "pair"
+    assert load().for_model("other").truncation is None
 
 
 def test_settings_are_frozen():
@@ -97,6 +97,16 @@ WRONG = {
         "RERANK_MODELS",
         '{"qwen": {"truncation": "left"}}',
         ["RERANK_MODELS", "models.qwen.truncation", "'pair' or 'document'"],
+    ),
+    "a model's kind": (
+        "RERANK_MODELS",
+        '{"qwen": {"kind": "generative"}}',
+        ["models.qwen.kind", "'cross_encoder', 'template', 'bi_encoder', 'late_interaction' or 'listwise'"],
+    ),
+    "a model's scale": (
+        "RERANK_MODELS",
+        '{"qwen": {"score_scale": "percent"}}',
+        ["models.qwen.score_scale", "'probability', 'cosine', 'logit' or 'maxsim'"],
     ),
     "a model's unknown setting": (
         "RERANK_MODELS",
@@ -516,7 +526,7 @@ def test_settings_made_in_code_show_no_secret_when_they_are_wrong():
 
 def test_shown_settings_are_plain_values(tmp_path: Path):
     settings = load(_written(tmp_path, "workers: http://gpu-1:8000\nmodels: {qwen: {}}\n"))
-    assert yaml.safe_load(yaml.safe_dump(settings.shown()))["models"]["qwen"]["truncation"] == "pair"
+    assert yaml.safe_load(yaml.safe_dump(settings.shown()))["models"]["qwen"]["truncation"] is None
     assert settings.shown().keys() == Settings.model_fields.keys()
 
 

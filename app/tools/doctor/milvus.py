@@ -23,7 +23,7 @@ _SHUT_OUT = {401, 403}
 # Paths that no url in milvus.yaml has, which Milvus calls as it is written.
 _NO_URLS = {"", "/v1", "/v2"}
 _RERUN = "heal what is red, then run it again"
-_STEADY = "a listwise model needs listwise in RERANK_MODELS; else serve in float32 (--dtype)"
+_STEADY = "a listwise model needs kind: listwise in RERANK_MODELS; else serve in float32 (--dtype)"
 
 
 class Request(NamedTuple):

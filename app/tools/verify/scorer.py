@@ -17,6 +17,7 @@ from app.types import Answer, Fingerprint, Pairs
 from app.workers.connect import connect
 from app.workers.fingerprinter import Fingerprinter
 from app.workers.link import WorkerLink
+from app.workers.profiles import Profiles
 
 # A Kubernetes API server may take 10 s to list.
 _SEARCH_S = 12.0
@@ -79,7 +80,7 @@ class Scorer:
             query_tokens = await self.link.count_tokens(self.fingerprint.model, query)
         return truncate.worker_fields(
             {},
-            mode=own.truncation,
+            mode=Profiles(self.settings).of(self.fingerprint).truncation,
             long_documents=self.settings.long_documents,
             max_model_len=max_model_len,
             template_tokens=own.template_tokens,

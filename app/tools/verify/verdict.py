@@ -50,7 +50,7 @@ def judge(workers: Sequence[Measured], *, is_listwise: bool, usual_max_batch: in
 
     Args:
         workers: Its workers, at least one.
-        is_listwise: The model's setting `listwise`, with which the gateway never splits.
+        is_listwise: Whether the model's `kind` is `listwise`, with which the gateway never splits.
         usual_max_batch: Recommended unless another size is clearly faster.
     """
     most = max(workers, key=lambda one: (_RANK.index(split_kind(one)), one.splitting))
@@ -71,7 +71,7 @@ def judge(workers: Sequence[Measured], *, is_listwise: bool, usual_max_batch: in
         text = "safe: splitting changes no more than repeating does"
     else:
         text = f"safe: splitting moves scores by next to nothing ({most.splitting:.1g} at most)"
-    advice = "listwise: true in RERANK_MODELS isn't needed: without it the gateway splits lists" if is_listwise else ""
+    advice = "kind: listwise in RERANK_MODELS isn't needed: without it the gateway splits lists" if is_listwise else ""
     return Verdict(kind, text, advice, max_batch)
 
 
@@ -115,7 +115,7 @@ def recommended(workers: Sequence[Measured], usual: int) -> int:
 
 
 def _not_safe(worker: Measured) -> Verdict:
-    advice = "set listwise: true for the model in RERANK_MODELS, and the gateway no longer splits its lists"
+    advice = "set kind: listwise for the model in RERANK_MODELS, and the gateway no longer splits its lists"
     if depends_on_neighbours(worker):
         text = "not safe: the model compares documents with each other (listwise)"
     else:

@@ -1,4 +1,4 @@
-"""Discovery of the workers behind a Kubernetes Service: its EndpointSlices, listed once and then watched."""
+"""Discovery of the workers behind a Kubernetes Service: its EndpointSlices, listed every few minutes and watched."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -19,6 +19,10 @@ from app.workers.vllm_responses import message_of
 
 # The server ends a watch after so long. A dead connection, or a rotated token, is noticed by then.
 _WATCH_S = 60
+# A watch that had lived for so long was cut by something on the way that ends idle connections: that is no failure.
+_HAS_LIVED_S = 5.0
+# After an etcd that was restored from a backup, watches go on from versions it never had, and tell nothing.
+_LIST_AGAIN_S = 300.0
 _JITTER = 0.2
 _TIMEOUT_S = 10.0
 # From a second to half a minute.
@@ -44,17 +48,30 @@ class Kubernetes:
         service: The Service, and which of its ports is the workers'.
         rng: Spreads the calls of several gateways.
         cluster: Gives the access to the cluster, called anew for every request.
+        list_again_s: Seconds after which the slices are listed anew, give or take a fifth, when the watch ends.
+        has_lived_s: Seconds after which a watch that breaks off is no failure.
     """
 
-    def __init__(self, service: Service, *, rng: Random, cluster: Callable[[], Access] = access) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        rng: Random,
+        cluster: Callable[[], Access] = access,
+        list_again_s: float = _LIST_AGAIN_S,
+        has_lived_s: float = _HAS_LIVED_S,
+    ) -> None:
         self.name = f"kubernetes://{service.namespace}/{service.name}:{service.port}"
         self.has_answered = False
         self._service = service
         self._rng = rng
         self._cluster = cluster
+        self._list_again_s = list_again_s
+        self._has_lived_s = has_lived_s
         self._slices: dict[str, Slice] = {}
         # Up to where the slices are known; None when they have to be listed.
         self._version: str | None = None
+        self._list_again_at = float("-inf")
         self._failures = 0
         self._failure: str | None = "its API server has not been asked yet"
         self._log = structlog.get_logger()
@@ -65,11 +82,15 @@ class Kubernetes:
         return f"{self.name}: {problem}" if problem else None
 
     async def watch(self) -> AsyncIterator[Endpoints]:
+        loop = asyncio.get_running_loop()
         while True:
+            watched_from = float("inf")
             try:
-                if self._version is None:
+                if self._version is None or loop.time() >= self._list_again_at:
                     await self._list()
+                    self._list_again_at = loop.time() + self._spread(self._list_again_s)
                     yield self._endpoints()
+                watched_from = loop.time()
                 async with aclosing(self._events(self._version or "")) as events:
                     async for event in events:
                         self._apply(event)
@@ -79,8 +100,11 @@ class Kubernetes:
                 self._version = None
                 self._failures += 1
             except DiscoveryError as exc:
-                self._failures += 1
-                self._failed(str(exc))
+                if loop.time() - watched_from >= self._has_lived_s:
+                    self._failures = 0
+                else:
+                    self._failures += 1
+                    self._failed(str(exc))
             await asyncio.sleep(self._pause_s())
 
     async def _list(self) -> None:
@@ -93,7 +117,7 @@ class Kubernetes:
 
     async def _events(self, version: str) -> AsyncGenerator[Mapping[str, Any], None]:
         """The changes to the slices after `version`, until the server ends the watch."""
-        watch_s = round(_WATCH_S * self._rng.uniform(1 - _JITTER, 1 + _JITTER))
+        watch_s = round(self._spread(_WATCH_S))
         parameters = {
             "watch": "true",
             "resourceVersion": version,
@@ -139,6 +163,9 @@ class Kubernetes:
         if failure != self._failure:
             self._log.warning("discovery_failed", source=self.name, reason=failure)
         self._failure = failure
+
+    def _spread(self, seconds: float) -> float:
+        return seconds * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
 
     def _pause_s(self) -> float:
         """Seconds before the next request, also after a watch that ended well: a server may end each at once."""

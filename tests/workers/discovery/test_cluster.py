@@ -1,5 +1,7 @@
 """The way into a cluster: which one is taken, and what is said when there is none."""
 
+import ssl
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import yaml
 
 from app.workers.discovery.cluster import access
 from app.workers.discovery.source import DiscoveryError
+from tests.certificates import Certificates
 
 
 def _written(tmp_path: Path, **user: Any) -> dict[str, str]:
@@ -80,3 +83,33 @@ def test_a_certificate_that_is_none_is_an_error_without_its_text(tmp_path: Path,
     told = _refused(_written(tmp_path, **{key: "aHVzaA=="}))
     assert "hush" not in told
     assert str(tmp_path) in told
+
+
+@pytest.mark.parametrize("kind", ["pod", "kubeconfig"])
+def test_an_authority_without_key_identifiers_is_taken_and_all_else_is_verified(
+    tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    make_context = ssl.create_default_context
+
+    def as_newer_pythons_do(*args: Any, **options: Any) -> ssl.SSLContext:
+        context = make_context(*args, **options)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+    # Up to Python 3.12 the flags have to be asked for; the image has a newer one.
+    monkeypatch.setattr(ssl, "create_default_context", as_newer_pythons_do)
+    if kind == "pod":
+        (tmp_path / "token").write_text("abc")
+        (tmp_path / "ca.crt").write_bytes(certificates.authority.read_bytes())
+        tls = access({"KUBERNETES_SERVICE_HOST": "10.96.0.1"}, account=tmp_path).tls
+    else:
+        environ = _written(tmp_path, token="abc")
+        written = yaml.safe_load(Path(environ["KUBECONFIG"]).read_text())
+        authority = b64encode(certificates.authority.read_bytes()).decode()
+        written["clusters"][0]["cluster"]["certificate-authority-data"] = authority
+        Path(environ["KUBECONFIG"]).write_text(yaml.safe_dump(written))
+        tls = access(environ).tls
+    assert not tls.verify_flags & ssl.VERIFY_X509_STRICT
+    assert tls.verify_flags & ssl.VERIFY_X509_PARTIAL_CHAIN
+    assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert len(tls.get_ca_certs()) == 1

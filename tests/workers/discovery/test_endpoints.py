@@ -37,8 +37,27 @@ def test_a_worker_may_have_work_unless_it_is_said_not_to_be_ready(conditions: di
 
 
 @pytest.mark.parametrize("ready", [True, False])
-def test_a_worker_that_terminates_has_left_whether_it_still_serves_or_not(*, ready: bool):
-    assert _workers(_slice(_endpoint("10.0.0.1", ready=ready, serving=True, terminating=True))) == {}
+def test_a_worker_that_terminates_has_left_while_another_is_ready(*, ready: bool):
+    leaving = _endpoint("10.0.0.1", ready=ready, serving=True, terminating=True)
+    assert _workers(_slice(leaving, _endpoint("10.0.0.2"))) == {"http://10.0.0.2:8000": True}
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_workers_that_serve_while_they_terminate_are_the_last_resort(*, ready: bool):
+    leaving = _endpoint("10.0.0.1", ready=ready, serving=True, terminating=True)
+    assert _workers(_slice(leaving)) == {"http://10.0.0.1:8000": True}
+    starting = _endpoint("10.0.0.2", ready=False)
+    assert _workers(_slice(leaving), _slice(starting)) == {"http://10.0.0.1:8000": True, "http://10.0.0.2:8000": False}
+
+
+def test_workers_that_serve_though_they_are_not_ready_are_the_last_resort():
+    odd, ready = _endpoint("10.0.0.1", ready=False, serving=True), _endpoint("10.0.0.2")
+    assert _workers(_slice(odd)) == {"http://10.0.0.1:8000": True}
+    assert _workers(_slice(odd, ready)) == {"http://10.0.0.1:8000": False, "http://10.0.0.2:8000": True}
+
+
+def test_a_worker_that_terminates_and_serves_no_more_has_left():
+    assert _workers(_slice(_endpoint("10.0.0.1", ready=False, serving=False, terminating=True))) == {}
 
 
 def test_all_slices_of_a_service_count():

@@ -92,12 +92,12 @@ class Hasty(Random):
         return min(a, b)
 
 
-def source_of(slices: Slices, enter: Callable[[], Access]) -> Kubernetes:
-    return Kubernetes(Service("default", slices.service, "http"), rng=Hasty(), cluster=enter)
+def source_of(slices: Slices, enter: Callable[[], Access], **times: float) -> Kubernetes:
+    return Kubernetes(Service("default", slices.service, "http"), rng=Hasty(), cluster=enter, **times)
 
 
 @asynccontextmanager
-async def stage(tmp_path: Path) -> AsyncIterator[tuple[FakeKubernetes, Slices, Kubernetes, Followed]]:
+async def stage(tmp_path: Path, **times: float) -> AsyncIterator[tuple[FakeKubernetes, Slices, Kubernetes, Followed]]:
     """An API server with one worker, which a source has seen and watches."""
     async with FakeKubernetes().running() as server:
         path = kubeconfig(tmp_path / "kubeconfig", server)
@@ -107,7 +107,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[tuple[FakeKubernetes, Slices, K
 
         slices = Slices(enter)
         await slices.write("a", endpoint("10.1.0.1"))
-        source = source_of(slices, enter)
+        source = source_of(slices, enter, **times)
         async with followed(source) as seen:
             await until(lambda: seen.last == ONE and server.watches)
             yield server, slices, source, seen
@@ -139,14 +139,14 @@ async def test_what_happens_to_slices_is_seen_as_it_happens(enter: Callable[[], 
             await until(lambda: seen.last == ONE | {"http://10.1.0.2:8000": False})
             await slices.write("b", endpoint("10.1.0.2", ready=False, serving=True, terminating=True))
             await until(lambda: seen.last == ONE)
+            await slices.delete("b")
             await slices.write("a", endpoint("10.1.0.1"), ports=[HTTP | {"port": 8001}])
             await until(lambda: seen.last == {"http://10.1.0.1:8001": True})
             assert source.problem is None
             await slices.write("a", endpoint("10.1.0.1"), ports=[HTTP | {"name": "grpc"}])
             await until(lambda: seen.last == {})
-            assert source.problem == f"{source.name}: it has no port http, but grpc (8000), http (8000)"
+            assert source.problem == f"{source.name}: it has no port http, but grpc (8000)"
             await slices.delete("a")
-            await slices.delete("b")
             await until(lambda: source.problem == f"{source.name}: it has no endpoints")
     finally:
         await slices.delete_all()
@@ -188,6 +188,27 @@ async def test_a_watch_that_breaks_off_loses_nothing(tmp_path: Path):
         await until(lambda: seen.last == TWO)
         assert server.lists == 1
         assert source.problem is None
+
+
+async def test_watches_that_are_cut_after_a_while_are_taken_up_without_growing_pauses(tmp_path: Path):
+    async with stage(tmp_path, has_lived_s=0.0) as (server, _, source, _):
+        began = perf_counter()
+        for _ in range(4):
+            server.break_watches()
+            await until(lambda: not server.watches)
+            await until(lambda: server.watches)
+        # With growing ones it would be 1 + 2 + 4 + 8 s.
+        assert perf_counter() - began < 6
+        assert (server.lists, source.problem) == (1, None)
+
+
+async def test_after_a_while_all_is_listed_anew_as_an_api_server_from_a_backup_tells_nothing(tmp_path: Path):
+    async with stage(tmp_path, list_again_s=0.0) as (server, slices, _, seen):
+        await slices.write("b", endpoint("10.1.0.2"))
+        await until(lambda: seen.last == TWO)
+        server.restore()
+        server.end_watches()
+        await until(lambda: seen.last == {})
 
 
 @pytest.mark.parametrize("told", ["status", "event"])

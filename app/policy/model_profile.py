@@ -1,0 +1,55 @@
+"""The profile of a model: what kind it is, which decides how it may be asked and what its scores mean."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.policy.truncate import Truncation
+from app.types import Kind, ScoreScale
+
+# What follows from a model's kind, as far as it isn't known otherwise.
+_TRUNCATION: Mapping[Kind, Truncation] = {"template": "document"}
+_SCORE_SCALE: Mapping[Kind, ScoreScale] = {"bi_encoder": "cosine", "listwise": "cosine", "late_interaction": "maxsim"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What somebody knows of a model; None is what they don't know."""
+
+    kind: Kind | None = None
+    truncation: Truncation | None = None
+    score_scale: ScoreScale | None = None
+    multimodal: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelProfile:
+    """How a model is treated.
+
+    Args:
+        kind: How it compares a query with documents.
+        truncation: What is cut when a pair is too long for it.
+        score_scale: What its scores are, unless the request changes them.
+        multimodal: Whether documents and queries may have images.
+    """
+
+    kind: Kind = "cross_encoder"
+    truncation: Truncation = "pair"
+    score_scale: ScoreScale = "probability"
+    multimodal: bool = False
+
+    @property
+    def is_listwise(self) -> bool:
+        """True when a document's score depends on the others in the call: lists are never split or deduplicated."""
+        return self.kind == "listwise"
+
+
+def profile_from(declared: Traits, learned: Traits) -> ModelProfile:
+    """The profile of a model, from what the operator declared, then what was learned, then what its kind implies."""
+    kind = declared.kind or learned.kind or "cross_encoder"
+    multimodal = learned.multimodal if declared.multimodal is None else declared.multimodal
+    return ModelProfile(
+        kind=kind,
+        truncation=declared.truncation or learned.truncation or _TRUNCATION.get(kind, "pair"),
+        score_scale=declared.score_scale or learned.score_scale or _SCORE_SCALE.get(kind, "probability"),
+        multimodal=bool(multimodal),
+    )

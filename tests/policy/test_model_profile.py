@@ -1,0 +1,34 @@
+import pytest
+
+from app.policy.model_profile import ModelProfile, Traits, profile_from
+from app.types import Kind
+
+
+def test_a_model_of_which_nothing_is_known_is_a_cross_encoder_whose_scores_are_probabilities():
+    assert profile_from(Traits(), Traits()) == ModelProfile(
+        kind="cross_encoder", truncation="pair", score_scale="probability", multimodal=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "truncation", "score_scale"),
+    [
+        ("cross_encoder", "pair", "probability"),
+        ("template", "document", "probability"),
+        ("bi_encoder", "pair", "cosine"),
+        ("late_interaction", "pair", "maxsim"),
+        ("listwise", "pair", "cosine"),
+    ],
+)
+def test_what_is_not_declared_follows_from_the_kind(kind: Kind, truncation: str, score_scale: str):
+    profile = profile_from(Traits(kind=kind), Traits())
+    assert (profile.truncation, profile.score_scale) == (truncation, score_scale)
+    assert profile.is_listwise == (kind == "listwise")
+
+
+def test_what_is_declared_wins_over_what_was_learned_which_wins_over_what_the_kind_implies():
+    declared = Traits(kind="template", multimodal=False)
+    learned = Traits(kind="bi_encoder", truncation="pair", score_scale="logit", multimodal=True)
+    assert profile_from(declared, learned) == ModelProfile(
+        kind="template", truncation="pair", score_scale="logit", multimodal=False
+    )
