@@ -37,6 +37,7 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog import requests
 from app.telemetry.metrics.history import History
 from app.telemetry.spans import Traces
+from app.workers.call_ids import CallIds
 from app.workers.connect import LinkFactory, connect
 from app.workers.discovery import sources
 
@@ -67,7 +68,7 @@ def create_app(
     certificates = certificates or Certificates(settings)
     keys, drain = keys or Keys(settings.keys), drain or Drain()
     admin_auth = AdminAuth(admin_keys or Keys(settings.admin_keys), host=settings.host)
-    link_factory = link_factory or partial(connect, tls=certificates.towards_workers)
+    link_factory = link_factory or partial(connect, tls=certificates.towards_workers, call_ids=CallIds())
     assembly = Assembly(settings, link_factory=link_factory, search=search, rng=rng)
     traces, history = _traces(settings), _history(assembly, admin_auth)
     clients = _clients(settings, assembly.metrics)

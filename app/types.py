@@ -116,7 +116,7 @@ class RequestContext:
 
     Args:
         key: The name of the API key.
-        request_id: Sent to the workers as `X-Request-Id`.
+        request_id: What the ids of its calls to workers begin with, which are sent as `X-Request-Id`.
         deadline: On the loop's clock, in seconds.
         priority: Lower goes first among the key's own requests.
         takes_degraded: Whether scores of the fallback are better than none.

@@ -16,7 +16,7 @@ import orjson
 import typer
 import uvloop
 
-from app.workers.fingerprinter import PROBE_ID
+from app.workers.fingerprinter import PROBE_PREFIX
 
 MODEL = "tiny-reranker"
 _MAX_MODEL_LEN = 512
@@ -106,7 +106,7 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"x-request-id":
-            self._is_probe = value == PROBE_ID.encode()
+            self._is_probe = value.startswith(PROBE_PREFIX.encode())
 
     def on_body(self, body: bytes) -> None:
         self._body += body

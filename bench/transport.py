@@ -116,7 +116,7 @@ async def _own(stack: AsyncExitStack, url: str) -> Call:
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{lines}Content-Length: {len(BODY)}\r\n\r\n".encode()
 
     async def call() -> bytes:
-        return (await connections.request(head, BODY, max_answer_bytes=2**26)).body
+        return (await connections.request(lambda: head, BODY, max_answer_bytes=2**26)).body
 
     return call
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.workers.fingerprinter import PROBE_ID
+from app.workers.fingerprinter import PROBE_PREFIX
 from tests.listening import listening
 
 # What a fault does with a call instead of answering it: it gets the connection and the request.
@@ -32,7 +32,7 @@ class Call:
 
     @property
     def is_probe(self) -> bool:
-        return self.headers.get("x-request-id") == PROBE_ID
+        return self.headers.get("x-request-id", "").startswith(PROBE_PREFIX)
 
     @property
     def documents(self) -> list[str]:

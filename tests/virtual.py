@@ -19,7 +19,7 @@ from app.telemetry.metrics.catalog import process
 from app.types import Answer, CacheUse, Pairs, RequestContext, RequestStats, RerankRequest, Scored
 from app.workers.discovery import sources
 from app.workers.discovery.source import Endpoints
-from app.workers.fingerprinter import PROBE_ID
+from app.workers.fingerprinter import PROBE_PREFIX
 from app.workers.link import Identity, ServedModel
 from tests.fake_vllm import score_of
 
@@ -117,12 +117,12 @@ class ScriptedLink:
             raise self.problem
         return Identity(self.version, [ServedModel(self.model, "/models/m", self.max_model_len)])
 
-    async def count_tokens(self, model: str, text: str) -> int:
+    async def count_tokens(self, model: str, text: str, *, request_id: str) -> int:
         return len(text.split())
 
     async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
         call = ScoreCall(model, pairs, fields, request_id)
-        if request_id == PROBE_ID:
+        if request_id.startswith(PROBE_PREFIX):
             return await self._answer_probe(call)
         self.calls.append(call)
         self.in_flight += 1

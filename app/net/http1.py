@@ -79,11 +79,13 @@ class Connections:
         # The one that was used last is at the end.
         self._idle: list[_Connection] = []
 
-    async def request(self, head: bytes, body: bytes, *, max_answer_bytes: int, is_alone: bool = False) -> Reply:
+    async def request(
+        self, head: Callable[[], bytes], body: bytes, *, max_answer_bytes: int, is_alone: bool = False
+    ) -> Reply:
         """The whole answer to one request. Cancelling closes the connection, by which the server notices.
 
         Args:
-            head: From the request line to the empty line.
+            head: Writes it, from the request line to the empty line, anew for each time that the request is sent.
             body: As long as the head says.
             max_answer_bytes: Of an answer with its head.
             is_alone: Whether it has a new connection for itself. One that is used again may end at that moment.
@@ -95,15 +97,15 @@ class Connections:
         if is_alone:
             connection = await self._connect()
             try:
-                return await connection.request(head, body, max_answer_bytes)
+                return await connection.request(head(), body, max_answer_bytes)
             finally:
                 connection.close()
         if not self._idle:
-            return await self._request_on(await self._connect(), head, body, max_answer_bytes)
+            return await self._request_on(await self._connect(), head(), body, max_answer_bytes)
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            return await self._request_on(self._idle.pop(), head, body, max_answer_bytes)
+            return await self._request_on(self._idle.pop(), head(), body, max_answer_bytes)
         except Broken as exc:
             if exc.answered or self._is_closed or loop.time() - began > _RACE_S:
                 raise
@@ -112,7 +114,7 @@ class Connections:
             except OSError:
                 # The server is gone, perhaps because of this request.
                 raise exc from None
-        return await self._request_on(connection, head, body, max_answer_bytes)
+        return await self._request_on(connection, head(), body, max_answer_bytes)
 
     def close(self) -> None:
         """Close all connections, for good; calls under way break."""

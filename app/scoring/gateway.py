@@ -120,7 +120,7 @@ class Gateway(OnLoop):
     async def _score_on(self, fingerprint: Fingerprint, request: RerankRequest, context: RequestContext) -> Answer:
         """The request's scores, all from workers of one fingerprint."""
         profile, pairs = self.profiles.of(fingerprint), request.pairs
-        fields = await self._worker_fields(request, fingerprint, profile, context.deadline)
+        fields = await self._worker_fields(request, fingerprint, profile, context)
         # A listwise model's score of a pair depends on the other pairs.
         digests = () if profile.is_listwise else self.cache.digests(pairs, fingerprint, fields, context)
         # Texts that have digests needn't be read once more.
@@ -212,12 +212,14 @@ class Gateway(OnLoop):
         return places, Answer([scores[chunk.digests[place]] for place in places], 0)
 
     async def _worker_fields(
-        self, request: RerankRequest, fingerprint: Fingerprint, profile: ModelProfile, deadline: float
+        self, request: RerankRequest, fingerprint: Fingerprint, profile: ModelProfile, context: RequestContext
     ) -> dict[str, Any]:
         query = max(request.pairs.queries, key=most_tokens)
         query_tokens = most_tokens(query)
         if truncate.needs_count(query, fingerprint.max_model_len):
-            query_tokens = await self.token_counter.count(query, fingerprint, deadline)
+            query_tokens = await self.token_counter.count(
+                query, fingerprint, context.deadline, request_id=context.request_id
+            )
         return truncate.worker_fields(
             request.fields,
             mode=profile.truncation,

@@ -2,13 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from random import getrandbits
 
 from app.policy.model_change import Readings
 from app.settings import Settings
 from app.types import Fingerprint, Pairs
 from app.workers.link import WorkerLink
 
-PROBE_ID = "rerank-gateway-probe"
+PROBE_PREFIX = "probe-"
 # One query, as old workers need it, and texts that share more or less with it: their scores lie apart.
 PROBE_PAIRS = Pairs(
     ["What is the capital of France?"],
@@ -32,6 +33,7 @@ class Fingerprinter:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._request_id = f"{PROBE_PREFIX}{getrandbits(64):016x}"
         self._readings: OrderedDict[Fingerprint, Readings] = OrderedDict()
 
     async def identify(self, link: WorkerLink) -> dict[str, Fingerprint]:
@@ -57,7 +59,7 @@ class Fingerprinter:
         return {model: await self._with_probe_scores(link, fingerprint) for model, fingerprint in fingerprints.items()}
 
     async def _with_probe_scores(self, link: WorkerLink, fingerprint: Fingerprint) -> Fingerprint:
-        answer = await link.score(fingerprint.model, PROBE_PAIRS, {}, request_id=PROBE_ID)
+        answer = await link.score(fingerprint.model, PROBE_PAIRS, {}, request_id=self._request_id)
         first = self._readings_of(fingerprint).first_of(answer.scores)
         return fingerprint._replace(probe_scores=",".join(f"{score:.2f}" for score in first))
 

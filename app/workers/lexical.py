@@ -43,7 +43,7 @@ class LexicalLink:
     async def identify(self) -> Identity:
         return Identity("1", [ServedModel(LEXICAL_MODEL, "lexical://", _MAX_MODEL_LEN)])
 
-    async def count_tokens(self, model: str, text: str) -> int:
+    async def count_tokens(self, model: str, text: str, *, request_id: str) -> int:
         return len(text)
 
     async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:

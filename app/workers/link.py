@@ -36,11 +36,11 @@ class WorkerLink(Protocol):
             model: A name of one of the models the worker serves.
             pairs: Sent in one call.
             fields: What goes to the worker beside the model and the texts.
-            request_id: Sent along, for the worker's log.
+            request_id: Whom it is for. Each call that it takes is sent with an id of its own, which begins with it.
         """
 
-    async def count_tokens(self, model: str, text: str) -> int:
-        """The tokens `text` has for `model`, special tokens left out."""
+    async def count_tokens(self, model: str, text: str, *, request_id: str) -> int:
+        """The tokens `text` has for `model`, special tokens left out; `request_id` is as for `score`."""
 
     async def close(self) -> None:
         """Close all connections."""

@@ -36,7 +36,7 @@ class TokenCounter(OnLoop):
         self._stalls = stalls
         self._counts_again_at: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()
 
-    async def count(self, text: str, fingerprint: Fingerprint, deadline: float) -> int:
+    async def count(self, text: str, fingerprint: Fingerprint, deadline: float, *, request_id: str) -> int:
         """The tokens `text` has for a model, special tokens left out; an estimate when two workers don't count in time.
 
         Old releases have no /tokenize. A worker that failed to count isn't asked to for half a minute; it may score as
@@ -46,6 +46,7 @@ class TokenCounter(OnLoop):
             text: Of any length.
             fingerprint: Only workers of this fingerprint are asked.
             deadline: Of the request, on the loop's clock, in seconds; each worker gets a tenth of what is left.
+            request_id: Of the request.
         """
         now = self._loop.time()
         enough_s = _LIMIT_S + _LIMIT_S_PER_CHARACTER * len(text)
@@ -55,7 +56,7 @@ class TokenCounter(OnLoop):
             generation = worker.breaker.generation
             try:
                 async with asyncio.timeout(limit_s):
-                    return await worker.link.count_tokens(fingerprint.model, text)
+                    return await worker.link.count_tokens(fingerprint.model, text, request_id=request_id)
             except TimeoutError:
                 if limit_s < enough_s:
                     # A short deadline says nothing about the worker.

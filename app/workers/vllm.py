@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -26,6 +27,7 @@ from app.net.http1 import Broken, Connections, Reply, TooLong
 from app.settings.certificates import default_context
 from app.telemetry.spans import current_span
 from app.types import Answer, Pairs
+from app.workers.call_ids import CallIds
 from app.workers.link import Identity
 from app.workers.vllm_responses import is_missing_route, read_identity, read_json, read_scores, read_token_count
 
@@ -57,6 +59,7 @@ class VllmLink:
         api_key: The server's `--api-key`.
         connect_timeout_s: Time for a connection to come about.
         tls: Checks the certificate of an https server, and shows ours; None trusts what the system trusts.
+        call_ids: Make the ids of its calls, and of those to other workers.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class VllmLink:
         api_key: str | None = None,
         connect_timeout_s: float = 2.0,
         tls: ssl.SSLContext | None = None,
+        call_ids: CallIds | None = None,
     ) -> None:
         self.url, self.name, basic = read_url(url)
         parts = urlsplit(self.url)
@@ -75,6 +79,7 @@ class VllmLink:
             headers["Authorization"] = f"Bearer {api_key}" if api_key else basic
         self._lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
+        self._call_ids = call_ids or CallIds()
         self._connect_timeout_s = connect_timeout_s
         self._connections = Connections(
             parts.hostname or "",
@@ -109,9 +114,11 @@ class VllmLink:
         reply = await self._score("/v1/rerank", call, documents, request_id)
         return read_scores(reply, self.name, documents, rows="results", score="relevance_score")
 
-    async def count_tokens(self, model: str, text: str) -> int:
+    async def count_tokens(self, model: str, text: str, *, request_id: str) -> int:
         call = orjson.dumps({"model": model, "prompt": text, "add_special_tokens": False})
-        answer = await self._ask("/tokenize", call, max_answer_bytes=_BYTES_PER_TOKEN * len(call))
+        answer = await self._ask(
+            "/tokenize", call, max_answer_bytes=_BYTES_PER_TOKEN * len(call), request_id=request_id
+        )
         return read_token_count(answer, self.name)
 
     async def close(self) -> None:
@@ -125,23 +132,30 @@ class VllmLink:
         reply = await self._call(
             path,
             call,
-            headers={"X-Request-Id": request_id, **span.headers},
+            request_id=request_id,
+            headers=span.headers,
             max_answer_bytes=_ROW_BYTES * documents + _QUOTED * len(call),
         )
         span.answered(reply.status)
         return reply
 
-    async def _ask(self, path: str, call: bytes = b"", *, max_answer_bytes: int) -> Any:
+    async def _ask(self, path: str, call: bytes = b"", *, max_answer_bytes: int, request_id: str = "") -> Any:
         """The decoded JSON of an answer that takes no worker long."""
         try:
             async with asyncio.timeout(_QUICK_ANSWER_S):
-                reply = await self._call(path, call, max_answer_bytes=max_answer_bytes)
+                reply = await self._call(path, call, max_answer_bytes=max_answer_bytes, request_id=request_id)
         except TimeoutError as exc:
             raise AttemptTimeout(f"{self.name} didn't answer {path} in {_QUICK_ANSWER_S:g} s") from exc
         return read_json(reply, self.name)
 
     async def _call(
-        self, path: str, body: bytes, *, max_answer_bytes: int, headers: Mapping[str, str] = _NO_HEADERS
+        self,
+        path: str,
+        body: bytes,
+        *,
+        max_answer_bytes: int,
+        request_id: str = "",
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> Reply:
         """Send one call, a GET without a body, and read its whole answer; all failures become `WorkerError` here.
 
@@ -150,12 +164,10 @@ class VllmLink:
         """
         if self._has_left:
             raise Unreachable(f"{self.name} has left")
-        method = "POST" if body else "GET"
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        head = f"{method} {self._path}{path} HTTP/1.1\r\n{self._lines}{lines}Content-Length: {len(body)}\r\n\r\n"
+        head = partial(self._head, path, len(body), request_id, headers)
         try:
             limit_bytes = _SHORTEST_LIMIT_BYTES + max_answer_bytes
-            return await self._connections.request(head.encode(), body, max_answer_bytes=limit_bytes, is_alone=not body)
+            return await self._connections.request(head, body, max_answer_bytes=limit_bytes, is_alone=not body)
         except Broken as exc:
             if exc.answered:
                 raise ClosedMidResponse(f"{self.name} broke off in the middle of its answer") from exc
@@ -176,6 +188,14 @@ class VllmLink:
                 message = f"the gateway may open no more files, so none for {self.name}: raise its limit (ulimit -n)"
                 raise OutOfFiles(message) from exc
             raise Unreachable(f"{self.name} {_trouble_of(exc)}") from exc
+
+    def _head(self, path: str, body_bytes: int, request_id: str, headers: Mapping[str, str]) -> bytes:
+        """The head of a call that is about to be sent: what is sent again, on another connection, is another call."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if request_id:
+            lines += f"X-Request-Id: {self._call_ids.new(request_id)}\r\n"
+        first = f"{'POST' if body_bytes else 'GET'} {self._path}{path} HTTP/1.1\r\n"
+        return f"{first}{self._lines}{lines}Content-Length: {body_bytes}\r\n\r\n".encode()
 
 
 def _trouble_of(exc: OSError) -> str:

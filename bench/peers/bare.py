@@ -41,7 +41,7 @@ class BareProxy:
     async def _ranked(self, asked: Any) -> Any:
         call = orjson.dumps({"model": asked["model"], "text_1": asked["query"], "text_2": asked["documents"]})
         head = f"{self._head}Content-Length: {len(call)}\r\n\r\n".encode()
-        reply = await self._connections.request(head, call, max_answer_bytes=2**26)
+        reply = await self._connections.request(lambda: head, call, max_answer_bytes=2**26)
         scores = [row["score"] for row in orjson.loads(reply.body)["data"]]
         return {"results": [{"index": index, "relevance_score": scores[index]} for index in rank(scores, None)]}
 

@@ -125,7 +125,7 @@ async def test_who_asks_a_worker_that_has_left_is_told_of_a_worker_error():
         await link.identify()
         await link.close()
         with pytest.raises(Unreachable, match="has left"):
-            await link.count_tokens("m", "text")
+            await link.count_tokens("m", "text", request_id="id-1")
 
 
 @pytest.mark.parametrize("fallback", ["none", "lexical"])

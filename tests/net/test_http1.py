@@ -54,7 +54,7 @@ async def talking(answer: Answer, *, idle_s: float = 5.0) -> AsyncIterator[tuple
 
 
 async def post(connections: Connections, most: int = 1000) -> Reply:
-    return await connections.request(HEAD, b"body", max_answer_bytes=most)
+    return await connections.request(lambda: HEAD, b"body", max_answer_bytes=most)
 
 
 def sending(*parts: bytes, ends: bool = False) -> Answer:
@@ -117,7 +117,7 @@ async def test_a_call_may_have_a_connection_for_itself():
     async with talking(sending(OK)) as (connections, server):
         await post(connections)
         for _ in range(3):
-            await connections.request(HEAD, b"body", max_answer_bytes=1000, is_alone=True)
+            await connections.request(lambda: HEAD, b"body", max_answer_bytes=1000, is_alone=True)
         await until(lambda: server.open == 1)
         await post(connections)
         assert server.connections == 4

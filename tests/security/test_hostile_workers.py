@@ -185,7 +185,7 @@ async def test_what_is_no_count_of_tokens_is_not_taken_for_one(odd: object):
     for answer in ({"count": odd}, [odd], odd):
         async with link_to(json_of(answer)) as link:
             with pytest.raises(BadAnswer, match="didn't count tokens"):
-                await link.count_tokens("m", "text")
+                await link.count_tokens("m", "text", request_id="id-1")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ async def test_a_redirect_is_never_followed(code: bytes):
             for call in (
                 scoring(link),
                 link.identify(),
-                link.count_tokens("m", "text"),
+                link.count_tokens("m", "text", request_id="id-1"),
             ):
                 with pytest.raises(Misconfigured):
                     await call

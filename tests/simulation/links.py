@@ -5,7 +5,7 @@ from typing import Any
 
 from app.errors import Unreachable, WorkerError
 from app.types import Answer, Pairs
-from app.workers.fingerprinter import PROBE_ID
+from app.workers.fingerprinter import PROBE_PREFIX
 from app.workers.link import Identity
 from app.workers.vllm import VllmLink
 from tests.simulation.clock import VirtualLoop
@@ -33,7 +33,7 @@ class _Link:
 
     def _begin(self, pairs: Pairs, request_id: str) -> Call:
         self._check_open()
-        query, is_probe = pairs.queries[0], request_id == PROBE_ID
+        query, is_probe = pairs.queries[0], request_id.startswith(PROBE_PREFIX)
         call = Call(self.name, self._gateway, request_id, query, pairs.documents, is_probe, self._loop.now)
         self._record.calls.append(call)
         return call
@@ -46,7 +46,7 @@ class DirectLink(_Link):
         self._check_open()
         return await self._worker.identify(self._gateway)
 
-    async def count_tokens(self, model: str, text: str) -> int:
+    async def count_tokens(self, model: str, text: str, *, request_id: str) -> int:
         self._check_open()
         return await self._worker.count_tokens(text)
 
@@ -70,9 +70,9 @@ class NetworkLink(_Link):
             self._worker.note_refused(self._gateway)
             raise
 
-    async def count_tokens(self, model: str, text: str) -> int:
+    async def count_tokens(self, model: str, text: str, *, request_id: str) -> int:
         self._check_open()
-        return await self._link.count_tokens(model, text)
+        return await self._link.count_tokens(model, text, request_id=request_id)
 
     async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
         # The worker finds the call by its place in the record.

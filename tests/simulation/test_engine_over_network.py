@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import pytest
 
 from app.assembly import Assembly
 from app.settings import Settings
+from app.workers.call_ids import CallIds
+from app.workers.connect import connect
 from tests.simulation import redis_manners
 from tests.simulation.manners import MANNERS, SCORE_LIES, Manner
 from tests.simulation.network import Connecting
@@ -35,8 +38,9 @@ class Cluster:
         ]
         self.redis = RedisServer(self.hosts[2], rng=rng)
         urls = ("http://gpu-1:8000", "http://gpu-2:8000")
-        settings = Settings(workers=urls, redis_url="redis://cache:6379", worker_min_documents=32)
-        self.engine: Assembly = Assembly(settings, rng=Random(rng.random()))
+        settings = Settings(workers=urls, redis_url="redis://cache:6379", worker_min_documents=32, hedge=True)
+        links = partial(connect, call_ids=CallIds())
+        self.engine: Assembly = Assembly(settings, link_factory=links, rng=Random(rng.random()))
 
     async def problem(self, seconds: float) -> None:
         """For so long one thing after another goes wrong, with one of the workers and with Redis."""
@@ -102,6 +106,10 @@ async def a_minute_of_trouble(rng: Random) -> None:
         assert all(worker.is_usable for worker in cluster.engine.registry.workers)
         await cluster.request()
         assert cluster.engine.admission.pending_documents == cluster.engine.scheduler.waiting == 0
+    # Each request has the same id, as a client's retries have.
+    call_ids = [call_id for worker in cluster.workers for call_id in worker.call_ids]
+    assert {call_id.partition("-")[0] for call_id in call_ids} == {"r", "probe"}
+    assert len(call_ids) == len(set(call_ids))
 
 
 @pytest.mark.parametrize("seed", range(10))

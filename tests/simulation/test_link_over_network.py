@@ -34,7 +34,7 @@ CALLS: Mapping[str, Callable[[VllmLink], Awaitable[Any]]] = {
     "/v1/score": lambda link: link.score("m", PAIRS, {}, request_id="id-1"),
     "/v1/models": lambda link: link.identify(),
     "/version": lambda link: link.identify(),
-    "/tokenize": lambda link: link.count_tokens("m", "a b c"),
+    "/tokenize": lambda link: link.count_tokens("m", "a b c", request_id="id-1"),
 }
 ANSWERS: Mapping[str, Any] = {
     "/v1/score": Answer(right_scores(["a", "b", "c"]), 6),

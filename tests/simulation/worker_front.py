@@ -95,7 +95,7 @@ class WorkerFront(WorkerServer):
         }
 
     async def _score_of(self, call: Call) -> Sequence[float]:
-        return await self._worker.score(self._record.calls[int(call.headers["x-request-id"])])
+        return await self._worker.score(self._record.calls[int(call.headers["x-request-id"].partition("-")[0])])
 
     def _manner_of(self, error: WorkerError) -> Manner:
         if isinstance(error, Busy):

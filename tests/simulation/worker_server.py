@@ -76,6 +76,7 @@ class WorkerServer:
         self.idle_s = idle_s
         self.manners: dict[str, Manner] = {}
         self.calls: dict[str, int] = {}
+        self.call_ids: list[str] = []
         self.in_flight = 0
         self.abandoned = 0
         host.listen(port, lambda: _Served(self))
@@ -172,6 +173,8 @@ class _Served(asyncio.Protocol):
         call = Call(method, self._path, self._headers, orjson.loads(body) if body else None)
         self._begin()
         self._server.calls[call.path] = self._server.calls.get(call.path, 0) + 1
+        if call_id := call.headers.get("x-request-id"):
+            self._server.call_ids.append(call_id)
         manner = self._server.manner_of(call.path)
         if manner.ends_reuse and self._answered:
             self._break(manner)

@@ -22,9 +22,9 @@ class Counting(ScriptedLink):
     count: Count | None = None
     counted: int = 0
 
-    async def count_tokens(self, model: str, text: str) -> int:
+    async def count_tokens(self, model: str, text: str, *, request_id: str) -> int:
         self.counted += 1
-        return await (self.count(text) if self.count else super().count_tokens(model, text))
+        return await (self.count(text) if self.count else super().count_tokens(model, text, request_id=request_id))
 
 
 async def hang(_: str) -> int:

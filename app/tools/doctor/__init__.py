@@ -15,6 +15,7 @@ from app.tools.doctor.options import SHORT_IDLE_S, Options
 from app.tools.doctor.server_client import ServerClient
 from app.tools.doctor.target import Target, check_path, check_trust, identify
 from app.tools.doctor.worker_checks import Worker, examine
+from app.workers.call_ids import CallIds
 from app.workers.connect import connect
 from app.workers.vllm import VllmLink
 
@@ -101,7 +102,8 @@ async def _workers_of(options: Options, found: Findings) -> list[Worker]:
             fix = "run it where the gateway runs (kubectl exec, docker exec), or name workers by --worker"
             found.yellow("workers-found", source.problem, fix)
     tls = Certificates(options.settings).towards_workers
-    links = [connect(url, options.settings, tls) for url in dict.fromkeys(urls)]
+    call_ids = CallIds()
+    links = [connect(url, options.settings, tls, call_ids) for url in dict.fromkeys(urls)]
     return [
         Worker(link, ServerClient(link.url, tls=tls), options.settings) for link in links if isinstance(link, VllmLink)
     ]

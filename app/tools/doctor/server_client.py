@@ -122,7 +122,9 @@ class ServerClient:
         limit = asyncio.timeout(timeout_s)
         try:
             async with limit:
-                answer = await self._connections.request(head, body, max_answer_bytes=_MOST_BYTES, is_alone=True)
+                answer = await self._connections.request(
+                    lambda: head, body, max_answer_bytes=_MOST_BYTES, is_alone=True
+                )
         except (OSError, Broken, TooLong) as exc:
             if limit.expired():
                 return Reply(reason="silence", failure=f"{self.name} gave no answer in {timeout_s:g} s")

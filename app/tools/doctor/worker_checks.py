@@ -218,7 +218,8 @@ async def _check_truncation(worker: Worker, max_model_len: int, found: Findings)
 async def _fitting_text(worker: Worker, limit: int) -> str:
     """The beginning of the long text that fits into so many tokens without truncation."""
     sentence, fillers, query = [
-        await worker.link.count_tokens(worker.model, text) for text in (_SENTENCE, _FILLER * _FILLERS, _QUERY)
+        await worker.link.count_tokens(worker.model, text, request_id=_REQUEST_ID)
+        for text in (_SENTENCE, _FILLER * _FILLERS, _QUERY)
     ]
     room = limit - _SPECIAL_TOKENS - query - sentence
     return (_SENTENCE + _FILLER * max(0, room * _FILLERS // max(fillers, 1))).strip()

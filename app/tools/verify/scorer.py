@@ -14,6 +14,7 @@ from app.settings.addresses import problem_with, without_password
 from app.settings.certificates import Certificates
 from app.tools.discover import discover
 from app.types import Answer, Fingerprint, Pairs
+from app.workers.call_ids import CallIds
 from app.workers.connect import connect
 from app.workers.fingerprinter import Fingerprinter
 from app.workers.link import WorkerLink
@@ -77,7 +78,7 @@ class Scorer:
         own, max_model_len = self.settings.for_model(self.fingerprint.model), self.fingerprint.max_model_len
         query_tokens = most_tokens(query)
         if truncate.needs_count(query, max_model_len):
-            query_tokens = await self.link.count_tokens(self.fingerprint.model, query)
+            query_tokens = await self.link.count_tokens(self.fingerprint.model, query, request_id=_REQUEST_ID)
         return truncate.worker_fields(
             {},
             mode=Profiles(self.settings).of(self.fingerprint).truncation,
@@ -102,7 +103,8 @@ async def serving(settings: Settings, model: str | None) -> AsyncIterator[list[S
     """
     tls = Certificates(settings).towards_workers
     async with AsyncExitStack() as stack:
-        links = [connect(url, settings, tls) for url in await _urls(settings.workers)]
+        call_ids = CallIds()
+        links = [connect(url, settings, tls, call_ids) for url in await _urls(settings.workers)]
         for link in links:
             stack.push_async_callback(link.close)
         served = await _served(links, settings)
