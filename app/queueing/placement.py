@@ -22,7 +22,7 @@ def candidates_for(
     Args:
         chunk: What is to be scored.
         avoid: Workers that have had it.
-        usable: All workers that could score it.
+        usable: The workers that could score it, as far as they are compared.
         free: Those of them that have room now.
         waiting: Documents that wait for these workers.
         now: On the loop's clock.
@@ -39,7 +39,13 @@ def candidates_for(
 
 def that_fit(workers: Sequence[Worker], chunk: Chunk, now: float) -> list[Worker]:
     """The workers that take so many documents in one call."""
-    return [worker for worker in workers if (worker.max_call_documents(now) or len(chunk.pairs)) >= len(chunk.pairs)]
+    return [worker for worker in workers if fits(worker, chunk, now)]
+
+
+def fits(worker: Worker, chunk: Chunk, now: float) -> bool:
+    """True when the worker takes so many documents in one call."""
+    most = worker.max_call_documents(now)
+    return most is None or len(chunk.pairs) <= most
 
 
 def _not_too_slow(

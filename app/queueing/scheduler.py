@@ -8,10 +8,10 @@ from random import Random
 
 from app.aio import OnLoop
 from app.errors import ChunkTooBig, Overloaded
-from app.policy.balance import pick
+from app.policy.balance import compared, pick
 from app.policy.shedding import Outlook
 from app.queueing.model_queue import ModelQueue, Waiter
-from app.queueing.placement import candidates_for, load_factors, that_fit
+from app.queueing.placement import candidates_for, fits, load_factors
 from app.queueing.slot import Slot
 from app.settings import Settings
 from app.types import Chunk, Fingerprint, RequestContext
@@ -25,7 +25,7 @@ class Scheduler(OnLoop):
     Args:
         registry: The workers, each of which has a few slots.
         settings: How long a chunk waits for a usable worker.
-        rng: Breaks ties between equally loaded workers.
+        rng: Breaks ties between equally loaded workers, and draws which of very many are compared.
     """
 
     def __init__(self, registry: Registry, settings: Settings, *, rng: Random) -> None:
@@ -63,8 +63,10 @@ class Scheduler(OnLoop):
 
     def effective_workers(self, fingerprint: Fingerprint) -> int:
         """The number of full-speed workers that the usable ones add up to; at least 1."""
-        factors = load_factors(self._registry.usable(fingerprint), self._loop.time())
-        return max(1, round(sum(1 / factor for factor in factors.values())))
+        usable = self._registry.usable(fingerprint)
+        some = compared(usable, self._rng)
+        factors = load_factors(some, self._loop.time())
+        return max(1, round(sum(1 / factor for factor in factors.values()) * len(usable) / max(1, len(some))))
 
     async def slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Slot:
         """A slot for one call with this chunk, once it is the chunk's turn.
@@ -95,7 +97,7 @@ class Scheduler(OnLoop):
             if not usable:
                 until = min(chunk.context.deadline, now + self._no_worker_wait_s)
                 await self._registry.wait_for_usable(chunk.fingerprint, until=until)
-            elif not that_fit(usable, chunk, now):
+            elif not any(fits(worker, chunk, now) for worker in usable):
                 raise ChunkTooBig
             else:
                 slot = self._slot_at_once(chunk, avoid, usable, now) or await self._slot_in_turn(chunk, avoid)
@@ -104,7 +106,8 @@ class Scheduler(OnLoop):
     def spare_slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Slot | None:
         """A free slot on a worker not in `avoid`, while no chunk waits; None when there is none."""
         now = self._loop.time()
-        free = [w for w in self._registry.usable(chunk.fingerprint) if w not in avoid and w.has_room(now)]
+        usable = compared(self._registry.usable(chunk.fingerprint), self._rng)
+        free = [worker for worker in usable if worker not in avoid and worker.has_room(now)]
         model_queue = self._queues[chunk.fingerprint]
         if not free or len(model_queue.queue):
             return None
@@ -137,8 +140,8 @@ class Scheduler(OnLoop):
         model_queue = self._queues[chunk.fingerprint]
         if len(model_queue.queue):
             return None
-        free = [worker for worker in usable if worker.has_room(now, alone=model_queue.lone_request.is_alone(now))]
-        candidates = candidates_for(chunk, avoid, usable=usable, free=free, waiting=0, now=now) if free else ()
+        some, free = self._with_room(usable, model_queue, now)
+        candidates = candidates_for(chunk, avoid, usable=some, free=free, waiting=0, now=now) if free else ()
         return self._grant(chunk, candidates, now) if candidates else None
 
     async def _slot_in_turn(self, chunk: Chunk, avoid: AbstractSet[Worker]) -> Slot | None:
@@ -197,8 +200,8 @@ class Scheduler(OnLoop):
         if not usable:
             model_queue.send_all_away()
         while len(model_queue.queue):
-            free = [worker for worker in usable if worker.has_room(now, alone=model_queue.lone_request.is_alone(now))]
-            candidates = partial(_candidates, usable, free, model_queue.queue.documents, now)
+            some, free = self._with_room(usable, model_queue, now)
+            candidates = partial(_candidates, some, free, model_queue.queue.documents, now)
             taken = model_queue.queue.take(candidates) if free else None
             if taken is None:
                 self._wake_after_back_off(model_queue, fingerprint, usable, now)
@@ -208,6 +211,17 @@ class Scheduler(OnLoop):
             if not waiter.granted.done():
                 waiter.granted.set_result(self._grant(waiter.chunk, found, now))
         model_queue.load.observe(model_queue.queue.documents, now)
+
+    def _with_room(
+        self, usable: Sequence[Worker], model_queue: ModelQueue, now: float
+    ) -> tuple[Sequence[Worker], Sequence[Worker]]:
+        """The workers to compare, and those of them that have room: all are compared where too few would have none."""
+        alone = model_queue.lone_request.is_alone(now)
+        some = compared(usable, self._rng)
+        free = [worker for worker in some if worker.has_room(now, alone=alone)]
+        if free or len(some) == len(usable):
+            return some, free
+        return usable, [worker for worker in usable if worker.has_room(now, alone=alone)]
 
     def _grant(self, chunk: Chunk, candidates: Sequence[Worker], now: float) -> Slot:
         factors = load_factors(candidates, now)

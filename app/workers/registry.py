@@ -1,6 +1,7 @@
 """The registry of all workers, by the models they serve."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from app.errors import AllMisconfigured, BadInput, FingerprintGone, Misconfigured, NotProbed, NoWorker, UnknownModel
@@ -35,9 +36,11 @@ class Registry:
         self._names = ModelNames(settings.models)
         self._changed = asyncio.Event()
         self._watchers: list[Callable[[], None]] = []
-        # Each request asks for both, each chunk for the first several times. They hold until something changes.
+        # Each request asks for all three, each chunk for the first several times. They hold until something changes:
+        # with a thousand workers each takes longer than all the rest of a request.
         self._usable: dict[Fingerprint, Sequence[Worker]] = {}
         self._models: dict[str, Fingerprint] = {}
+        self._commonest: dict[str, Fingerprint | None] = {}
 
     def on_change(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` after every change of a worker's state, and when one joined or left."""
@@ -46,14 +49,14 @@ class Registry:
     def join(self, worker: Worker) -> None:
         """Add a worker, which from now on reports its changes itself."""
         self.workers = (*self.workers, worker)
-        worker.on_change(self._change)
-        self._change()
+        worker.on_change(lambda: self._change(worker))
+        self._change(worker)
 
     def leave(self, worker: Worker) -> None:
         """Remove a worker."""
         self.workers = tuple(other for other in self.workers if other is not worker)
         worker.on_change(None)
-        self._change()
+        self._change(worker)
 
     def depending_on(self, worker: Worker) -> list[str]:
         """The models that no usable worker serves but this one."""
@@ -130,9 +133,9 @@ class Registry:
             NoWorker: no worker that serves the model became usable in time.
             AllMisconfigured: none can, since all are misconfigured.
         """
-        while not (fingerprints := self._usable_fingerprints(model)):
+        while not (fingerprint := self._commonest_fingerprint(model)):
             await self._wait_for_change(until)
-        return max(fingerprints, key=fingerprints.count)
+        return fingerprint
 
     async def wait_for_usable(self, fingerprint: Fingerprint, *, until: float) -> None:
         """Wait until a worker of this fingerprint is usable.
@@ -143,15 +146,16 @@ class Registry:
             AllMisconfigured: none can, since all are misconfigured.
         """
         while not self.usable(fingerprint):
-            if self._usable_fingerprints(fingerprint.model):
+            if self._commonest_fingerprint(fingerprint.model):
                 raise FingerprintGone
             await self._wait_for_change(until)
 
-    def _change(self) -> None:
-        """Drop everything derived from the workers' states, after a change, and wake those that wait."""
+    def _change(self, worker: Worker) -> None:
+        """Drop everything derived from the workers' states, after a change of one, and wake those that wait."""
         self._usable.clear()
+        self._commonest.clear()
         self._models = {}
-        self.was_ever_usable = self.was_ever_usable or any(worker.is_usable for worker in self.workers)
+        self.was_ever_usable = self.was_ever_usable or worker.is_usable
         self._changed.set()
         self._changed = asyncio.Event()
         for watcher in self._watchers:
@@ -177,8 +181,12 @@ class Registry:
     def _are_all_probed(self) -> bool:
         return not any(isinstance(worker.problem, NotProbed) for worker in self.workers)
 
-    def _usable_fingerprints(self, model: str) -> list[Fingerprint]:
-        return [w.serves[model] for w in self.workers if w.is_usable and model in w.serves]
+    def _commonest_fingerprint(self, model: str) -> Fingerprint | None:
+        """The fingerprint that most usable workers of a model have, of several the first; None without such workers."""
+        if model not in self._commonest:
+            counts = Counter(w.serves[model] for w in self.workers if w.is_usable and model in w.serves)
+            self._commonest[model] = max(counts, key=counts.__getitem__, default=None)
+        return self._commonest[model]
 
     async def _wait_for_change(self, until: float) -> None:
         if self.workers and all(isinstance(worker.problem, Misconfigured) for worker in self.workers):

@@ -1,7 +1,7 @@
 from collections import Counter
 from random import Random
 
-from app.policy.balance import load_factor, pick
+from app.policy.balance import compared, load_factor, pick
 
 LOADS = {"a": 3.0, "b": 1.0, "c": 2.0}
 
@@ -14,6 +14,15 @@ def test_equal_loads_are_spread_evenly():
     rng = Random(1)
     picked = Counter(pick("abcd", load=lambda _: 1.0, rng=rng) for _ in range(4000))
     assert all(900 < count < 1100 for count in picked.values())
+
+
+def test_a_few_are_compared_all_and_each_of_very_many_as_often_as_another():
+    rng = Random(1)
+    assert compared("abc", rng) == "abc"
+    drawn = [compared(range(640), rng) for _ in range(4000)]
+    assert all(len({*one}) == 64 for one in drawn)
+    times = Counter(worker for one in drawn for worker in one)
+    assert all(300 < times[worker] < 500 for worker in range(640))
 
 
 def test_only_a_marked_difference_in_speed_weighs():

@@ -1,6 +1,7 @@
 """The gateway's metrics: counted as things happen, or read when they are scraped."""
 
 import platform
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -39,6 +40,8 @@ class Metrics:
         counted = [one for one in METRICS if one.kind != "gauge" and one is not process.LOG_LINES_DROPPED]
         self._metrics = {one: _metric(one, self.registry) for one in counted}
         self._owners: dict[str, object] = {}
+        # To be found when their worker leaves: the library would go through the series of all workers.
+        self._worker_series: defaultdict[str, set[tuple[Any, tuple[str, ...]]]] = defaultdict(set)
         self.registry.register(_DroppedLines())
         ProcessCollector(registry=self.registry)
         # Children by their labels: the library's look-up costs four times as much as counting.
@@ -130,9 +133,8 @@ class Metrics:
         if self._owners.get(name) is not owner:
             return
         del self._owners[name]
-        for declared, metric in self._metrics.items():
-            if workers.WORKER in declared.labels:
-                metric.remove_by_labels({workers.WORKER.name: name})
+        for metric, labels in self._worker_series.pop(name, ()):
+            metric.remove(*labels)
         self._child.cache_clear()
 
     def samples(self, declared: Declaration) -> Iterator[Sample]:
@@ -149,6 +151,8 @@ class Metrics:
 
     def _bind(self, declared: Declaration, *labels: str) -> Any:
         metric = self._metrics[declared]
+        if declared.labels[:1] == (workers.WORKER,):
+            self._worker_series[labels[0]].add((metric, labels))
         return metric.labels(*labels) if labels else metric
 
     def _begin_at_zero(self) -> None:
