@@ -26,11 +26,19 @@ class OwnWorker:
         api_key: The server's `--api-key`.
         log: Where its output goes.
         dtype: The precision it computes in.
+        model: The folder it serves.
         flags: Further flags of `vllm serve`.
     """
 
     def __init__(
-        self, venv: Path, *, api_key: str, log: Path, dtype: str = "float32", flags: Sequence[str] = ()
+        self,
+        venv: Path,
+        *,
+        api_key: str,
+        log: Path,
+        dtype: str = "float32",
+        model: Path = MODEL,
+        flags: Sequence[str] = (),
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -40,7 +48,7 @@ class OwnWorker:
         # Without a --shutdown-timeout, vLLM 0.32.0 often ends its engine on SIGTERM, but neither answers the calls in
         # computation nor exits: 7 of 13 tries, and none of 26 with it.
         own = ["--api-key", api_key, "--shutdown-timeout", "20", "--dtype", dtype]
-        self._command: list[str | Path] = [_HERE / "run_worker.sh", venv, MODEL, str(port), *own, *flags]
+        self._command: list[str | Path] = [_HERE / "run_worker.sh", venv, model, str(port), *own, *flags]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
