@@ -31,10 +31,16 @@ install: $(VENV)/.installed  ## make .venv with pinned requirements
 demo: install  ## serve over the embedded worker and show a first ranking
 	$(BIN)/rerank-gateway demo
 
+# The table of faults needs a quiet machine, the rest of the chaos suite doesn't.
 .PHONY: test
-test: install  ## all tests that need neither vLLM nor a browser
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --ignore=tests/live --ignore=tests/release --ignore=tests/page --ignore=tests/chaos --ignore=tests/clients/installed
-	$(BIN)/python -m pytest tests/chaos
+test: install  ## the tests that need neither vLLM nor a browser, but those of `make test-long`
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal -m "not long" --ignore=tests/live --ignore=tests/release \
+		--ignore=tests/page --ignore=tests/clients/installed --ignore=tests/chaos/test_chaos.py
+	$(BIN)/python -m pytest tests/chaos/test_chaos.py
+
+.PHONY: test-long
+test-long: install  ## more seeds of the simulation, and a client that has to be compiled
+	$(BIN)/python -m pytest --numprocesses 2 -m long tests/simulation tests/chaos
 
 # What another version of Python may break: pure code, what clients read, all that has a virtual clock, the commands.
 .PHONY: test-python

@@ -1,7 +1,8 @@
 """A circuit breaker per worker: a worker that fails gets no work until a probe succeeds.
 
     CLOSED     it works; results are counted
-      -> OPEN        3 failures in a row, or 10 among the last 20 results, or one that leaves no doubt (`trip`)
+      -> OPEN        3 failures in a row, or 10 among the last 20 results, or one that leaves no doubt (`trip`); with a
+                     probe due at once, after what may have been a restart (`suspend`)
     OPEN       no call is sent
       -> HALF_OPEN   the pause is over: a probe is under way
     HALF_OPEN  only the probe calls it
@@ -45,6 +46,7 @@ class Breaker:
         self._failed: deque[bool] = deque(maxlen=_RESULTS)
         self._shortest_pause_s = self._pause_s = pause_s
         self._tripped_at = float("-inf")
+        self._is_tripped = True
 
     def report(self, *, failed: bool, generation: int) -> bool:
         """Count the result of a call begun in `generation`; True when it was one failure too many: time to `trip`."""
@@ -59,12 +61,24 @@ class Breaker:
 
     def trip(self, now: float) -> None:
         """Open the breaker, whatever its state, after a failure that leaves no doubt."""
-        if self.state is State.CLOSED:
+        if not self._is_tripped:
             is_flapping = now - self._tripped_at < _FLAPPING_S
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S) if is_flapping else self._shortest_pause_s
             self._tripped_at = now
+            self._is_tripped = True
+        self._failed.clear()
         self._become(State.OPEN)
         self.probe_at = now + self._pause_s
+
+    def suspend(self, now: float) -> None:
+        """Open the breaker for a probe that is due at once; results count on, and no pause gets longer.
+
+        A probe that is under way is due anew: it may have met the worker as it was. One that waits for its pause is
+        late enough.
+        """
+        if self.state is not State.OPEN:
+            self._become(State.OPEN)
+            self.probe_at = now
 
     def begin_probe(self) -> None:
         """Let one probe through an OPEN breaker; a CLOSED one stays as it is."""
@@ -73,10 +87,10 @@ class Breaker:
 
     def close(self) -> None:
         """Close the breaker after a probe that succeeded."""
+        self._is_tripped = False
         if self.state is not State.CLOSED:
             self._become(State.CLOSED)
 
     def _become(self, state: State) -> None:
         self.state = state
         self.generation += 1
-        self._failed.clear()

@@ -90,19 +90,26 @@ class CallOutcomes(OnLoop):
 
     def failed(self, slot: Slot, error: WorkerError) -> None:
         """Record a failure of a worker; not one that began before the worker's last change, or that is our own."""
-        worker, documents = slot.worker, len(slot.chunk.pairs)
-        if slot.is_outdated or isinstance(error, LacksRoute | OutOfFiles):
-            return
+        worker = slot.worker
+        is_telling = not slot.is_outdated and not isinstance(error, LacksRoute | OutOfFiles)
+        has_died = isinstance(error, ClosedBeforeResponse | ClosedMidResponse)
+        is_certain = isinstance(error, Unreachable | Misconfigured) and not has_died
         if isinstance(error, Busy):
-            worker.back_off(error.retry_after_s, self._loop.time())
-            # vLLM's refusal of a chunk beyond its --max-num-queued-reqs names neither a limit nor a time.
-            if error.retry_after_s is None and slot.held_documents == documents > 1:
-                worker.lower_max_call_documents(documents, self._loop.time())
-            return
-        if isinstance(error, Unreachable | ClosedMidResponse):
-            self._prober.doubt(worker)
-        if self._stalls.has_just_stalled:
-            return
-        is_certain = isinstance(error, Unreachable | Misconfigured) and not isinstance(error, ClosedBeforeResponse)
-        if is_certain or worker.breaker.report(failed=True, generation=slot.generation):
+            if is_telling:
+                self._back_off(slot, error)
+        elif self._stalls.has_just_stalled:
+            if has_died or is_certain:
+                self._prober.doubt(worker)
+        elif is_telling and (is_certain or worker.breaker.report(failed=True, generation=slot.generation)):
             self._prober.mark_failing(worker, error)
+        elif has_died:
+            # Whoever answers next may be another process, with other weights, however old this call was.
+            self._prober.suspend(worker, error)
+
+    def _back_off(self, slot: Slot, error: Busy) -> None:
+        """Give the worker no call for a while, and smaller ones when its own queue is too short for this one."""
+        worker, documents = slot.worker, len(slot.chunk.pairs)
+        worker.back_off(error.retry_after_s, self._loop.time())
+        # vLLM's refusal of a chunk beyond its --max-num-queued-reqs names neither a limit nor a time.
+        if error.retry_after_s is None and slot.held_documents == documents > 1:
+            worker.lower_max_call_documents(documents, self._loop.time())

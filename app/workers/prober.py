@@ -77,15 +77,26 @@ class Prober(OnLoop):
         """Take the worker out of use; it is probed as soon as its breaker allows."""
         was_well = worker.is_well
         worker.mark_failing(problem, self._loop.time())
-        # A worker that has left the registry has no watch any more.
-        if was_well and (watch := self._watches.get(worker)):
-            self._log.warning("breaker_opened", worker=worker.name, reason=problem.redacted)
-            watch.woken.set()
+        self._tell_of(worker, problem, was_well=was_well)
+
+    def suspend(self, worker: Worker, problem: WorkerError) -> None:
+        """Take the worker out of use and probe it at once: it may have been restarted, with other weights."""
+        was_well = worker.is_well
+        worker.suspend(problem, self._loop.time())
+        self._tell_of(worker, problem, was_well=was_well)
 
     def doubt(self, worker: Worker) -> None:
-        """Probe the worker's scores soon: it may have been restarted, with other weights."""
+        """Probe the worker's scores soon, and leave it in use: it may have been restarted, with other weights."""
         if watch := self._watches.get(worker):
             watch.doubted_at = self._loop.time()
+            watch.woken.set()
+
+    def _tell_of(self, worker: Worker, problem: WorkerError, *, was_well: bool) -> None:
+        """Log that a call took the worker out of use, and wake its watch."""
+        # A worker that has left the registry has no watch any more.
+        if watch := self._watches.get(worker):
+            if was_well:
+                self._log.warning("breaker_opened", worker=worker.name, reason=problem.redacted)
             watch.woken.set()
 
     async def watch(self, worker: Worker) -> None:

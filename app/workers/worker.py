@@ -149,6 +149,12 @@ class Worker:
         self.breaker.trip(now)
         self._tell()
 
+    def suspend(self, problem: WorkerError, now: float) -> None:
+        """Take it out of use until a probe, due at once, has seen what it is now."""
+        self._problem = problem
+        self.breaker.suspend(now)
+        self._tell()
+
     def back_off(self, seconds: float | None, now: float) -> None:
         """Give it no call for `seconds`, at most 30; None, when it doesn't say how long, backs off ever longer."""
         if seconds:

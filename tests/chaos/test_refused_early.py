@@ -145,7 +145,8 @@ async def test_nodes_fetch_hears_why_it_is_refused_while_it_still_sends():
         assert await by_program(node, program, requests=requests(gateway)) == STATUSES
 
 
-# A Go without a compiled standard library compiles it first.
+# A Go without a compiled standard library compiles it first, for 10 s and more.
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_a_go_client_hears_why_it_is_refused_while_it_still_sends(tmp_path: Path):
     go, program = path_of("go"), str(tmp_path / "refused")

@@ -1,6 +1,7 @@
-"""What DNS does in a pod: `python -m tests.integration.pod ETC`, in namespaces of its own; ETC replaces files of /etc.
+"""What DNS does in a pod: `python -m tests.integration.pod ETC PART`, in namespaces of its own.
 
-It makes a name server for itself, looks names up, and lets workers come and go behind one while requests are made.
+The files in the folder ETC replace those of /etc. It makes a name server for itself, looks names up, and lets workers
+come and go behind one while requests are made.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -23,6 +23,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.telemetry import log
 from app.workers.discovery.dns import addresses_of
+from tests.awake import awake_clock
 from tests.fake_dns import FakeDns
 from tests.fake_vllm import FakeVllm
 from tests.running import rerank, serving, until_ready
@@ -39,20 +40,21 @@ _SET_FLAGS, _UP_AND_RUNNING = 0x8914, 0x41
 
 
 def main() -> None:
-    """Print what was found, as JSON."""
+    """Print what one part finds out, as JSON."""
+    etc, part = sys.argv[1:]
     _bring_up_loopback()
-    for replacement in Path(sys.argv[1]).iterdir():
+    for replacement in Path(etc).iterdir():
         subprocess.run(["mount", "--bind", replacement, Path("/etc") / replacement.name], check=True)
     log.configure(style="json", level="error")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = {
-            "uvloop": runner.run(_look_up_all()),
-            "served": runner.run(_serve()),
-            "beside silence": runner.run(_serve_beside_silence()),
-            "in silence": runner.run(_serve_in_silence()),
-        }
-    found["asyncio"] = asyncio.run(_look_up_all())
-    sys.stdout.write(json.dumps(found))
+    parts = {
+        "asyncio": _look_up_all,
+        "uvloop": _look_up_all,
+        "served": _serve,
+        "beside silence": _serve_beside_silence,
+        "in silence": _serve_in_silence,
+    }
+    with asyncio.Runner(loop_factory=None if part == "asyncio" else uvloop.new_event_loop) as runner:
+        sys.stdout.write(json.dumps(runner.run(parts[part]())))
 
 
 def _bring_up_loopback() -> None:
@@ -108,14 +110,15 @@ async def _serve_beside_silence() -> dict[str, Any]:
     dns = FakeDns({f"vllm.{HOME}": ["127.0.0.2"]}, silent=SILENT)
     hanging, redis, source = SILENT[:6], SILENT[6], SILENT[7]
     workers = [f"http://{name}:8000" for name in (*hanging, "vllm")]
-    began = time.perf_counter()
-    async with (
-        dns.running(),
-        FakeVllm().running(8000, "127.0.0.2"),
-        _gateway(*workers, f"dns://{source}:8000", cache=True, redis_url=f"redis://{redis}:6379") as client,
-    ):
-        ready_s = time.perf_counter() - began
-        statuses, slowest_s = await _ask_on_new_connections(client)
+    with awake_clock() as clock:
+        began = clock()
+        async with (
+            dns.running(),
+            FakeVllm().running(8000, "127.0.0.2"),
+            _gateway(*workers, f"dns://{source}:8000", cache=True, redis_url=f"redis://{redis}:6379") as client,
+        ):
+            ready_s = clock() - began
+            statuses, slowest_s = await _ask_on_new_connections(client)
     return {"statuses": statuses, "slowest_s": slowest_s, "ready_s": ready_s, "asked": sorted({*SILENT} & _firsts(dns))}
 
 
@@ -134,13 +137,14 @@ async def _serve_in_silence() -> dict[str, Any]:
 async def _ask_on_new_connections(client: httpx.AsyncClient) -> tuple[list[int], float]:
     """How requests fare that each need a connection to a worker of their own."""
     statuses, slowest_s = set(), 0.0
-    for turn in range(2):
-        began = time.perf_counter()
-        # Those at once need one each, and by the next round all have been idle for too long.
-        answers = await asyncio.gather(*(rerank(client, [f"document {turn}.{number}"]) for number in range(5)))
-        slowest_s = max(slowest_s, time.perf_counter() - began)
-        statuses |= {answer.status_code for answer in answers}
-        await asyncio.sleep(2.6)
+    with awake_clock() as clock:
+        for turn in range(2):
+            began = clock()
+            # Those at once need one each, and by the next round all have been idle for too long.
+            answers = await asyncio.gather(*(rerank(client, [f"document {turn}.{number}"]) for number in range(5)))
+            slowest_s = max(slowest_s, clock() - began)
+            statuses |= {answer.status_code for answer in answers}
+            await asyncio.sleep(2.6)
     return sorted(statuses), slowest_s
 
 

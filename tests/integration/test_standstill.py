@@ -12,13 +12,13 @@ from tests.fake_vllm import FakeVllm
 from tests.integration.commands import running
 
 # Beyond every limit that a call, a connection or a probe has here.
-STANDSTILL_S = 4.0
+STANDSTILL_S = 3.0
 LIMITS = {
     "PROBE_INTERVAL_S": "0.2",
     "PROBE_TIMEOUT_S": "1",
     "WORKER_CONNECT_TIMEOUT_S": "1",
     "NO_WORKER_WAIT_S": "1",
-    "DEADLINE_S": "3",
+    "DEADLINE_S": "2",
 }
 
 

@@ -333,7 +333,7 @@ async def test_a_dead_collector_costs_no_request_time_and_the_log_few_lines(
         took_s = []
         async with httpx.AsyncClient(base_url=served.url) as client:
             with awake_clock() as now:
-                for _ in range(300):
+                for _ in range(150):
                     began = now()
                     assert (await traced(client)).status_code == 200
                     took_s.append(now() - began)
@@ -341,7 +341,7 @@ async def test_a_dead_collector_costs_no_request_time_and_the_log_few_lines(
         assert await served.ended(within_s=6) == 0
     assert max(took_s) < 1
     # One that waited for an export would have waited for 0.1 s.
-    assert sorted(took_s)[270] < 0.1
+    assert sorted(took_s)[135] < 0.1
     lines = [event["event"] for event in served.events]
     assert any("Failed to export spans" in line for line in lines)
     assert len([line for line in lines if line not in EXPECTED]) < 5, lines

@@ -243,8 +243,3 @@ async def test_a_bad_line_of_a_sample_is_named_by_its_number(tmp_path: Path):
 
 async def test_what_is_no_address_is_told(sample: str):
     assert_unusable(await run("verify", "--worker", "gpu-1", "--sample", sample), "gpu-1 is no URL like")
-
-
-async def test_a_source_without_a_worker_is_named(sample: str):
-    ended = await run("verify", "--worker", "kubernetes://models/vllm:8000", "--sample", sample)
-    assert_unusable(ended, "no workers: kubernetes://models/vllm:8000")

@@ -83,15 +83,67 @@ def test_a_flapping_worker_is_left_alone_ever_longer():
     assert breaker.probe_at == now + 31
 
 
-@given(st.lists(st.sampled_from(["trip", "begin_probe", "close", "x", "."]), max_size=60))
+def test_a_suspended_worker_is_probed_at_once():
+    breaker = _closed()
+    breaker.suspend(now=10)
+    assert (breaker.state, breaker.probe_at) == (State.OPEN, 10)
+
+
+def test_a_suspension_during_a_probe_has_it_made_again():
+    breaker = _closed()
+    breaker.trip(now=10)
+    breaker.begin_probe()
+    probed = breaker.generation
+    breaker.suspend(now=12)
+    assert (breaker.state, breaker.probe_at) == (State.OPEN, 12)
+    assert breaker.generation > probed
+
+
+def test_a_suspension_shortens_no_pause():
+    breaker = _closed()
+    breaker.trip(now=10)
+    breaker.suspend(now=10.1)
+    assert breaker.probe_at == 11
+
+
+def test_failures_before_a_suspension_count_on():
+    breaker = _closed()
+    results = []
+    for now in range(3):
+        results += _report(breaker, "x")
+        breaker.suspend(now)
+        breaker.begin_probe()
+        breaker.close()
+    assert results == [False, False, True]
+
+
+def test_suspensions_make_no_pause_longer_but_a_failed_probe_after_one_is_a_trip():
+    breaker = _closed()
+    for now in range(5):
+        breaker.suspend(now)
+        breaker.begin_probe()
+        breaker.close()
+    breaker.suspend(now=5)
+    breaker.begin_probe()
+    breaker.trip(now=6)
+    assert breaker.probe_at == 7
+    breaker.begin_probe()
+    breaker.close()
+    breaker.suspend(now=8)
+    breaker.begin_probe()
+    breaker.trip(now=9)
+    assert breaker.probe_at == 11
+
+
+@given(st.lists(st.sampled_from(["trip", "suspend", "begin_probe", "close", "x", "."]), max_size=60))
 def test_every_change_of_state_begins_a_new_generation(steps):
     breaker = Breaker()
     for now, step in enumerate(steps):
         before = (breaker.state, breaker.generation)
         if step in {"x", "."}:
             breaker.report(failed=step == "x", generation=breaker.generation)
-        elif step == "trip":
-            breaker.trip(now)
+        elif step in {"trip", "suspend"}:
+            getattr(breaker, step)(now)
         else:
             getattr(breaker, step)()
         assert breaker.generation > before[1] if breaker.state is not before[0] else breaker.generation >= before[1]

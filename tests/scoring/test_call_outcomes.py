@@ -9,13 +9,16 @@ from app.errors import (
     BadAnswer,
     Busy,
     ClosedBeforeResponse,
+    ClosedMidResponse,
     DeadlineExceeded,
     Misconfigured,
     NoWorker,
     Unavailable,
     Unreachable,
+    WorkerError,
 )
-from tests.virtual import ScriptedLink, elapsed, engine, now, on_virtual_clock, right_scores, score
+from app.types import Answer
+from tests.virtual import ScoreCall, ScriptedLink, elapsed, engine, now, on_virtual_clock, right_scores, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
 
@@ -68,11 +71,36 @@ async def test_with_all_breakers_open_the_client_is_told_when_to_come_back():
 
 
 @on_virtual_clock
-async def test_one_connection_that_died_while_idle_takes_no_worker_out():
+async def test_a_connection_that_died_under_a_call_costs_a_worker_no_pause():
     link = ScriptedLink("w", script=deque([ClosedBeforeResponse("w")]))
     async with engine([link]) as made:
         assert await elapsed(score(made, DOCUMENTS)) < 0.3
         assert made.registry.workers[0].is_usable
+
+
+@pytest.mark.parametrize("death", [ClosedBeforeResponse("w"), ClosedMidResponse("w")], ids=lambda death: death.outcome)
+@on_virtual_clock
+async def test_a_worker_whose_connection_died_under_a_call_shows_what_it_is_before_it_scores_again(death: WorkerError):
+    link = ScriptedLink("w")
+
+    async def be_replaced(_: ScoreCall) -> Answer:
+        link.shift = 0.4
+        raise death
+
+    async with engine([link], max_batch=32) as made:
+        link.script.extend([link.answer, be_replaced])
+        await score(made, DOCUMENTS)
+    assert sorted(text for call in link.calls[2:] for text in call.pairs.documents) == sorted(DOCUMENTS), "all anew"
+
+
+@on_virtual_clock
+async def test_a_worker_whose_connections_die_under_every_call_is_left_alone_although_its_probes_succeed():
+    link = ScriptedLink("w", always=ClosedBeforeResponse("w"))
+    async with engine([link], max_attempts=3, no_worker_wait_s=0) as made:
+        with pytest.raises(NoWorker):
+            await score(made, DOCUMENTS[:1])
+        assert len(link.calls) == 3
+        assert not made.registry.workers[0].is_usable
 
 
 @on_virtual_clock

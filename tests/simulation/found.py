@@ -1,6 +1,6 @@
 """Plans that once broke a promise, shrunk: they run always."""
 
-from tests.simulation.plan import Ask, Fault, Loop, Plan, Replace, WorkerSpec
+from tests.simulation.plan import Ask, Discover, Fault, Loop, Plan, Replace, WorkerSpec
 
 FOUND: dict[str, Plan] = {
     "a worker that failed a call during its routine probe was lost for ever": Plan(
@@ -155,5 +155,21 @@ FOUND: dict[str, Plan] = {
             Ask(at=0.988, key="beta", documents=247),
         ),
         modest_key="alpha",
+    ),
+    "a worker that died under a call scored on with other weights when it was back within 0.14 s": Plan(
+        seed=111549494,
+        settings={
+            "max_batch": 8,
+            "min_batch": 8,
+            "api_keys": {"alpha": "secret-of-alpha", "beta": "secret-of-beta"},
+        },
+        workers=(WorkerSpec(name="w1", fixed_s=0.0135, per_token_s=0.0001667, identify_s=0.0039),),
+        events=(
+            Ask(at=0.479, key="beta", first=525, documents=17),
+            Discover(at=1.4461, worker="w1", seen="gone"),
+            Discover(at=1.5987, worker="w1", seen="ready"),
+            Ask(at=1.912, key="beta", first=470, documents=9),
+            Replace(at=1.943, worker="w1", down_s=0.1384, weights=3),
+        ),
     ),
 }

@@ -103,7 +103,7 @@ class SimulatedWorker:
         if is_other or version is not None:
             self._record.spells.append(self._spell())
         if is_other:
-            # Whom it refused a connection knows that it may come back as another. Else the next probe has to tell.
+            # Whom it left without an answer knows that it may come back as another. Else the next probe has to tell.
             seen = dict.fromkeys(self._was_refused, self._loop.now)
             self._noticed_at = dict.fromkeys(range(_MOST_GATEWAYS), self._loop.now + self._bound_s) | seen
 
@@ -128,6 +128,8 @@ class SimulatedWorker:
             call.how = "scored"
         except WorkerError as error:
             call.how = error.outcome
+            if isinstance(error, ClosedBeforeResponse):
+                self.note_refused(call.gateway)
             raise
         except asyncio.CancelledError:
             call.how = "cancelled"
@@ -187,7 +189,7 @@ class SimulatedWorker:
         return late
 
     def note_refused(self, gateway: int) -> None:
-        """A gateway that couldn't connect knows that it is down, if it is."""
+        """A gateway that couldn't connect, or whose call it left unanswered, knows that it is down, if it is."""
         # What fails just after a standstill is blamed on nobody, and tells nothing.
         if self._downs and not self._record.stood_still(self._loop.now - _STALL_S, self._loop.now):
             self._was_refused.add(gateway)

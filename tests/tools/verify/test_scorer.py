@@ -5,7 +5,7 @@ import pytest
 from app.errors import AttemptTimeout, BadInput
 from app.settings import Settings
 from app.tools.verify.runs import documents_to_score, measure, sizes
-from app.tools.verify.scorer import Scorer
+from app.tools.verify.scorer import NotThere, Scorer, serving
 from app.types import Fingerprint, Pairs
 from tests.virtual import ScriptedLink, on_virtual_clock
 
@@ -49,3 +49,10 @@ async def test_a_worker_that_hangs_is_not_waited_for_for_ever():
     scorer = Scorer(link=ScriptedLink("w", hangs=True), fingerprint=FINGERPRINT, settings=Settings())
     with pytest.raises(AttemptTimeout, match="w didn't score 3 documents in 300 s"):
         await scorer.score(Pairs(["q"], texts(3)))
+
+
+@on_virtual_clock
+async def test_a_source_without_a_worker_is_named():
+    with pytest.raises(NotThere, match="no workers: kubernetes://models/vllm:8000"):
+        async with serving(Settings(workers=("kubernetes://models/vllm:8000",)), None):
+            pass
