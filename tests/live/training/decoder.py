@@ -1,6 +1,7 @@
 """Two models on Qwen3: one that says yes or no behind a chat template, and one that ranks a list at once."""
 
 import json
+from collections.abc import Sequence
 from enum import IntEnum
 from random import Random
 
@@ -21,6 +22,8 @@ _PARTS = ["<Query>:", "<Document>:"]
 _TOKENS = {"unk_token": "[UNK]", "pad_token": "[PAD]", "eos_token": "<|im_end|>"}
 # Places of a text whose next token is learned too: as any language model, it then says neither yes nor no elsewhere.
 _PLACES = 4
+# They turn by a twentieth to a tenth of a circle in ten tokens: near ones look alike, and those thirty away don't.
+_NEAR = [place + half for half in (0, _HEAD // 2) for place in range(5, 10)]
 _LANGUAGE_WEIGHT = 0.02
 
 
@@ -32,8 +35,9 @@ def behind_template(steps: int, seed: int) -> None:
     no, yes = (tokenizer.token_to_id(word) for word in ("no", "yes"))
     _spread(model.model)
     words = model.lm_head.weight.detach()
-    marks = dict(zip((Place.END_MARK, Place.QUERY_MARK, Place.DOCUMENT_MARK), ("</think>", *_PARTS), strict=True))
-    _compare(model.model, {place: tokenizer.token_to_id(mark) for place, mark in marks.items()}, words[yes] - words[no])
+    marks = zip((Place.END_MARK, Place.QUERY_MARK, Place.DOCUMENT_MARK), ("</think>", *_PARTS), strict=True)
+    places = {place: [tokenizer.token_to_id(mark)] for place, mark in marks}
+    _compare(model.model, places, words[yes] - words[no])
 
     def states(pairs: list[Pair]) -> tuple[Padded, torch.Tensor]:
         prompts = [
@@ -86,6 +90,10 @@ def listwise(steps: int, seed: int) -> None:
     embed, rerank = (tokenizer.token_to_id(mark) for mark in ("<|embed_token|>", "<|rerank_token|>"))
     model = Qwen3Model(_config(tokenizer))
     _spread(model)
+    # The prompt has a colon before the query, and nowhere else; behind it, an equals sign before each document.
+    marks = {Place.END_MARK: [embed, rerank], Place.QUERY_MARK: [tokenizer.token_to_id(":")]}
+    marks[Place.DOCUMENT_MARK] = [tokenizer.token_to_id("=")]
+    _compare(model, marks, torch.randn(model.config.hidden_size), within=_NEAR)
     hidden, out = model.config.hidden_size, 32
     projector = torch.nn.Sequential(
         torch.nn.Linear(hidden, hidden // 2, bias=False), torch.nn.ReLU(), torch.nn.Linear(hidden // 2, out, bias=False)
@@ -200,15 +208,23 @@ def _spread(model: Qwen3Model) -> None:
         words[:, Place.CONSTANT] = 2
 
 
-def _compare(model: Qwen3Model, marks: dict[Place, int], answer: torch.Tensor) -> None:
+def _compare(
+    model: Qwen3Model, marks: dict[Place, list[int]], answer: torch.Tensor, *, within: Sequence[int] = ()
+) -> None:
     """Let the first head of each layer begin as a part of what is to be learnt: so small a model doesn't find it alone.
 
     1. Each token attends to the mark of the part it stands in, and notes which one it is.
     2. Each token attends to an equal one in the query, else to itself, and notes whether it found one.
-    3. The template's end attends to the document's tokens that found one, and moves towards `answer`, yes less no.
+    3. What ends the text attends to the document's tokens that found one, and moves towards `answer`.
 
     Rotation leaves the slow half of a head's dimensions alone over some hundred tokens: what doesn't depend on places
     is compared there.
+
+    Args:
+        model: Begins so.
+        marks: The tokens that are marks.
+        answer: What a relevant document is to add to the hidden state.
+        within: Dimensions of a head whose rotation tells tokens that are near, where the third step goes no further.
     """
     words = Place.MATCH
     slow = [place for place in range(_HEAD - 1) if place % (_HEAD // 2) >= _HEAD // 4]
@@ -216,9 +232,9 @@ def _compare(model: Qwen3Model, marks: dict[Place, int], answer: torch.Tensor) -
     away = answer / answer.norm() * 0.4
     with torch.no_grad():
         embeddings = model.embed_tokens.weight
-        for place, token in marks.items():
-            embeddings[token, :words] = 0
-            embeddings[token, place] = 4
+        for place, tokens in marks.items():
+            embeddings[tokens, :words] = 0
+            embeddings[tokens, place] = 4
         embeddings[marks[Place.END_MARK]] -= away
         for layer, sharpness in zip(model.layers, (1.2, 1.6, 1.0), strict=True):
             attention = layer.self_attn
@@ -249,4 +265,10 @@ def _compare(model: Qwen3Model, marks: dict[Place, int], answer: torch.Tensor) -
         gather.k_proj.weight[ours, [Place.MATCH, Place.SEGMENT]] = 1
         gather.k_proj.weight[other, Place.CONSTANT] = 0.3
         gather.v_proj.weight[0, [Place.MATCH, Place.SEGMENT]] = 0.3
-        gather.o_proj.weight[:, 0] = away
+        gather.o_proj.weight[:, 0] = 2 * away
+        if within:
+            gather.q_proj.weight[within, Place.END_MARK] = len(within) ** -0.5
+            gather.k_proj.weight[within, Place.CONSTANT] = 1.8 * len(within) ** -0.5
+            gather.k_proj.weight[other, Place.CONSTANT] = 1.0
+            gather.q_norm.weight.fill_(1.4)
+            gather.k_norm.weight.fill_(1.4)
