@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.aio import StallDetector
 from app.cache import replica_sync
-from app.cache.findings import Findings
+from app.cache.check_results import CheckResults
 from app.cache.memory_tier import MemoryTier
 from app.cache.score_cache import ScoreCache
 from app.policy.breaker import Breaker
@@ -68,13 +68,13 @@ class Assembly:
         self.scheduler = scheduler = Scheduler(registry, settings, rng=rng)
         self.admission = admission = Admission(scheduler, settings)
         weight_names = replica_sync.WeightNames()
-        findings = Findings(weight_names)
-        self.profiles = profiles = Profiles(settings, findings)
-        self.cache, self.redis = _cache(settings, metrics, weight_names, findings)
+        results = CheckResults(weight_names)
+        self.profiles = profiles = Profiles(settings, results)
+        self.cache, self.redis = _cache(settings, metrics, weight_names, results)
         self.model_check = ModelCheck(
             registry,
             profiles,
-            findings,
+            results,
             settings,
             metrics=metrics,
             ask_replicas=self.redis.exchange_soon if self.redis else None,
@@ -130,7 +130,7 @@ class Assembly:
 
 
 def _cache(
-    settings: Settings, metrics: Metrics, weight_names: replica_sync.WeightNames, findings: Findings
+    settings: Settings, metrics: Metrics, weight_names: replica_sync.WeightNames, results: CheckResults
 ) -> tuple[ScoreCache, "RedisTier | None"]:
     generations = replica_sync.Generations()
     redis = None
@@ -144,7 +144,7 @@ def _cache(
             ttl_s=settings.cache_ttl_s,
             generations=generations,
             weight_names=weight_names,
-            findings=findings,
+            results=results,
             metrics=metrics,
             breaker=Breaker(),
         )

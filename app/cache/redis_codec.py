@@ -11,7 +11,7 @@ from typing import get_args
 
 import orjson
 
-from app.policy.check_verdict import Finding, Reason
+from app.policy.check_verdict import CheckResult, Reason
 from app.policy.model_profile import Traits
 from app.policy.truncate import Truncation
 from app.types import LARGEST_SCORE, Fingerprint, Kind, ScoreScale
@@ -29,8 +29,8 @@ MOST_GENERATIONS = 1000
 _LONGEST_MODEL_BYTES = 1000
 _NAMES = _PREFIX + b"weights:"
 _LONGEST_NAMES_BYTES = 16_384
-_FINDING = _PREFIX + b"check:"
-_LONGEST_FINDING_BYTES = 2000
+_RESULT = _PREFIX + b"check:"
+_LONGEST_RESULT_BYTES = 2000
 _MOST_ASKED = 24
 Known = tuple[float, int]
 
@@ -96,50 +96,50 @@ def names_in(answer: object, count: int) -> list[Sequence[str]]:
     return [_names(value) for value in answer]
 
 
-def finding_key_of(fingerprint: Fingerprint) -> bytes:
+def result_key_of(fingerprint: Fingerprint) -> bytes:
     """The key of what a check has found about a fingerprint."""
-    return _FINDING + _hash_of(fingerprint)
+    return _RESULT + _hash_of(fingerprint)
 
 
-def finding_value_of(finding: Finding) -> bytes:
-    """The value of a finding."""
-    return orjson.dumps(finding)
+def result_value_of(result: CheckResult) -> bytes:
+    """The value of a result."""
+    return orjson.dumps(result)
 
 
-def findings_in(answer: object, count: int) -> list[Finding | None]:
-    """The findings about `count` fingerprints; None where there is none, or what no replica can have written.
+def results_in(answer: object, count: int) -> list[CheckResult | None]:
+    """The results about `count` fingerprints; None where there is none, or what no replica can have written.
 
     Raises:
         ValueError: it is no answer to this question.
     """
     if not isinstance(answer, list) or len(answer) != count or not {*map(type, answer)} <= {bytes, type(None)}:
         raise ValueError(f"it answered a question about the checks of {count} models with something else")
-    return [_finding(value) for value in answer]
+    return [_result(value) for value in answer]
 
 
-def _finding(value: bytes | None) -> Finding | None:
-    if not value or len(value) > _LONGEST_FINDING_BYTES:
+def _result(value: bytes | None) -> CheckResult | None:
+    if not value or len(value) > _LONGEST_RESULT_BYTES:
         return None
     try:
         told = orjson.loads(value)
         told |= {"learned": Traits(**told["learned"]), "unsure_of": tuple(told["unsure_of"])}
-        finding = Finding(**told)
+        result = CheckResult(**told)
     except (ValueError, TypeError, KeyError):
         return None
-    return finding if _is_sound(finding) else None
+    return result if _is_sound(result) else None
 
 
-def _is_sound(finding: Finding) -> bool:
+def _is_sound(result: CheckResult) -> bool:
     """True when a replica can have found this: what it says decides how a model is asked."""
-    learned, counts = finding.learned, (finding.kept, finding.asked)
+    learned, counts = result.learned, (result.kept, result.asked)
     return (
-        learned.kind in {None, *get_args(Kind)}
-        and learned.truncation in {None, *get_args(Truncation)}
-        and learned.score_scale in {None, *get_args(ScoreScale)}
-        and learned.multimodal in {None, True, False}
-        and finding.suspicion in {None, *get_args(Reason)}
+        learned.kind in (None, *get_args(Kind))
+        and learned.truncation in (None, *get_args(Truncation))
+        and learned.score_scale in (None, *get_args(ScoreScale))
+        and learned.multimodal in (None, True, False)
+        and result.suspicion in (None, *get_args(Reason))
         and all(type(number) is int and 0 <= number <= _MOST_ASKED for number in counts)
-        and all(isinstance(one, str) for one in finding.unsure_of)
+        and all(isinstance(one, str) for one in result.unsure_of)
     )
 
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from app.cache import redis_codec
 from app.cache.redis_connection import RedisConnection
 from app.cache.write_queue import Entry
-from app.policy.check_verdict import Finding
+from app.policy.check_verdict import CheckResult
 from app.types import Fingerprint
 
-# Longer than any replica runs: a finding about the same weights stays true.
-_FINDING_TTL_S = 30 * 24 * 3600
+# Longer than any replica runs: a result about the same weights stays true.
+_RESULT_TTL_S = 30 * 24 * 3600
 # One SET per pair costs the client 9 us, this script 1 us.
 _SET_ALL = "for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end"
 
@@ -53,16 +53,16 @@ async def write_names(connection: RedisConnection, names: Mapping[Fingerprint, S
         )
 
 
-async def read_findings(
+async def read_results(
     connection: RedisConnection, fingerprints: Sequence[Fingerprint]
-) -> dict[Fingerprint, Finding | None]:
+) -> dict[Fingerprint, CheckResult | None]:
     """What replicas have found about each fingerprint."""
-    answer = await connection.ask("MGET", *map(redis_codec.finding_key_of, fingerprints)) if fingerprints else []
-    return dict(zip(fingerprints, redis_codec.findings_in(answer, len(fingerprints)), strict=True))
+    answer = await connection.ask("MGET", *map(redis_codec.result_key_of, fingerprints)) if fingerprints else []
+    return dict(zip(fingerprints, redis_codec.results_in(answer, len(fingerprints)), strict=True))
 
 
-async def write_findings(connection: RedisConnection, findings: Mapping[Fingerprint, Finding]) -> None:
+async def write_results(connection: RedisConnection, results: Mapping[Fingerprint, CheckResult]) -> None:
     """Tell other replicas what was found."""
-    for fingerprint, finding in findings.items():
-        key, value = redis_codec.finding_key_of(fingerprint), redis_codec.finding_value_of(finding)
-        await connection.ask("SET", key, value, "EX", _FINDING_TTL_S)
+    for fingerprint, result in results.items():
+        key, value = redis_codec.result_key_of(fingerprint), redis_codec.result_value_of(result)
+        await connection.ask("SET", key, value, "EX", _RESULT_TTL_S)

@@ -88,7 +88,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class CheckResult:
     """What a check found out about a model.
 
     Args:
@@ -105,18 +105,18 @@ class Finding:
     unsure_of: Sequence[str] = ()
 
 
-def judge(measured: Measured, declared: Traits) -> Finding:
-    """The finding from a model's scores.
+def judge(measured: Measured, declared: Traits) -> CheckResult:
+    """The result from a model's scores.
 
     Args:
         measured: All that the check has scored.
         declared: What the operator says of the model, which the scores may contradict.
     """
     if not measured.is_finite:
-        return Finding(suspicion="not_finite")
+        return CheckResult(suspicion="not_finite")
     kept, asked = measured.kept, len(measured.english)
     if suspicion := _suspicion_of_order(measured):
-        return Finding(suspicion=suspicion, kept=kept, asked=asked)
+        return CheckResult(suspicion=suspicion, kept=kept, asked=asked)
     truncation = _truncation(measured)
     kind = _kind(measured, truncation)
     learned = Traits(kind=kind, truncation=truncation, score_scale=_score_scale(measured, kind))
@@ -125,7 +125,7 @@ def judge(measured: Measured, declared: Traits) -> Finding:
     unsure_of += ["truncation"] if truncation is None else []
     used = profile_from(declared, Traits()).truncation if declared.kind or declared.truncation else truncation
     contradicts = truncation is not None and used != truncation and not _cut_keeps(measured, used)
-    return Finding(
+    return CheckResult(
         learned=learned,
         suspicion="truncation" if contradicts else None,
         kept=kept,

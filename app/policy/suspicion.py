@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.policy.check_verdict import Finding, Reason
+from app.policy.check_verdict import CheckResult, Reason
 from app.policy.truncate import Truncation
 from app.types import Fingerprint
 
@@ -47,16 +47,16 @@ class Suspicion:
         return f"{self.seen}; likeliest cause: {self.cause}; {self.fix}"
 
 
-def suspicion_of(finding: Finding, fingerprint: Fingerprint, *, used: Truncation) -> Suspicion | None:
-    """The suspicion that a finding raises; None when it raises none.
+def suspicion_of(result: CheckResult, fingerprint: Fingerprint, *, used: Truncation) -> Suspicion | None:
+    """The suspicion that a result raises; None when it raises none.
 
     Args:
-        finding: Of the model's check.
+        result: Of the model's check.
         fingerprint: Its name and path tell which options it needs.
         used: How long texts are cut for it.
     """
     options = next((flags for part, flags in _OPTIONS.items() if part in _names(fingerprint)), _ANY_OPTIONS)
-    match finding.suspicion:
+    match result.suspicion:
         case None:
             return None
         case "not_finite":
@@ -70,8 +70,8 @@ def suspicion_of(finding: Finding, fingerprint: Fingerprint, *, used: Truncation
             seen, cause = "all texts score alike", "no scoring head in the checkpoint, or no chat template"
             return Suspicion("constant", seen, cause, f"start vLLM with {options}")
         case "order":
-            lost = finding.asked - finding.kept
-            seen = f"irrelevant texts come first in {lost} of {finding.asked} English queries"
+            lost = result.asked - result.kept
+            seen = f"irrelevant texts come first in {lost} of {result.asked} English queries"
             cause = "no chat template, or the original instead of the converted checkpoint"
             return Suspicion("order", seen, cause, f"start vLLM with {options}")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from app.errors import ContentRejected, NotFinite
 from app.policy.check_pairs import ENGLISH, FILLER, MORE_ENGLISH, OTHER_LANGUAGES, CheckPair
-from app.policy.check_verdict import Finding, Measured, Ordered, is_doubtful, judge
+from app.policy.check_verdict import CheckResult, Measured, Ordered, is_doubtful, judge
 from app.policy.token_estimate import SPECIAL_TOKENS, likely_tokens
 from app.settings import ModelSettings
 from app.types import Fingerprint, Pairs
@@ -19,7 +19,7 @@ _WRONG_TEXTS = 3
 Score = Callable[[Pairs, Mapping[str, int]], Awaitable[Sequence[float]]]
 
 
-async def check(score: Score, fingerprint: Fingerprint, own: ModelSettings) -> Finding:
+async def check(score: Score, fingerprint: Fingerprint, own: ModelSettings) -> CheckResult:
     """What a model's scores of the check's pairs say about it.
 
     Args:

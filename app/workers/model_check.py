@@ -12,9 +12,9 @@ from typing import get_args
 import structlog
 
 from app.aio import OnLoop, cancel_on_exit
-from app.cache.findings import Findings
+from app.cache.check_results import CheckResults
 from app.errors import Busy, Unreachable, WorkerError
-from app.policy.check_verdict import Finding, Reason
+from app.policy.check_verdict import CheckResult, Reason
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog import workers as catalog
@@ -31,7 +31,7 @@ CHECK_PREFIX = "check-"
 _MOST_S = 2.0
 # For which a call waits until its worker is idle; then it goes beside requests, if there is room.
 _PATIENCE_S = 5.0
-# Within which other replicas' findings are heard of.
+# Within which other replicas' results are heard of.
 _HEARSAY_S = 1.0
 # After a check that didn't come to its end; doubled each time.
 _RETRY_S, _LONGEST_RETRY_S = 5.0, 300.0
@@ -48,12 +48,12 @@ class _Plan:
     Args:
         due_at: Infinite once it has passed.
         failures: Checks in a row that didn't come to their end.
-        told: The finding that was logged last.
+        told: The result that was logged last.
     """
 
     due_at: float
     failures: int = 0
-    told: Finding | None = None
+    told: CheckResult | None = None
 
 
 class ModelCheck(OnLoop):
@@ -63,18 +63,18 @@ class ModelCheck(OnLoop):
 
     Args:
         registry: The workers.
-        profiles: Say how a finding is read.
-        findings: Keep what is found, here and by other replicas.
+        profiles: Say how a result is read.
+        results: Keep what is found, here and by other replicas.
         settings: The largest call, and what is declared of each model.
         metrics: Show suspect models.
-        ask_replicas: Has other replicas' findings brought soon; None where nothing is shared.
+        ask_replicas: Has other replicas' results brought soon; None where nothing is shared.
     """
 
     def __init__(
         self,
         registry: Registry,
         profiles: Profiles,
-        findings: Findings,
+        results: CheckResults,
         settings: Settings,
         *,
         metrics: Metrics,
@@ -82,7 +82,7 @@ class ModelCheck(OnLoop):
     ) -> None:
         self._registry = registry
         self._profiles = profiles
-        self._findings = findings
+        self._results = results
         self._settings = settings
         self._metrics = metrics
         self._ask_replicas = ask_replicas
@@ -92,7 +92,7 @@ class ModelCheck(OnLoop):
         self._woken = asyncio.Event()
         self._log = structlog.get_logger()
         registry.on_change(self._woken.set)
-        findings.on_change(self._woken.set)
+        results.on_change(self._woken.set)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -123,28 +123,28 @@ class ModelCheck(OnLoop):
 
     def _new_plan(self, fingerprint: Fingerprint) -> _Plan:
         self._show(fingerprint.model)
-        if finding := self._findings.of(fingerprint):
+        if result := self._results.of(fingerprint):
             # It was served before.
-            return _Plan(self._next_check_at(finding), told=finding)
-        self._findings.want(fingerprint)
+            return _Plan(self._next_check_at(result), told=result)
+        self._results.want(fingerprint)
         if self._ask_replicas is None:
             return _Plan(self._loop.time())
         self._ask_replicas()
         return _Plan(self._loop.time() + _HEARSAY_S)
 
-    def _next_check_at(self, finding: Finding) -> float:
-        return self._loop.time() + _SUSPECT_AGAIN_S if finding.suspicion else float("inf")
+    def _next_check_at(self, result: CheckResult) -> float:
+        return self._loop.time() + _SUSPECT_AGAIN_S if result.suspicion else float("inf")
 
     async def _check_if_due(self, fingerprint: Fingerprint, workers: Sequence[Worker]) -> None:
         plan = self._plans[fingerprint]
-        finding = self._findings.of(fingerprint)
-        if finding and finding is not plan.told:
-            self._conclude(fingerprint, plan, finding)
+        result = self._results.of(fingerprint)
+        if result and result is not plan.told:
+            self._conclude(fingerprint, plan, result)
         if self._loop.time() < plan.due_at:
             return
         worker = min(workers, key=lambda worker: worker.documents)
         try:
-            finding = await self._check(worker, fingerprint)
+            result = await self._check(worker, fingerprint)
         except (WorkerError, TimeoutError) as exc:
             # What is wrong with a worker is for probes and requests to find out.
             pause_s = min(_LONGEST_RETRY_S, _RETRY_S * 2**plan.failures)
@@ -152,16 +152,16 @@ class ModelCheck(OnLoop):
             plan.due_at = self._loop.time() + pause_s
             self._log.debug("model_check_failed", model=fingerprint.model, worker=worker.name, reason=str(exc))
             return
-        self._findings.found(fingerprint, finding)
+        self._results.found(fingerprint, result)
         if self._ask_replicas:
             self._ask_replicas()
-        self._conclude(fingerprint, plan, finding)
+        self._conclude(fingerprint, plan, result)
 
-    def _conclude(self, fingerprint: Fingerprint, plan: _Plan, finding: Finding) -> None:
-        """Log a finding that is news, and plan the next check."""
-        before, plan.told, plan.failures = plan.told, finding, 0
-        plan.due_at = self._next_check_at(finding)
-        if before == finding:
+    def _conclude(self, fingerprint: Fingerprint, plan: _Plan, result: CheckResult) -> None:
+        """Log a result that is news, and plan the next check."""
+        before, plan.told, plan.failures = plan.told, result, 0
+        plan.due_at = self._next_check_at(result)
+        if before == result:
             return
         model = fingerprint.model
         if suspicion := self._profiles.suspicion_of(fingerprint):
@@ -170,9 +170,9 @@ class ModelCheck(OnLoop):
         else:
             profile = self._profiles.of(fingerprint)
             told = {"kind": profile.kind, "truncation": profile.truncation, "score_scale": profile.score_scale}
-            self._log.info("model_checked", model=model, **told, unsure_of=list(finding.unsure_of))
+            self._log.info("model_checked", model=model, **told, unsure_of=list(result.unsure_of))
 
-    async def _check(self, worker: Worker, fingerprint: Fingerprint) -> Finding:
+    async def _check(self, worker: Worker, fingerprint: Fingerprint) -> CheckResult:
         """What the model's scores say.
 
         Raises:
@@ -220,8 +220,8 @@ class ModelCheck(OnLoop):
 
     def _is_suspect(self, model: str, reason: Reason) -> bool:
         served = (worker.serves.get(model) for worker in self._registry.workers)
-        findings = [self._findings.of(fingerprint) for fingerprint in served if fingerprint]
-        return any(finding.suspicion == reason for finding in findings if finding)
+        results = [self._results.of(fingerprint) for fingerprint in served if fingerprint]
+        return any(result.suspicion == reason for result in results if result)
 
 
 @dataclass(slots=True)

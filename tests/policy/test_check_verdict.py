@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.policy.check_verdict import Finding, Measured, Ordered, is_doubtful, judge
+from app.policy.check_verdict import CheckResult, Measured, Ordered, is_doubtful, judge
 from app.policy.model_profile import Traits
 from app.types import Kind
 
@@ -21,7 +21,7 @@ RIGHT = Measured(
 
 
 def test_a_model_that_puts_english_texts_in_order_is_not_suspect_and_ties_elsewhere_say_only_not_sure():
-    assert judge(RIGHT, NOTHING) == Finding(
+    assert judge(RIGHT, NOTHING) == CheckResult(
         learned=Traits(kind="cross_encoder", truncation="pair", score_scale="probability"),
         kept=4,
         asked=4,

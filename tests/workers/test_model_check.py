@@ -4,17 +4,17 @@ import pytest
 
 from app.assembly import Assembly
 from app.errors import Busy, SuspectModel
-from app.policy.check_verdict import Finding
+from app.policy.check_verdict import CheckResult
 from app.policy.model_profile import Traits
 from app.settings import Settings
 from tests.virtual import ScriptedLink, engine, on_virtual_clock, score
 
-RIGHT = Finding(learned=Traits(kind="cross_encoder", truncation="pair", score_scale="probability"), kept=4, asked=4)
+RIGHT = CheckResult(learned=Traits(kind="cross_encoder", truncation="pair", score_scale="probability"), kept=4, asked=4)
 
 
-def finding_of(made: Assembly) -> Finding | None:
+def result_of(made: Assembly) -> CheckResult | None:
     (worker,) = made.registry.workers
-    return made.profiles.finding_about(worker.serves["m"])
+    return made.profiles.result_about(worker.serves["m"])
 
 
 def suspect(made: Assembly, reason: str) -> float | None:
@@ -26,7 +26,7 @@ async def test_a_model_is_checked_when_it_is_first_seen_and_never_again():
     link = ScriptedLink("w")
     async with engine([link]) as made:
         await asyncio.sleep(0.01)
-        assert finding_of(made) == RIGHT
+        assert result_of(made) == RIGHT
         assert sum(len(call.pairs) for call in link.checks) == 24
         assert suspect(made, "order") == 0
         link.problem = Busy("w restarts")
@@ -42,7 +42,7 @@ async def test_no_call_of_a_check_is_larger_than_the_largest_chunk():
     async with engine([link], max_batch=1, min_batch=1) as made:
         await asyncio.sleep(0.01)
         assert {len(call.pairs) for call in link.checks} == {1}
-        assert finding_of(made) == RIGHT
+        assert result_of(made) == RIGHT
 
 
 @on_virtual_clock
@@ -55,7 +55,7 @@ async def test_a_check_waits_until_its_worker_is_idle():
         assert len(link.checks) <= 1
         await waits
         await asyncio.sleep(1)
-        assert finding_of(made)
+        assert result_of(made)
 
 
 @on_virtual_clock
@@ -64,7 +64,7 @@ async def test_a_worker_that_is_always_busy_is_checked_where_it_has_room():
     async with engine([link], deadline_s=2000) as made:
         busy = asyncio.create_task(score(made, ["d"], within_s=1500))
         await asyncio.sleep(200)
-        assert finding_of(made)
+        assert result_of(made)
         assert not busy.done()
         await busy
 
@@ -75,10 +75,10 @@ async def test_a_check_that_does_not_end_is_tried_again_later_and_later():
     async with engine([link]) as made:
         await asyncio.sleep(0.5)
         assert (await score(made, ["d"])).scores
-        assert finding_of(made) is None
+        assert result_of(made) is None
         link.hangs_checks = False
         await asyncio.sleep(8)
-        assert finding_of(made)
+        assert result_of(made)
 
 
 @on_virtual_clock
@@ -86,7 +86,7 @@ async def test_the_model_serves_while_it_is_checked_and_until_it_is_found_suspec
     link = ScriptedLink("w", reverses=True)
     async with engine([link]) as made:
         await asyncio.sleep(0.01)
-        assert finding_of(made) == Finding(suspicion="order", kept=0, asked=8)
+        assert result_of(made) == CheckResult(suspicion="order", kept=0, asked=8)
         assert (suspect(made, "order"), suspect(made, "constant")) == (1, 0)
         assert (await score(made, ["d"])).scores
 
@@ -109,7 +109,7 @@ async def test_a_suspect_model_is_checked_again_and_may_have_been_mended():
         await asyncio.sleep(0.01)
         link.reverses = False
         await asyncio.sleep(301)
-        assert finding_of(made) == RIGHT
+        assert result_of(made) == RIGHT
         assert suspect(made, "order") == 0
         assert (await score(made, ["d"])).scores
 
@@ -121,4 +121,4 @@ async def test_the_embedded_worker_is_not_checked():
         await asyncio.sleep(0.01)
         (worker,) = made.registry.workers
         assert worker.is_usable
-        assert made.profiles.finding_about(worker.serves["lexical"]) is None
+        assert made.profiles.result_about(worker.serves["lexical"]) is None

@@ -1,6 +1,6 @@
-from app.cache.findings import Findings
+from app.cache.check_results import CheckResults
 from app.cache.replica_sync import WeightNames
-from app.policy.check_verdict import Finding
+from app.policy.check_verdict import CheckResult
 from app.policy.model_profile import Traits
 from app.settings import Settings
 from app.types import Fingerprint
@@ -11,7 +11,7 @@ QWEN = Fingerprint("qwen", "/models/qwen", 512, "0.32.0", "")
 
 def test_a_models_profile_is_what_the_settings_declare_of_it():
     settings = Settings(models={"qwen": {"kind": "template", "score_scale": "logit"}})
-    profiles = Profiles(settings, Findings(WeightNames()))
+    profiles = Profiles(settings, CheckResults(WeightNames()))
     qwen = profiles.of(QWEN)
     assert (qwen.kind, qwen.truncation, qwen.score_scale, qwen.multimodal) == ("template", "document", "logit", False)
     other = profiles.of(QWEN._replace(model="other"))
@@ -19,20 +19,20 @@ def test_a_models_profile_is_what_the_settings_declare_of_it():
 
 
 def test_what_was_found_about_a_fingerprint_is_its_profile_alone():
-    findings = Findings(WeightNames())
-    profiles = Profiles(Settings(), findings)
+    results = CheckResults(WeightNames())
+    profiles = Profiles(Settings(), results)
     assert profiles.of(QWEN).truncation == "pair"
-    findings.found(QWEN, Finding(learned=Traits(kind="template", truncation="document")))
+    results.found(QWEN, CheckResult(learned=Traits(kind="template", truncation="document")))
     assert (profiles.of(QWEN).kind, profiles.of(QWEN).truncation) == ("template", "document")
     assert profiles.of(QWEN._replace(version="0.33.0")).kind == "cross_encoder"
 
 
 def test_a_suspicion_names_the_options_of_the_models_family():
-    findings = Findings(WeightNames())
-    profiles = Profiles(Settings(), findings)
+    results = CheckResults(WeightNames())
+    profiles = Profiles(Settings(), results)
     served = QWEN._replace(root="/models/Qwen3-Reranker-0.6B")
     assert profiles.suspicion_of(served) is None
-    findings.found(served, Finding(suspicion="order", kept=1, asked=8))
+    results.found(served, CheckResult(suspicion="order", kept=1, asked=8))
     suspicion = profiles.suspicion_of(served)
     assert suspicion
     assert "7 of 8 English queries" in suspicion.seen
