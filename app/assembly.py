@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.aio import StallDetector
 from app.cache import replica_sync
+from app.cache.check_results import CheckResults
 from app.cache.memory_tier import MemoryTier
 from app.cache.score_cache import ScoreCache
 from app.policy.breaker import Breaker
@@ -28,6 +29,7 @@ from app.workers.connect import LinkFactory, connect
 from app.workers.discovery import sources
 from app.workers.discovery.source import Source
 from app.workers.membership import Membership
+from app.workers.model_check import ModelCheck
 from app.workers.prober import Prober
 from app.workers.profiles import Profiles
 from app.workers.registry import Registry
@@ -61,12 +63,22 @@ class Assembly:
         self.metrics = metrics = Metrics()
         self.stalls = stalls = StallDetector()
         self.registry = registry = Registry(search(settings.workers, rng), settings)
-        self.profiles = profiles = Profiles(settings)
         self.prober = prober = Prober(settings, stalls=stalls, metrics=metrics, rng=rng)
         self.membership = Membership(registry, settings, prober=prober, metrics=metrics, link_factory=link_factory)
         self.scheduler = scheduler = Scheduler(registry, settings, rng=rng)
         self.admission = admission = Admission(scheduler, settings)
-        self.cache, self.redis = _cache(settings, metrics)
+        weight_names = replica_sync.WeightNames()
+        results = CheckResults(weight_names)
+        self.profiles = profiles = Profiles(settings, results)
+        self.cache, self.redis = _cache(settings, metrics, weight_names, results)
+        self.model_check = ModelCheck(
+            registry,
+            profiles,
+            results,
+            settings,
+            metrics=metrics,
+            ask_replicas=self.redis.exchange_soon if self.redis else None,
+        )
         self.attempts = Attempts(
             scheduler=scheduler,
             registry=registry,
@@ -95,7 +107,11 @@ class Assembly:
     async def running(self) -> AsyncIterator[None]:
         """Find and watch workers until the end of the block, then let go of their connections."""
         with self.stalls.running():
-            async with self.redis.running() if self.redis else nullcontext(), self.membership.running():
+            async with (
+                self.redis.running() if self.redis else nullcontext(),
+                self.membership.running(),
+                self.model_check.running(),
+            ):
                 yield
 
     def _watch(self) -> None:
@@ -113,8 +129,10 @@ class Assembly:
             read(caches.REDIS_USABLE, lambda: redis.is_usable)
 
 
-def _cache(settings: Settings, metrics: Metrics) -> tuple[ScoreCache, "RedisTier | None"]:
-    generations, weight_names = replica_sync.Generations(), replica_sync.WeightNames()
+def _cache(
+    settings: Settings, metrics: Metrics, weight_names: replica_sync.WeightNames, results: CheckResults
+) -> tuple[ScoreCache, "RedisTier | None"]:
+    generations = replica_sync.Generations()
     redis = None
     if settings.redis_url and settings.cache:
         # Loading the library takes a sixth of the start, which only those pay who use it.
@@ -126,6 +144,7 @@ def _cache(settings: Settings, metrics: Metrics) -> tuple[ScoreCache, "RedisTier
             ttl_s=settings.cache_ttl_s,
             generations=generations,
             weight_names=weight_names,
+            results=results,
             metrics=metrics,
             breaker=Breaker(),
         )

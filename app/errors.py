@@ -14,6 +14,7 @@ RerankError            a failure that a client is told: status, type, message
 |- BadGateway          502  workers answered badly
 |  `- AllMisconfigured      or can't serve us as they are set up
 |- NoWorker            503  no usable worker; come back after `retry_after_s`
+|- SuspectModel        503  the model is served wrongly, and RERANK_SUSPECT_MODELS=refuse
 |- DeadlineExceeded    504  time ran out while a worker worked
 `- OperatorError            only /admin and /ui tell it
    |- Forbidden        403  not from there
@@ -30,6 +31,7 @@ WorkerError            a failure of one attempt on one worker; the gateway trans
 |- Unavailable         500, 502 or 504
 |  `- Busy             429 or 503: it has enough work
 |- BadAnswer           an answer that is no list of n finite scores
+|  `- NotFinite           a score is NaN or infinite
 |- ContentRejected     400, 413 or 422: it objects to the content
 |- LacksRoute          it has no route for calls of this kind: it serves all others
 `- Misconfigured       401, 403, 404, 405 or a redirect: it can't serve us as it is set up
@@ -153,6 +155,10 @@ class NoWorker(RerankError, status=503, kind="ServiceUnavailableError"):
     """No worker that serves the model can be used now."""
 
 
+class SuspectModel(RerankError, status=503, kind="ServiceUnavailableError"):
+    """The model's scores mean nothing as it is served, and the settings refuse to hand them out."""
+
+
 class DeadlineExceeded(RerankError, status=504, kind="GatewayTimeoutError"):
     """The deadline passed while a worker was working."""
 
@@ -224,6 +230,10 @@ class Busy(Unavailable, outcome="busy"):
 
 class BadAnswer(WorkerError, outcome="bad_answer"):
     """The worker answered 200 with something that is no list of n finite scores."""
+
+
+class NotFinite(BadAnswer):
+    """The worker computed a score that is NaN or infinite."""
 
 
 class ContentRejected(WorkerError, outcome="content_rejected"):

@@ -17,6 +17,7 @@ import typer
 import uvloop
 
 from app.workers.fingerprinter import PROBE_PREFIX
+from app.workers.model_check import CHECK_PREFIX
 
 MODEL = "tiny-reranker"
 _MAX_MODEL_LEN = 512
@@ -60,6 +61,10 @@ def _ranked(scores: Sequence[float], documents: Sequence[str]) -> list[Any]:
         {"index": index, "document": {"text": documents[index], "multi_modal": None}, "relevance_score": scores[index]}
         for index in sorted(range(len(scores)), key=lambda index: -scores[index])
     ]
+
+
+# What a gateway asks on its own account.
+_OWN = (PROBE_PREFIX.encode(), CHECK_PREFIX.encode())
 
 
 class _Engine:
@@ -106,7 +111,7 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"x-request-id":
-            self._is_probe = value.startswith(PROBE_PREFIX.encode())
+            self._is_probe = value.startswith(_OWN)
 
     def on_body(self, body: bytes) -> None:
         self._body += body

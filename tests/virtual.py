@@ -21,6 +21,7 @@ from app.workers.discovery import sources
 from app.workers.discovery.source import Endpoints
 from app.workers.fingerprinter import PROBE_PREFIX
 from app.workers.link import Identity, ServedModel
+from app.workers.model_check import CHECK_PREFIX
 from tests.fake_vllm import score_of
 
 
@@ -79,7 +80,7 @@ async def _without_leftovers(test: Coroutine[Any, Any, None]) -> None:
 
 @dataclass
 class ScriptedLink:
-    """A worker in memory. While it has `problem` every call ends in it.
+    """A worker in memory. While it has `problem` every call ends in it; `reverses` turns its order in a check around.
 
     `script` says how coming calls go, after it `always`; without both it scores after `takes_s`.
     """
@@ -95,9 +96,12 @@ class ScriptedLink:
     problem: WorkerError | None = None
     hangs: bool = False
     hangs_probes: bool = False
+    hangs_checks: bool = False
+    reverses: bool = False
     probes_take_s: float = 0.0
     shift: float = 0.0
     calls: list[ScoreCall] = field(default_factory=list)
+    checks: list[ScoreCall] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
     cancelled: int = 0
@@ -122,6 +126,8 @@ class ScriptedLink:
 
     async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
         call = ScoreCall(model, pairs, fields, request_id)
+        if request_id.startswith(CHECK_PREFIX):
+            return await self._answer_check(call)
         if request_id.startswith(PROBE_PREFIX):
             return await self._answer_probe(call)
         self.calls.append(call)
@@ -150,6 +156,15 @@ class ScriptedLink:
         if self.hangs or self.hangs_probes:
             await asyncio.sleep(3600)
         return Answer([score + self.shift for score in right_scores(call.pairs.documents)], 1)
+
+    async def _answer_check(self, call: ScoreCall) -> Answer:
+        if self.problem:
+            raise self.problem
+        self.checks.append(call)
+        await asyncio.sleep(3600 if self.hangs or self.hangs_checks else self.probes_take_s)
+        (query,) = call.pairs.queries
+        scores = [score_of(query, document) for document in call.pairs.documents]
+        return Answer([1 - score for score in scores] if self.reverses else scores, 1)
 
     async def answer(self, call: ScoreCall) -> Answer:
         pairs = call.pairs

@@ -7,8 +7,14 @@ import struct
 from collections.abc import Sequence
 from hashlib import sha256
 from time import time
+from typing import get_args
 
-from app.types import LARGEST_SCORE, Fingerprint
+import orjson
+
+from app.policy.check_verdict import CheckResult, Reason
+from app.policy.model_profile import Traits
+from app.policy.truncate import Truncation
+from app.types import LARGEST_SCORE, Fingerprint, Kind, ScoreScale
 
 _PREFIX = b"rerank:1:"
 GENERATIONS = _PREFIX + b"generations"
@@ -23,6 +29,9 @@ MOST_GENERATIONS = 1000
 _LONGEST_MODEL_BYTES = 1000
 _NAMES = _PREFIX + b"weights:"
 _LONGEST_NAMES_BYTES = 16_384
+_RESULT = _PREFIX + b"check:"
+_LONGEST_RESULT_BYTES = 2000
+_MOST_ASKED = 24
 Known = tuple[float, int]
 
 
@@ -68,7 +77,7 @@ def generations_in(answer: object) -> dict[str, int]:
 
 def names_key_of(fingerprint: Fingerprint) -> bytes:
     """The key of the names for the weights of a fingerprint, given without weights."""
-    return _NAMES + sha256("\0".join(map(str, fingerprint)).encode()).digest()[:16]
+    return _NAMES + _hash_of(fingerprint)
 
 
 def names_value_of(names: Sequence[str]) -> bytes:
@@ -85,6 +94,57 @@ def names_in(answer: object, count: int) -> list[Sequence[str]]:
     if not isinstance(answer, list) or len(answer) != count or not {*map(type, answer)} <= {bytes, type(None)}:
         raise ValueError(f"it answered a question about the names of {count} weights with something else")
     return [_names(value) for value in answer]
+
+
+def result_key_of(fingerprint: Fingerprint) -> bytes:
+    """The key of what a check has found about a fingerprint."""
+    return _RESULT + _hash_of(fingerprint)
+
+
+def result_value_of(result: CheckResult) -> bytes:
+    """The value of a result."""
+    return orjson.dumps(result)
+
+
+def results_in(answer: object, count: int) -> list[CheckResult | None]:
+    """The results about `count` fingerprints; None where there is none, or what no replica can have written.
+
+    Raises:
+        ValueError: it is no answer to this question.
+    """
+    if not isinstance(answer, list) or len(answer) != count or not {*map(type, answer)} <= {bytes, type(None)}:
+        raise ValueError(f"it answered a question about the checks of {count} models with something else")
+    return [_result(value) for value in answer]
+
+
+def _result(value: bytes | None) -> CheckResult | None:
+    if not value or len(value) > _LONGEST_RESULT_BYTES:
+        return None
+    try:
+        told = orjson.loads(value)
+        told |= {"learned": Traits(**told["learned"]), "unsure_of": tuple(told["unsure_of"])}
+        result = CheckResult(**told)
+    except (ValueError, TypeError, KeyError):
+        return None
+    return result if _is_sound(result) else None
+
+
+def _is_sound(result: CheckResult) -> bool:
+    """True when a replica can have found this: what it says decides how a model is asked."""
+    learned, counts = result.learned, (result.kept, result.asked)
+    return (
+        learned.kind in (None, *get_args(Kind))
+        and learned.truncation in (None, *get_args(Truncation))
+        and learned.score_scale in (None, *get_args(ScoreScale))
+        and learned.multimodal in (None, True, False)
+        and result.suspicion in (None, *get_args(Reason))
+        and all(type(number) is int and 0 <= number <= _MOST_ASKED for number in counts)
+        and all(isinstance(one, str) for one in result.unsure_of)
+    )
+
+
+def _hash_of(fingerprint: Fingerprint) -> bytes:
+    return sha256("\0".join(map(str, fingerprint)).encode()).digest()[:16]
 
 
 def _names(value: bytes | None) -> Sequence[str]:

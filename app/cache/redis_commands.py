@@ -1,4 +1,4 @@
-"""The Redis commands by which replicas write scores, and exchange generations of models and names of weights.
+"""The Redis commands by which replicas write scores, and exchange generations, names of weights and model checks.
 
 All raise ResponseError when the server refuses, RedisError when the connection is lost, and those that read ValueError
 when something else than expected comes. Their caller limits their time.
@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from app.cache import redis_codec
 from app.cache.redis_connection import RedisConnection
 from app.cache.write_queue import Entry
+from app.policy.check_verdict import CheckResult
 from app.types import Fingerprint
 
+# Longer than any replica runs: a result about the same weights stays true.
+_RESULT_TTL_S = 30 * 24 * 3600
 # One SET per pair costs the client 9 us, this script 1 us.
 _SET_ALL = "for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end"
 
@@ -48,3 +51,18 @@ async def write_names(connection: RedisConnection, names: Mapping[Fingerprint, S
         await connection.ask(
             "SET", redis_codec.names_key_of(fingerprint), redis_codec.names_value_of(listed), "EX", ttl_s
         )
+
+
+async def read_results(
+    connection: RedisConnection, fingerprints: Sequence[Fingerprint]
+) -> dict[Fingerprint, CheckResult | None]:
+    """What replicas have found about each fingerprint."""
+    answer = await connection.ask("MGET", *map(redis_codec.result_key_of, fingerprints)) if fingerprints else []
+    return dict(zip(fingerprints, redis_codec.results_in(answer, len(fingerprints)), strict=True))
+
+
+async def write_results(connection: RedisConnection, results: Mapping[Fingerprint, CheckResult]) -> None:
+    """Tell other replicas what was found."""
+    for fingerprint, result in results.items():
+        key, value = redis_codec.result_key_of(fingerprint), redis_codec.result_value_of(result)
+        await connection.ask("SET", key, value, "EX", _RESULT_TTL_S)

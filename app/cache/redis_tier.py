@@ -16,8 +16,17 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from app.aio import cancel_on_exit, until_one_ends
+from app.cache.check_results import CheckResults
 from app.cache.redis_codec import Known, key_of, value_of
-from app.cache.redis_commands import read_generations, read_names, write_entries, write_generations, write_names
+from app.cache.redis_commands import (
+    read_generations,
+    read_names,
+    read_results,
+    write_entries,
+    write_generations,
+    write_names,
+    write_results,
+)
 from app.cache.redis_connection import RedisConnection, connection_to
 from app.cache.redis_timeout import look_up
 from app.cache.replica_sync import Generations, WeightNames
@@ -47,6 +56,7 @@ class RedisTier:
         ttl_s: How long scores are kept.
         generations: Of the models, which replicas have to agree on.
         weight_names: Their names, which replicas have to agree on.
+        results: Those of model checks, so that one replica makes each.
         metrics: Count and time its calls.
         breaker: Decides when it is left alone, and when it is tried again.
         exchange_interval_s: How long other replicas may not hear of a new generation.
@@ -59,6 +69,7 @@ class RedisTier:
     ttl_s: int
     generations: Generations
     weight_names: WeightNames
+    results: CheckResults
     metrics: Metrics
     breaker: Breaker
     exchange_interval_s: float = 5.0
@@ -163,7 +174,7 @@ class RedisTier:
             await self._exchange(redis)
 
     async def _exchange(self, redis: RedisConnection) -> None:
-        """Merge the generations and names of other replicas, and tell them those that are newer here."""
+        """Merge generations, names and results of other replicas, and tell them those that are newer here."""
         async with asyncio.timeout(self.background_timeout_s):
             newer = self.generations.merge(await read_generations(redis))
             if newer:
@@ -174,6 +185,10 @@ class RedisTier:
                 longer, self._renew_at = self.weight_names.in_use(), now + _RENEWAL * self.ttl_s
             if longer:
                 await self._is_accepted(write_names(redis, longer, ttl_s=self.ttl_s))
+            # By the names, on which replicas agree only now.
+            self.results.merge(await read_results(redis, self.results.wanted()))
+            if found := self.results.take_unwritten():
+                await self._is_accepted(write_results(redis, found))
 
     async def _keep_writing(self, redis: RedisConnection) -> NoReturn:
         while True:

@@ -46,10 +46,12 @@ class ModelProfile:
 def profile_from(declared: Traits, learned: Traits) -> ModelProfile:
     """The profile of a model, from what the operator declared, then what was learned, then what its kind implies."""
     kind = declared.kind or learned.kind or "cross_encoder"
+    # What was learned of a model that is of another kind than declared was learned of a mistake.
+    implied = learned if declared.kind in {None, learned.kind} else Traits()
     multimodal = learned.multimodal if declared.multimodal is None else declared.multimodal
     return ModelProfile(
         kind=kind,
-        truncation=declared.truncation or learned.truncation or _TRUNCATION.get(kind, "pair"),
-        score_scale=declared.score_scale or learned.score_scale or _SCORE_SCALE.get(kind, "probability"),
+        truncation=declared.truncation or implied.truncation or _TRUNCATION.get(kind, "pair"),
+        score_scale=declared.score_scale or implied.score_scale or _SCORE_SCALE.get(kind, "probability"),
         multimodal=bool(multimodal),
     )

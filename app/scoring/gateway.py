@@ -19,6 +19,7 @@ from app.errors import (
     NoWorker,
     OutOfFiles,
     RerankError,
+    SuspectModel,
     Unavailable,
     UnknownModel,
     Unreachable,
@@ -96,6 +97,7 @@ class Gateway(OnLoop):
         while True:
             with self._waiting_for_worker(context):
                 fingerprint = await self.registry.pin(model, until=until)
+            self._refuse_if_suspect(fingerprint)
             try:
                 answer = await self._score_on(fingerprint, request, context)
             except FingerprintGone:
@@ -107,6 +109,10 @@ class Gateway(OnLoop):
                 raise _to_client_error(exc) from exc
             else:
                 return self._complete(answer, request.model or model, degraded=degraded)
+
+    def _refuse_if_suspect(self, fingerprint: Fingerprint) -> None:
+        if self.settings.suspect_models == "refuse" and (suspicion := self.profiles.suspicion_of(fingerprint)):
+            raise SuspectModel(f"{fingerprint.model:.60} is served wrongly: {suspicion.seen}; {suspicion.fix}")
 
     @contextmanager
     def _waiting_for_worker(self, context: RequestContext) -> Iterator[None]:

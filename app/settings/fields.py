@@ -73,6 +73,9 @@ class Fields(BaseSettings):
 
     models: dict[str, ModelSettings] = {}
     """settings per model, by the name its workers serve it under"""
+    suspect_models: Literal["serve", "refuse"] = "serve"
+    """models that a check finds to be served wrongly, so that their scores mean nothing: serve them all the same, or
+    refuse requests with a 503 that names the fix"""
     default_model: str | None = None
     """model for requests that name none; needed only when workers serve several"""
     forward_fields: CommaSeparated = ()

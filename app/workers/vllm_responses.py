@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 import orjson
 
-from app.errors import BadAnswer, Busy, ContentRejected, Misconfigured, Unavailable
+from app.errors import BadAnswer, Busy, ContentRejected, Misconfigured, NotFinite, Unavailable
 from app.net.http1 import Reply
 from app.types import LARGEST_SCORE, Answer
 from app.workers.link import Identity, ServedModel
@@ -55,7 +55,7 @@ def read_scores(reply: Reply, worker: str, documents: int, *, rows: str, score: 
         raise BadAnswer(f"{worker} returned {len(scores)} scores for {documents} documents")
     are_numbers = {*map(type, scores)} <= {float, int}
     if not are_numbers or not -LARGEST_SCORE <= min(scores) <= max(scores) <= LARGEST_SCORE:
-        raise BadAnswer(f"{worker} returned a score that is no finite number")
+        raise NotFinite(f"{worker} returned a score that is no finite number")
     if indices != list(range(documents)):
         scores = _in_order(indices, scores, worker)
     return Answer(scores, _tokens_of(answer))
@@ -157,7 +157,7 @@ def _check(reply: Reply, worker: str) -> None:
     if status in {400, 413, 422}:
         # vLLM answers a NaN score with a 400 too: that is the worker's fault, not the client's.
         if _TELLS_OF_NAN.search(reply.body):
-            raise BadAnswer(told, words=words)
+            raise NotFinite(told, words=words)
         raise ContentRejected(words, words=words)
     if status in {401, 403}:
         raise Misconfigured(f"{told}; check RERANK_WORKER_API_KEY", words=words)

@@ -8,6 +8,7 @@ from time import time
 from typing import Any
 
 from app.cache import replica_sync
+from app.cache.check_results import CheckResults
 from app.cache.memory_tier import MemoryTier
 from app.cache.redis_tier import RedisTier
 from app.cache.score_cache import ScoreCache
@@ -48,10 +49,19 @@ class Replica:
 async def replica(url: str, *, is_usable: bool = True, **given: Any) -> AsyncIterator[Replica]:
     """A replica that shares by the Redis at `url`, usable when the block begins unless it can't be."""
     metrics, weights = Metrics(), replica_sync.WeightNames()
+    results = given.pop("results", None) or CheckResults(weights)
     generations = given.pop("generations", None) or replica_sync.Generations()
     chosen: dict[str, Any] = {"timeout_s": 0.1, "ttl_s": 60, "exchange_interval_s": 0.1} | given
     breaker = Breaker(pause_s=0.05)
-    tier = RedisTier(url, generations=generations, weight_names=weights, metrics=metrics, breaker=breaker, **chosen)
+    tier = RedisTier(
+        url,
+        generations=generations,
+        weight_names=weights,
+        results=results,
+        metrics=metrics,
+        breaker=breaker,
+        **chosen,
+    )
     cache = ScoreCache(
         memory=MemoryTier(2**20),
         redis=tier,

@@ -70,7 +70,8 @@ class Valkey:
     async def keys(self) -> list[bytes]:
         """The keys of pairs."""
         keys: list[bytes] = await self.ask("KEYS", "rerank:*")
-        return [key for key in keys if key != b"rerank:1:generations" and not key.startswith(b"rerank:1:weights:")]
+        others = (b"rerank:1:generations", b"rerank:1:weights:", b"rerank:1:check:")
+        return [key for key in keys if not key.startswith(others)]
 
     async def until_keys(self, count: int) -> None:
         """Wait until so many pairs are there: they are written in the background."""

@@ -27,8 +27,15 @@ def test_what_is_not_declared_follows_from_the_kind(kind: Kind, truncation: str,
 
 
 def test_what_is_declared_wins_over_what_was_learned_which_wins_over_what_the_kind_implies():
-    declared = Traits(kind="template", multimodal=False)
-    learned = Traits(kind="bi_encoder", truncation="pair", score_scale="logit", multimodal=True)
+    declared = Traits(score_scale="probability", multimodal=False)
+    learned = Traits(kind="bi_encoder", truncation="document", score_scale="logit", multimodal=True)
     assert profile_from(declared, learned) == ModelProfile(
-        kind="template", truncation="pair", score_scale="logit", multimodal=False
+        kind="bi_encoder", truncation="document", score_scale="probability", multimodal=False
     )
+    assert profile_from(Traits(), Traits(kind="bi_encoder")).score_scale == "cosine"
+
+
+def test_what_was_learned_of_another_kind_than_the_declared_one_does_not_count():
+    learned = Traits(kind="cross_encoder", truncation="pair", score_scale="logit")
+    profile = profile_from(Traits(kind="template"), learned)
+    assert (profile.truncation, profile.score_scale) == ("document", "probability")

@@ -7,6 +7,7 @@ from app.errors import Unreachable, WorkerError
 from app.types import Answer, Pairs
 from app.workers.fingerprinter import PROBE_PREFIX
 from app.workers.link import Identity
+from app.workers.model_check import CHECK_PREFIX
 from app.workers.vllm import VllmLink
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.record import Call, Note, Record
@@ -33,7 +34,7 @@ class _Link:
 
     def _begin(self, pairs: Pairs, request_id: str) -> Call:
         self._check_open()
-        query, is_probe = pairs.queries[0], request_id.startswith(PROBE_PREFIX)
+        query, is_probe = pairs.queries[0], request_id.startswith((PROBE_PREFIX, CHECK_PREFIX))
         call = Call(self.name, self._gateway, request_id, query, pairs.documents, is_probe, self._loop.now)
         self._record.calls.append(call)
         return call

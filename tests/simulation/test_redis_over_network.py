@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from app.cache.check_results import CheckResults
 from app.cache.redis_tier import RedisTier
 from app.cache.replica_sync import Generations, WeightNames
 from app.policy.breaker import Breaker
@@ -74,6 +75,7 @@ async def test_redis_may_be_anything_and_lookups_are_right_and_in_time(name: str
         ttl_s=3600,
         generations=Generations(),
         weight_names=WeightNames(),
+        results=CheckResults(WeightNames()),
         metrics=Metrics(),
         breaker=Breaker(),
     )

@@ -15,6 +15,7 @@ from app.errors import (
     Unreachable,
     WorkerError,
 )
+from app.workers.fingerprinter import PROBE_PREFIX
 from app.workers.link import Identity, ServedModel
 from tests.simulation import texts
 from tests.simulation.clock import VirtualLoop
@@ -157,7 +158,7 @@ class SimulatedWorker:
                 f"{self.name} returned {len(call.documents) - 1} scores for {len(call.documents)} documents"
             )
         noticed_at = self._noticed_at.get(call.gateway, 0.0)
-        if call.is_probe:
+        if call.request_id.startswith(PROBE_PREFIX):
             # What it found counts when the probe is done, which may score for another model yet.
             self._noticed_at[call.gateway] = min(noticed_at, self._loop.now + _PROBE_S)
         elif call.began < noticed_at:

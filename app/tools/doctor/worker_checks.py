@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from socket import gaierror
 
 from app.errors import AttemptTimeout, Busy, ClosedBeforeResponse, Unreachable, WorkerError
+from app.policy.model_profile import Traits, profile_from
 from app.settings import Settings
 from app.tools.doctor.findings import CHECKS, Findings
 from app.tools.doctor.options import Options
 from app.tools.doctor.server_client import ServerClient
 from app.types import Fingerprint, Pairs
 from app.workers.fingerprinter import PROBE_PAIRS, Fingerprinter
-from app.workers.profiles import Profiles
 from app.workers.vllm import VllmLink
 
 _REQUEST_ID = "rerank-gateway-doctor"
@@ -195,7 +195,7 @@ async def _check_truncation(worker: Worker, max_model_len: int, found: Findings)
     text that is cut by it must score like its own beginning; where it doesn't, only documents may be cut.
     """
     name, model = worker.link.name, worker.model
-    if worker.serves and Profiles(worker.settings).of(worker.serves).truncation == "document":
+    if profile_from(worker.settings.for_model(model).traits, Traits()).truncation == "document":
         found.green("worker-truncation", f"{name} is sent documents that are cut, as RERANK_MODELS says for {model}")
         return
     limit = min(_CUT_TOKENS, max_model_len - max_model_len // 3)

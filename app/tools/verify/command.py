@@ -21,7 +21,6 @@ from app.tools.verify.runs import documents_to_score, measure
 from app.tools.verify.sample import Sample, SampleError, built_in, read
 from app.tools.verify.scorer import NotThere, Scorer, serving
 from app.tools.verify.verdict import judge
-from app.workers.profiles import Profiles
 
 _SAFE, _NEEDS_ACTION, _UNUSABLE = 0, 1, 2
 _SEED = 7
@@ -58,7 +57,7 @@ async def _report(settings: Settings, sample: Sample, model: str | None) -> Repo
         with _progress(len(scorers) * documents_to_score(sample)) as advance:
             # One worker after the other: two on one machine would slow each other down.
             measured = [await _measured(replace(scorer, on_scored=advance), sample) for scorer in scorers]
-    is_listwise = Profiles(settings).of(measured[0].fingerprint).is_listwise
+    is_listwise = scorers[0].profile.is_listwise
     verdict = judge(measured, is_listwise=is_listwise, usual_max_batch=Settings.model_fields["max_batch"].default)
     return Report(sample, measured, verdict, settings.min_batch)
 

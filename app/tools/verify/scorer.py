@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.errors import AttemptTimeout, WorkerError
 from app.policy import truncate
+from app.policy.model_profile import ModelProfile, Traits, profile_from
 from app.policy.split import split
 from app.policy.token_estimate import most_tokens, pair_tokens
 from app.settings import Settings
@@ -18,7 +19,6 @@ from app.workers.call_ids import CallIds
 from app.workers.connect import connect
 from app.workers.fingerprinter import Fingerprinter
 from app.workers.link import WorkerLink
-from app.workers.profiles import Profiles
 
 # A Kubernetes API server may take 10 s to list.
 _SEARCH_S = 12.0
@@ -39,12 +39,14 @@ class Scorer:
         link: The gateway's own way to the worker.
         fingerprint: The model, as the worker serves it.
         settings: Say how lists are cut, and what happens to long texts.
+        profile: How the gateway treats the model.
         on_scored: Told how many documents have been scored, after every call.
     """
 
     link: WorkerLink
     fingerprint: Fingerprint
     settings: Settings
+    profile: ModelProfile = field(default_factory=ModelProfile)
     on_scored: Callable[[int], None] = lambda _: None
 
     async def score(self, pairs: Pairs) -> Answer:
@@ -81,7 +83,7 @@ class Scorer:
             query_tokens = await self.link.count_tokens(self.fingerprint.model, query, request_id=_REQUEST_ID)
         return truncate.worker_fields(
             {},
-            mode=Profiles(self.settings).of(self.fingerprint).truncation,
+            mode=self.profile.truncation,
             long_documents=self.settings.long_documents,
             max_model_len=max_model_len,
             template_tokens=own.template_tokens,
@@ -109,8 +111,9 @@ async def serving(settings: Settings, model: str | None) -> AsyncIterator[list[S
             stack.push_async_callback(link.close)
         served = await _served(links, settings)
         name = _model({name for models in served for name in models}, model or settings.default_model)
+        profile = profile_from(settings.for_model(name).traits, Traits())
         yield [
-            Scorer(link=link, fingerprint=models[name], settings=settings)
+            Scorer(link=link, fingerprint=models[name], settings=settings, profile=profile)
             for link, models in zip(links, served, strict=True)
             if name in models
         ]

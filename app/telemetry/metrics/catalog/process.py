@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from app.telemetry.metrics.declaration import Label, counter, gauge
 
-Task = Literal["probe", "discovery", "worker_close", "redis", "history"]
+Task = Literal["probe", "discovery", "worker_close", "redis", "history", "model_check"]
 
 TASKS = gauge(
     "rerank_tasks",

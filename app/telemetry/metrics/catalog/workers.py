@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 from app.errors import WorkerError
 from app.policy.breaker import State
+from app.policy.check_verdict import Reason
 from app.telemetry.metrics.declaration import Label, counter, gauge, histogram, subclasses
 
 Kind = Literal["first", "retry", "hedge"]
@@ -106,4 +107,13 @@ PROBES = counter(
     "part of them serves.",
     WORKER,
     Label("outcome", ("ok", "model_changed", *_FAILED)),
+)
+SUSPECT = gauge(
+    "rerank_model_suspect",
+    "",
+    "1 for the reason why the model seems to be served wrongly, else 0. order: irrelevant texts come before relevant "
+    "ones; constant: all texts score alike; not_finite: scores are NaN; truncation: long texts get nonsense the way "
+    "they are cut. The log and /admin/workers name the likeliest cause and the option to add.",
+    Label("model"),
+    Label("reason", get_args(Reason)),
 )

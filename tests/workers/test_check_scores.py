@@ -1,0 +1,84 @@
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from app.errors import ContentRejected, NotFinite
+from app.settings.model_settings import ModelSettings
+from app.types import Fingerprint, Pairs
+from app.workers.check_scores import check
+from tests.fake_vllm import score_of
+
+MODEL = Fingerprint("m", "/models/m", 512, "0.32.0", "")
+
+
+class Model:
+    """A model that goes by words in common, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Pairs, Mapping[str, int]]] = []
+
+    async def score(self, pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
+        self.calls.append((pairs, fields))
+        return [score_of(pairs.queries[0], document) for document in pairs.documents]
+
+    @property
+    def pairs(self) -> int:
+        return sum(len(pairs) for pairs, _ in self.calls)
+
+
+class Reversed(Model):
+    async def score(self, pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
+        return [1 - score for score in await super().score(pairs, fields)]
+
+
+class Loses(Model):
+    """Refuses what is cut at the end of the pair, as some proxies do."""
+
+    async def score(self, pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
+        if "truncate_prompt_tokens" in fields:
+            raise ContentRejected("no")
+        return await super().score(pairs, fields)
+
+
+class Overflows(Model):
+    async def score(self, pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
+        if max(map(len, pairs.documents)) > 400:
+            raise NotFinite("w returned a score that is no finite number")
+        return await super().score(pairs, fields)
+
+
+@pytest.mark.parametrize("model", [Model(), Reversed()])
+async def test_a_check_has_24_pairs_in_all(model: Model):
+    await check(model.score, MODEL, ModelSettings())
+    assert model.pairs == 24
+
+
+async def test_a_right_model_is_checked_in_six_languages_and_with_long_texts_cut_in_both_ways():
+    model = Model()
+    found = await check(model.score, MODEL, ModelSettings())
+    assert (found.suspicion, found.kept, found.asked, found.unsure_of) == (None, 4, 4, ())
+    assert (found.learned.kind, found.learned.truncation) == ("cross_encoder", "pair")
+    (_, by_pair), (_, by_document) = model.calls[-2:]
+    assert by_pair["truncate_prompt_tokens"] - by_document["max_tokens_per_doc"] in range(8, 20)
+    assert all(len(one.split()) > by_document["max_tokens_per_doc"] for one in model.calls[-1][0].documents)
+
+
+async def test_a_reversed_model_is_asked_in_english_only_and_suspect():
+    found = await check(Reversed().score, MODEL, ModelSettings())
+    assert (found.suspicion, found.kept, found.asked) == ("order", 0, 8)
+
+
+async def test_a_cut_that_is_refused_leaves_the_other():
+    found = await check(Loses().score, MODEL, ModelSettings())
+    assert (found.learned.truncation, found.suspicion) == ("document", None)
+
+
+async def test_a_model_too_short_for_its_template_is_not_asked_for_long_texts():
+    model = Model()
+    found = await check(model.score, MODEL._replace(max_model_len=160), ModelSettings())
+    assert not any(fields for _, fields in model.calls)
+    assert found.unsure_of == ("truncation",)
+
+
+async def test_scores_that_overflow_on_long_texts_are_suspect():
+    assert (await check(Overflows().score, MODEL, ModelSettings())).suspicion == "not_finite"

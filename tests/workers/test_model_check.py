@@ -1,0 +1,124 @@
+import asyncio
+
+import pytest
+
+from app.assembly import Assembly
+from app.errors import Busy, SuspectModel
+from app.policy.check_verdict import CheckResult
+from app.policy.model_profile import Traits
+from app.settings import Settings
+from tests.virtual import ScriptedLink, engine, on_virtual_clock, score
+
+RIGHT = CheckResult(learned=Traits(kind="cross_encoder", truncation="pair", score_scale="probability"), kept=4, asked=4)
+
+
+def result_of(made: Assembly) -> CheckResult | None:
+    (worker,) = made.registry.workers
+    return made.profiles.result_about(worker.serves["m"])
+
+
+def suspect(made: Assembly, reason: str) -> float | None:
+    return made.metrics.registry.get_sample_value("rerank_model_suspect", {"model": "m", "reason": reason})
+
+
+@on_virtual_clock
+async def test_a_model_is_checked_when_it_is_first_seen_and_never_again():
+    link = ScriptedLink("w")
+    async with engine([link]) as made:
+        await asyncio.sleep(0.01)
+        assert result_of(made) == RIGHT
+        assert sum(len(call.pairs) for call in link.checks) == 24
+        assert suspect(made, "order") == 0
+        link.problem = Busy("w restarts")
+        await asyncio.sleep(60)
+        link.problem = None
+        await asyncio.sleep(3600)
+        assert sum(len(call.pairs) for call in link.checks) == 24
+
+
+@on_virtual_clock
+async def test_no_call_of_a_check_is_larger_than_the_largest_chunk():
+    link = ScriptedLink("w")
+    async with engine([link], max_batch=1, min_batch=1) as made:
+        await asyncio.sleep(0.01)
+        assert {len(call.pairs) for call in link.checks} == {1}
+        assert result_of(made) == RIGHT
+
+
+@on_virtual_clock
+async def test_a_check_waits_until_its_worker_is_idle():
+    link = ScriptedLink("w", takes_s=3.0, probes_take_s=0.05)
+    async with engine([link]) as made:
+        await asyncio.sleep(0.05)
+        waits = asyncio.create_task(score(made, ["d"]))
+        await asyncio.sleep(2.9)
+        assert len(link.checks) <= 1
+        await waits
+        await asyncio.sleep(1)
+        assert result_of(made)
+
+
+@on_virtual_clock
+async def test_a_worker_that_is_always_busy_is_checked_where_it_has_room():
+    link = ScriptedLink("w", takes_s=1000.0)
+    async with engine([link], deadline_s=2000) as made:
+        busy = asyncio.create_task(score(made, ["d"], within_s=1500))
+        await asyncio.sleep(200)
+        assert result_of(made)
+        assert not busy.done()
+        await busy
+
+
+@on_virtual_clock
+async def test_a_check_that_does_not_end_is_tried_again_later_and_later():
+    link = ScriptedLink("w", hangs_checks=True)
+    async with engine([link]) as made:
+        await asyncio.sleep(0.5)
+        assert (await score(made, ["d"])).scores
+        assert result_of(made) is None
+        link.hangs_checks = False
+        await asyncio.sleep(8)
+        assert result_of(made)
+
+
+@on_virtual_clock
+async def test_the_model_serves_while_it_is_checked_and_until_it_is_found_suspect():
+    link = ScriptedLink("w", reverses=True)
+    async with engine([link]) as made:
+        await asyncio.sleep(0.01)
+        assert result_of(made) == CheckResult(suspicion="order", kept=0, asked=8)
+        assert (suspect(made, "order"), suspect(made, "constant")) == (1, 0)
+        assert (await score(made, ["d"])).scores
+
+
+@on_virtual_clock
+async def test_a_suspect_model_is_refused_with_its_fix_where_the_settings_say_so():
+    link = ScriptedLink("w", reverses=True)
+    async with engine([link], suspect_models="refuse") as made:
+        await asyncio.sleep(0.01)
+        with pytest.raises(SuspectModel, match=r"m is served wrongly: .*--chat-template") as refused:
+            await score(made, ["d"])
+        assert refused.value.status == 503
+        assert made.registry.serves_now("m")
+
+
+@on_virtual_clock
+async def test_a_suspect_model_is_checked_again_and_may_have_been_mended():
+    link = ScriptedLink("w", reverses=True)
+    async with engine([link], suspect_models="refuse") as made:
+        await asyncio.sleep(0.01)
+        link.reverses = False
+        await asyncio.sleep(301)
+        assert result_of(made) == RIGHT
+        assert suspect(made, "order") == 0
+        assert (await score(made, ["d"])).scores
+
+
+@on_virtual_clock
+async def test_the_embedded_worker_is_not_checked():
+    made = Assembly(Settings())
+    async with made.running():
+        await asyncio.sleep(0.01)
+        (worker,) = made.registry.workers
+        assert worker.is_usable
+        assert made.profiles.result_about(worker.serves["lexical"]) is None
