@@ -21,6 +21,7 @@ from app.scoring.attempts import Attempts
 from app.scoring.call_outcomes import CallOutcomes
 from app.scoring.fallback import Fallback
 from app.scoring.gateway import Gateway
+from app.scoring.long_documents import DocumentFitter
 from app.scoring.singleflight import Singleflight
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -89,6 +90,7 @@ class Assembly:
             rng=rng,
         )
         self.singleflight = Singleflight(attempts=self.attempts, admission=admission, scheduler=scheduler)
+        token_counter = TokenCounter(registry=registry, prober=prober, stalls=stalls)
         self.gateway = Gateway(
             registry=registry,
             profiles=profiles,
@@ -96,7 +98,8 @@ class Assembly:
             singleflight=self.singleflight,
             admission=admission,
             scheduler=scheduler,
-            token_counter=TokenCounter(registry=registry, prober=prober, stalls=stalls),
+            token_counter=token_counter,
+            long_documents=DocumentFitter(token_counter, settings),
             fallback=None if settings.fallback == "none" else Fallback(registry, admission, settings, metrics),
             settings=settings,
             metrics=metrics,

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from app.errors import WorkerError
 
-LongDocuments = Literal["truncate", "error"]
+LongDocuments = Literal["truncate", "error", "passages"]
 CacheUse = Literal["default", "no-cache", "no-store"]
 # Of a model: how it compares a query with documents, and what its scores are.
 Kind = Literal["cross_encoder", "template", "bi_encoder", "late_interaction", "listwise"]
@@ -60,6 +60,13 @@ class Pairs:
         return Pairs([*map(self.queries.__getitem__, indices)], documents)
 
 
+class Passage(NamedTuple):
+    """A part of a document: its characters from `start` up to `end`, counted in Unicode code points."""
+
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerankRequest:
     """A client's request, in no dialect.
@@ -70,7 +77,10 @@ class RerankRequest:
         top_n: Results wanted; None means all.
         echo: What a result's `document` is, per document; None when documents aren't returned.
         fields: Scoring fields for the worker, as the client sent them.
-        long_documents: What to do with a document too long for the model; None leaves it to the settings.
+        long_documents: What to do with a document too long for the model; None leaves it to `is_cut` and the settings.
+        is_cut: False makes such a document an error; True has it cut, in the way that the settings say.
+        max_passages: Passages of a document at most, where that is fewer than the settings allow.
+        return_passages: Whether results say which passage of their document had its score.
         timeout_ms: The client's own time limit, from the body or the query string.
     """
 
@@ -80,6 +90,9 @@ class RerankRequest:
     echo: Sequence[object] | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     long_documents: LongDocuments | None = None
+    is_cut: bool | None = None
+    max_passages: int | None = None
+    return_passages: bool = False
     timeout_ms: int | None = None
 
 
@@ -93,6 +106,8 @@ class RequestStats:
         cache_s: For look-ups.
         workers_s: From the look-up to the last score, waits in the queue included.
         queue_s: The longest wait of a chunk for a slot, not the sum of all: they wait side by side.
+        passages: Pairs that long documents were cut into; 0 when none was.
+        passages_dropped: Passages beyond those, which aren't scored.
     """
 
     model: str = ""
@@ -106,6 +121,8 @@ class RequestStats:
     queue_s: float = 0.0
     chunks: int = 0
     attempts: int = 0
+    passages: int = 0
+    passages_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -166,6 +183,23 @@ class Chunk:
         return replace(self, pairs=pairs, digests=digests, pair_tokens=pair_tokens, tokens=tokens)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByPassage:
+    """The passages that documents were scored by.
+
+    Args:
+        best: Of each document, the one that its score is of; all of a document that fits.
+        cut: How many documents didn't.
+        scored: Passages of those.
+        dropped: Passages of their ends that weren't scored; an estimate.
+    """
+
+    best: Sequence[Passage]
+    cut: int
+    scored: int
+    dropped: int
+
+
 class Answer(NamedTuple):
     """The scores of some pairs.
 
@@ -173,11 +207,13 @@ class Answer(NamedTuple):
         scores: In the order of the pairs; finite, but for those in `refused`, which are NaN.
         tokens: What the workers say they processed.
         refused: Why a pair has no score, by its place.
+        by_passage: How they came about, when they are of documents some of which were cut.
     """
 
     scores: list[float]
     tokens: int
     refused: Mapping[int, WorkerError] = MappingProxyType({})
+    by_passage: ByPassage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +226,7 @@ class Scored:
         tokens: Tokens that workers processed for this request.
         unscored: Documents no worker would score, by index, with the reason; they have the lowest score of all.
         degraded: The fallback that scored them, when no worker of the model could.
+        by_passage: How the scores came about, when documents were cut into passages.
     """
 
     model: str
@@ -197,3 +234,4 @@ class Scored:
     tokens: int
     unscored: Mapping[int, str] = field(default_factory=dict)
     degraded: str | None = None
+    by_passage: ByPassage | None = None

@@ -50,7 +50,9 @@ PURE = {
     "itertools",
     "math",
     "orjson",
+    "re",
     "typing",
+    "unicodedata",
 }
 # Names that mean one thing in one place: clients' dialects may be called as the workers whose shape they have.
 MAY_REPEAT = {"__init__", "command"}

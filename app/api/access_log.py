@@ -65,6 +65,7 @@ class AccessLog:
         seconds = perf_counter() - record.started
         self._metrics.request(record.request.path, record.dialect.name, status, seconds)
         current_span.get().served(status, record.dialect.name, record.stats)
+        self._metrics.passages(record.stats.passages, record.stats.passages_dropped)
         if isinstance(error, Overloaded):
             self._metrics.shed(error.reason)
         line = _line(record, status, seconds)
@@ -96,6 +97,8 @@ def _line(record: AccessRecord, status: int, seconds: float) -> dict[str, Any]:
         "status": status,
         "ms": round(seconds * 1000, 2),
     }
+    if stats.passages:
+        line |= {"passages": stats.passages, "passages_dropped": stats.passages_dropped}
     if record.degraded:
         line["degraded"] = record.degraded
     return line

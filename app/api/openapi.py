@@ -2,11 +2,12 @@
 
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, get_args
 
 from app.api import dialects
 from app.api.dialects.base import Dialect, Wire
 from app.api.dialects.schemas import ErrorAnswer, PlainErrorAnswer
+from app.types import LongDocuments
 
 _ERRORS = {
     400: "The request is wrong; `param` says where",
@@ -21,7 +22,14 @@ _ERRORS = {
     504: "Time ran out while a worker worked",
 }
 # Query parameters with their descriptions and schemas.
-_MODEL: dict[str, tuple[str, dict[str, Any]]] = {"model": ("Default for the body's `model`.", {"type": "string"})}
+_ALWAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "model": ("Default for the body's `model`.", {"type": "string"}),
+    "long_documents": (
+        "Default for the body's `long_documents`.",
+        {"type": "string", "enum": list(get_args(LongDocuments))},
+    ),
+    "return_passages": ("Default for the body's `return_passages`.", {"type": "boolean"}),
+}
 _SHAPE: dict[str, tuple[str, dict[str, Any]]] = {
     "dialect": ("Told from the body if absent.", {"type": "string", "enum": list(dialects.NAMES)}),
     "return_documents": ("Default for the body's `return_documents`.", {"type": "boolean"}),
@@ -37,7 +45,7 @@ def describe(route: str) -> dict[str, Any]:
         "schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas},
         "examples": {dialect.name: {"value": dialect.example} for dialect in shown},
     }
-    parameters = _MODEL if len(shown) == 1 else _MODEL | _SHAPE
+    parameters = _ALWAYS if len(shown) == 1 else _ALWAYS | _SHAPE
     return {
         "summary": _summary(shown),
         "tags": ["rerank"],

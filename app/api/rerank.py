@@ -29,7 +29,17 @@ from app.telemetry.spans import Traces
 from app.types import CacheUse, RequestContext, RerankRequest
 
 # Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
-_QUERY_DEFAULTS = frozenset({"model", "return_documents", "truncate_prompt_tokens", "max_tokens_per_doc", "timeout_ms"})
+_QUERY_DEFAULTS = frozenset(
+    {
+        "model",
+        "return_documents",
+        "truncate_prompt_tokens",
+        "max_tokens_per_doc",
+        "long_documents",
+        "return_passages",
+        "timeout_ms",
+    }
+)
 # Up to what a 64-bit integer holds, which some clients write for "no limit".
 _MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,18}")
 

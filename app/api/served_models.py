@@ -83,6 +83,6 @@ def _info(name: str, fingerprint: Fingerprint, settings: Settings) -> dict[str, 
         "model_type": {"reranker": {}},
         "max_input_length": fingerprint.max_model_len,
         "max_client_batch_size": settings.max_documents,
-        "auto_truncate": settings.long_documents == "truncate",
+        "auto_truncate": (settings.for_model(fingerprint.model).long_documents or settings.long_documents) != "error",
         "version": __version__,
     }

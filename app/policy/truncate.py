@@ -11,7 +11,7 @@ Checked against vLLM 0.32.0, `vllm/entrypoints/pooling/scoring/io_processor.py` 
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from app.errors import BadInput
 from app.policy.token_estimate import SPECIAL_TOKENS, most_tokens
@@ -20,33 +20,44 @@ from app.types import LongDocuments
 Truncation = Literal["pair", "document"]
 
 
+class Lengths(NamedTuple):
+    """The lengths that say how much of a document a model reads, in tokens.
+
+    Args:
+        mode: `pair` for cross-encoders, `document` for models behind a chat template.
+        max_model_len: Of query, document and template together at most.
+        template_tokens: Of the chat template around both texts.
+        query_tokens: Of the longest query, exact when `needs_count` says so.
+    """
+
+    mode: Truncation
+    max_model_len: int
+    template_tokens: int
+    query_tokens: int
+
+    def overhead(self, fields: Mapping[str, Any]) -> int:
+        """The tokens beside a document's, when the worker cuts the query as `fields` say."""
+        query_tokens: int = min(self.query_tokens, fields.get("max_tokens_per_query", self.query_tokens))
+        return query_tokens + (SPECIAL_TOKENS if self.mode == "pair" else self.template_tokens)
+
+
 def needs_count(query: str, max_model_len: int) -> bool:
     """True when the query may be so long that its exact number of tokens matters."""
     return most_tokens(query) + SPECIAL_TOKENS > max_model_len // 2
 
 
-def worker_fields(
-    sent: Mapping[str, Any],
-    *,
-    mode: Truncation,
-    long_documents: LongDocuments,
-    max_model_len: int,
-    template_tokens: int,
-    query_tokens: int,
-) -> dict[str, Any]:
+def worker_fields(sent: Mapping[str, Any], lengths: Lengths, *, long_documents: LongDocuments) -> dict[str, Any]:
     """The scoring fields as a worker gets them.
 
     Args:
         sent: Scoring fields as the client sent them, each of the right type.
-        mode: `pair` for cross-encoders, `document` for models behind a chat template.
-        long_documents: `truncate`, or `error` to let the worker refuse.
-        max_model_len: Tokens of query, document and template together at most.
-        template_tokens: Tokens of the chat template around both texts.
-        query_tokens: Tokens of the longest query, exact when `needs_count` says so.
+        lengths: Of model, template and query.
+        long_documents: `error` lets the worker refuse; with `passages`, what an estimate had too long is truncated too.
 
     Raises:
         BadInput: a field is out of the model's range, or the query leaves no room for a document.
     """
+    mode, max_model_len = lengths.mode, lengths.max_model_len
     fields = {name: value for name, value in sent.items() if not _is_idle_limit(name, value, max_model_len)}
     asked = fields.get("truncate_prompt_tokens")
     if asked is not None and asked > max_model_len:
@@ -57,10 +68,9 @@ def worker_fields(
     if mode == "pair" and asked is not None and asked != -1:
         # The client wants the pair cut at a length of its own; vLLM's way of doing so is what it asked for.
         return fields
-    kept_tokens = min(query_tokens, fields.get("max_tokens_per_query", query_tokens))
-    overhead = kept_tokens + (SPECIAL_TOKENS if mode == "pair" else template_tokens)
+    overhead = lengths.overhead(fields)
     if overhead >= max_model_len:
-        message = f"query has {query_tokens} tokens and the model takes {max_model_len}: shorten the query"
+        message = f"query has {lengths.query_tokens} tokens and the model takes {max_model_len}: shorten the query"
         raise BadInput(message, param="query")
     if long_documents == "error" and asked is None:
         return fields
@@ -71,6 +81,18 @@ def worker_fields(
         # The query is the longer half: only "only second" leaves it whole.
         fields.setdefault("max_tokens_per_doc", max_model_len - 1)
     return fields
+
+
+def room_tokens(fields: Mapping[str, Any], lengths: Lengths) -> int:
+    """The tokens that a document may have to be read whole beside the query; below 1 when the query leaves none.
+
+    Args:
+        fields: As `worker_fields` made them.
+        lengths: Of model, template and query.
+    """
+    asked = fields.get("truncate_prompt_tokens", -1)
+    room: int = (lengths.max_model_len if asked == -1 else asked) - lengths.overhead(fields)
+    return min(room, int(fields.get("max_tokens_per_doc", room)))
 
 
 def _cut_document(fields: dict[str, Any], *, limit: int, overhead: int) -> dict[str, Any]:

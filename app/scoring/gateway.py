@@ -34,10 +34,11 @@ from app.policy.token_estimate import most_tokens, pair_tokens
 from app.queueing.admission import Admission
 from app.queueing.scheduler import Scheduler
 from app.scoring.fallback import Fallback
+from app.scoring.long_documents import DocumentFitter
 from app.scoring.singleflight import Singleflight, Wait, scores_of
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
-from app.types import Answer, Chunk, Fingerprint, RequestContext, RerankRequest, Scored
+from app.types import Answer, Chunk, Fingerprint, LongDocuments, RequestContext, RerankRequest, Scored
 from app.workers.lexical import LEXICAL_MODEL
 from app.workers.profiles import Profiles
 from app.workers.registry import Registry
@@ -59,6 +60,7 @@ class Gateway(OnLoop):
     admission: Admission
     scheduler: Scheduler
     token_counter: TokenCounter
+    long_documents: DocumentFitter
     fallback: Fallback | None
     settings: Settings
     metrics: Metrics
@@ -125,8 +127,12 @@ class Gateway(OnLoop):
 
     async def _score_on(self, fingerprint: Fingerprint, request: RerankRequest, context: RequestContext) -> Answer:
         """The request's scores, all from workers of one fingerprint."""
-        profile, pairs = self.profiles.of(fingerprint), request.pairs
-        fields = await self._worker_fields(request, fingerprint, profile, context)
+        profile = self.profiles.of(fingerprint)
+        treatment = self.long_documents.treatment(request, fingerprint, profile)
+        fields, room_tokens = await self._worker_fields(request, fingerprint, profile, treatment, context)
+        is_by_passage = treatment == "passages"
+        cut = await self.long_documents.cut(request, fingerprint, room_tokens, context) if is_by_passage else None
+        pairs = cut.pairs if cut else request.pairs
         # A listwise model's score of a pair depends on the other pairs.
         digests = () if profile.is_listwise else self.cache.digests(pairs, fingerprint, fields, context)
         # Texts that have digests needn't be read once more.
@@ -136,7 +142,8 @@ class Gateway(OnLoop):
         context.stats.cache_hits = context.stats.coalesced = 0
         answer = await self._look_up_or_compute(chunk.part(distinct))
         self.metrics.documents("duplicate", len(pairs) - len(distinct))
-        return expand(answer, positions)
+        answer = expand(answer, positions)
+        return cut.by_document(answer) if cut else answer
 
     async def _look_up_or_compute(self, chunk: Chunk) -> Answer:
         """The scores of distinct pairs: those that are remembered, and the others anew."""
@@ -218,27 +225,40 @@ class Gateway(OnLoop):
         return places, Answer([scores[chunk.digests[place]] for place in places], 0)
 
     async def _worker_fields(
-        self, request: RerankRequest, fingerprint: Fingerprint, profile: ModelProfile, context: RequestContext
-    ) -> dict[str, Any]:
+        self,
+        request: RerankRequest,
+        fingerprint: Fingerprint,
+        profile: ModelProfile,
+        treatment: LongDocuments,
+        context: RequestContext,
+    ) -> tuple[dict[str, Any], int]:
+        """The fields that go to workers, and how many tokens a document may have with them."""
         query = max(request.pairs.queries, key=most_tokens)
         query_tokens = most_tokens(query)
         if truncate.needs_count(query, fingerprint.max_model_len):
             query_tokens = await self.token_counter.count(
                 query, fingerprint, context.deadline, request_id=context.request_id
             )
-        return truncate.worker_fields(
-            request.fields,
+        lengths = truncate.Lengths(
             mode=profile.truncation,
-            long_documents=request.long_documents or self.settings.long_documents,
             max_model_len=fingerprint.max_model_len,
             template_tokens=self.settings.for_model(fingerprint.model).template_tokens,
             query_tokens=query_tokens,
         )
+        fields = truncate.worker_fields(request.fields, lengths, long_documents=treatment)
+        return fields, truncate.room_tokens(fields, lengths)
 
     def _complete(self, answer: Answer, model: str, *, degraded: str | None) -> Scored:
         """The answer with a score for every document; where workers refused one, as far as the settings allow."""
+        whole = Scored(
+            model=model,
+            scores=answer.scores,
+            tokens=answer.tokens,
+            degraded=degraded,
+            by_passage=answer.by_passage,
+        )
         if not answer.refused:
-            return Scored(model=model, scores=answer.scores, tokens=answer.tokens, degraded=degraded)
+            return whole
         scored = [score for place, score in enumerate(answer.scores) if place not in answer.refused]
         self.metrics.document_errors(len(answer.refused))
         if self.settings.document_errors == "error" or not scored:
@@ -247,7 +267,7 @@ class Gateway(OnLoop):
         lowest = min(scored)
         scores = [lowest if place in answer.refused else score for place, score in enumerate(answer.scores)]
         unscored = {place: error.message for place, error in answer.refused.items()}
-        return Scored(model=model, scores=scores, tokens=answer.tokens, unscored=unscored, degraded=degraded)
+        return replace(whole, scores=scores, unscored=unscored)
 
 
 def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:

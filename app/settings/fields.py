@@ -88,7 +88,12 @@ class Fields(BaseSettings):
     min_batch: int = Field(default=16, ge=1)
     """fewest documents per worker call when a list is spread over idle workers"""
     long_documents: LongDocuments = "truncate"
-    """documents too long for the model: truncate them, or answer with an error"""
+    """documents too long for the model: truncate them, answer with an error, or cut them into passages and score each
+    by its best"""
+    passage_overlap_tokens: int = Field(default=32, ge=0)
+    """tokens that each passage repeats of the one before, at most a quarter of a passage"""
+    max_passages_per_document: int = Field(default=10, ge=1, le=1000)
+    """most passages of a document; what is beyond is dropped, and counted"""
     max_documents: int = Field(default=20_000, ge=1)
     """most documents per request"""
     max_document_chars: int = Field(default=1_000_000, ge=1)

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.policy.model_profile import Traits
 from app.policy.truncate import Truncation
-from app.types import Kind, ScoreScale
+from app.types import Kind, LongDocuments, ScoreScale
 
 
 class ModelSettings(BaseModel):
@@ -29,6 +29,12 @@ class ModelSettings(BaseModel):
     """true: documents and queries may have images"""
     template_tokens: int = Field(default=160, ge=0)
     """tokens of the chat template around both texts, including its instruction"""
+    long_documents: LongDocuments | None = None
+    """as the setting of that name, for this model"""
+    passage_overlap_tokens: int | None = Field(default=None, ge=0)
+    """as the setting of that name, for this model"""
+    max_passages_per_document: int | None = Field(default=None, ge=1, le=1000)
+    """as the setting of that name, for this model"""
     revision: str = ""
     """any text that names the version of the weights; change it when they change under the same name"""
 

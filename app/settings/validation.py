@@ -48,6 +48,16 @@ def contradictions(settings: Fields) -> Iterable[str]:
         yield "traces is on, but what it needs isn't installed: pip install 'rerank-gateway[traces]'"
     for name in sorted(_NEVER_FORWARDED.intersection(settings.forward_fields)):
         yield f"forward_fields: {name} is what the gateway writes itself: leave it out"
+    yield from _model_contradictions(settings)
+
+
+def _model_contradictions(settings: Fields) -> Iterable[str]:
+    for model, own in settings.models.items():
+        if own.kind == "listwise" and (own.long_documents or settings.long_documents) == "passages":
+            yield (
+                f"models: {model} compares documents with each other, so it can't score them by passages: set its "
+                "long_documents to truncate or error"
+            )
     names = [name for model, own in settings.models.items() for name in (model, *own.aliases)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"models: the name {name} stands twice: give it to one model, as its name or as an alias"

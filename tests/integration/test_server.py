@@ -163,10 +163,12 @@ async def test_each_request_is_one_line_of_json_that_says_what_it_cost():
         client.headers["Authorization"] = "Bearer hush"
         response = await client.post("/v1/rerank?x=1", json=BODY, headers={"X-Request-Id": "abc-1"})
         assert response.status_code == 200
+        long = BODY | {"documents": ["Paris has so many words. " * 1000], "long_documents": "passages"}
+        assert (await client.post("/v1/rerank", json=long)).status_code == 200
         gateway.tell(signal.SIGINT)
         assert await gateway.ended() == 0
         lines = [event for event in gateway.events if event["event"] == "request"]
-    assert len(lines) == 1
+    assert len(lines) == 2
     expected = {
         "event": "request",
         "level": "info",
@@ -185,6 +187,9 @@ async def test_each_request_is_one_line_of_json_that_says_what_it_cost():
     assert expected.items() <= lines[0].items()
     assert 0 < lines[0]["ms"] < 10_000
     assert lines[0].keys() == expected.keys() | {"ms", "timestamp"}
+    by_passage = {"documents": 1, "passages": 10}
+    assert by_passage.items() <= lines[1].items()
+    assert lines[1].keys() == lines[0].keys() | {"passages", "passages_dropped"}
 
 
 async def test_at_level_warning_only_slow_and_failed_requests_leave_a_line():

@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 
 from app.errors import BadInput
+from app.policy import truncate
 from app.policy.token_estimate import SPECIAL_TOKENS
-from app.policy.truncate import needs_count, worker_fields
+from app.policy.truncate import Lengths, needs_count
 
 CROSS_ENCODER: dict[str, Any] = {
     "mode": "pair",
@@ -14,6 +15,15 @@ CROSS_ENCODER: dict[str, Any] = {
     "query_tokens": 10,
 }
 CHAT_TEMPLATE = CROSS_ENCODER | {"mode": "document"}
+
+
+def worker_fields(sent: dict[str, Any], *, long_documents: Any, **lengths: Any) -> dict[str, Any]:
+    return truncate.worker_fields(sent, Lengths(**lengths), long_documents=long_documents)
+
+
+def room(sent: dict[str, Any], **settings: Any) -> int:
+    fields = worker_fields(sent, **settings)
+    return truncate.room_tokens(fields, Lengths(**{name: settings[name] for name in Lengths._fields}))
 
 
 def test_a_cross_encoders_pair_is_cut_at_the_models_length():
@@ -113,3 +123,14 @@ def test_asking_for_the_models_length_is_as_good_as_asking_for_nothing():
 def test_a_query_the_client_has_cut_itself_fits_at_any_length():
     fields = worker_fields({"max_tokens_per_query": 50}, **CROSS_ENCODER | {"query_tokens": 600})
     assert fields == {"max_tokens_per_query": 50, "truncate_prompt_tokens": -1}
+
+
+def test_a_documents_room_is_what_query_and_template_leave_of_the_model_or_of_a_shorter_limit():
+    assert room({}, **CROSS_ENCODER) == 512 - 10 - SPECIAL_TOKENS
+    assert room({}, **CHAT_TEMPLATE) == 512 - 10 - 100
+    assert room({}, **CROSS_ENCODER | {"query_tokens": 300}) == 512 - 300 - SPECIAL_TOKENS
+    for settings, overhead in ((CROSS_ENCODER, 10 + SPECIAL_TOKENS), (CHAT_TEMPLATE, 110)):
+        assert room({"truncate_prompt_tokens": 200}, **settings) == 200 - overhead
+        assert room({"max_tokens_per_doc": 50}, **settings) == 50
+        assert room({"max_tokens_per_query": 4}, **settings) == 512 - (overhead - 6)
+    assert room({"truncate_prompt_tokens": 8}, **CROSS_ENCODER) < 1

@@ -91,7 +91,7 @@ WRONG = {
     "no port": ("RERANK_PORT", "0", ["RERANK_PORT", "greater than or equal to 1"]),
     "not a number": ("RERANK_DEADLINE_S", "nan", ["RERANK_DEADLINE_S", "number"]),
     "endless": ("RERANK_DEADLINE_S", "inf", ["RERANK_DEADLINE_S", "finite number"]),
-    "no choice": ("RERANK_LONG_DOCUMENTS", "cut", ["RERANK_LONG_DOCUMENTS", "'truncate' or 'error'"]),
+    "no choice": ("RERANK_LONG_DOCUMENTS", "cut", ["RERANK_LONG_DOCUMENTS", "'truncate', 'error' or 'passages'"]),
     "models not JSON": ("RERANK_MODELS", "qwen", ["RERANK_MODELS", "not JSON"]),
     "a model's setting": (
         "RERANK_MODELS",
@@ -141,6 +141,11 @@ WRONG = {
         "RERANK_FORWARD_FIELDS",
         "priority,top_n",
         ["forward_fields", "top_n", "leave it out"],
+    ),
+    "passages of a listwise model": (
+        "RERANK_MODELS",
+        '{"jina": {"kind": "listwise", "long_documents": "passages"}}',
+        ["models", "jina compares documents with each other", "long_documents to truncate"],
     ),
     "one name for two models": (
         "RERANK_MODELS",

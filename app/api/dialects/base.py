@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from app.api.dialects.schemas import DOCUMENTS_SCHEMA, RerankAnswer, usage
 from app.errors import BadInput, Overloaded, RerankError
 from app.policy.rank import rank
-from app.types import Pairs, RerankRequest, Scored
+from app.types import LongDocuments, Pairs, RerankRequest, Scored
 
 # Cohere counts a search of up to 100 documents as one unit.
 _DOCUMENTS_PER_SEARCH_UNIT = 100
@@ -174,6 +174,12 @@ class Wire(BaseModel):
     max_tokens_per_doc: int | None = Field(default=None, ge=0, description="Cut each document at this many tokens.")
     use_activation: bool | None = Field(default=None, description="false returns raw logits.")
     instruction: str | None = Field(default=None, description="For models behind a chat template.")
+    long_documents: LongDocuments | None = Field(
+        default=None, description="What becomes of documents too long for the model: truncate, error or passages."
+    )
+    return_passages: bool | None = Field(
+        default=None, description="Whether results say which passage of their document has the score."
+    )
     timeout_ms: int | None = Field(
         default=None, gt=0, description="Give up after this long; never longer than the gateway's own."
     )
@@ -206,6 +212,7 @@ class Wire(BaseModel):
         top_n: int | None = None,
         echo: Sequence[object] | None = None,
         is_cut: bool | None = None,
+        max_passages: int | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> RerankRequest:
         """The request for scores of these texts, with the wishes that all dialects know.
@@ -216,6 +223,7 @@ class Wire(BaseModel):
             top_n: Results wanted; 0 and None mean all.
             echo: As in `RerankRequest`.
             is_cut: Whether documents too long for the model are cut or an error; None leaves it to the settings.
+            max_passages: As in `RerankRequest`.
             fields: Scoring fields; by default `scoring_fields`.
         """
         return RerankRequest(
@@ -224,7 +232,10 @@ class Wire(BaseModel):
             top_n=top_n or None,
             echo=echo,
             fields=self.scoring_fields() if fields is None else fields,
-            long_documents=None if is_cut is None else "truncate" if is_cut else "error",
+            long_documents=self.long_documents,
+            is_cut=is_cut,
+            max_passages=max_passages,
+            return_passages=bool(self.return_passages),
             timeout_ms=self.timeout_ms,
         )
 
@@ -251,10 +262,12 @@ class RankBody(Wire):
 
 
 def _remarks(scored: Scored) -> dict[str, object]:
-    """The remarks about scores that aren't what the client asked for: degraded ones, and refused documents."""
+    """The remarks about scores: degraded ones, those by passage, and refused documents."""
     remarks: dict[str, object] = {}
     if scored.degraded:
         remarks["degraded"] = scored.degraded
+    if cut := scored.by_passage:
+        remarks["passages"] = {"documents": cut.cut, "scored": cut.scored, "dropped": cut.dropped}
     if scored.unscored:
         remarks["warnings"] = [
             f"documents[{index}] has the lowest score, since no worker would score it: {reason}"
@@ -267,9 +280,22 @@ def rows(request: RerankRequest, scored: Scored, *, score: str, document: str) -
     """The ranking as objects; `score` and `document` are the dialect's names for these fields."""
     scores, echoed = scored.scores, request.echo
     best = rank(scores, request.top_n)
+    found: list[dict[str, object]]
     if echoed is None:
-        return [{"index": index, score: scores[index]} for index in best]
-    return [{"index": index, score: scores[index], document: echoed[index]} for index in best]
+        found = [{"index": index, score: scores[index]} for index in best]
+    else:
+        found = [{"index": index, score: scores[index], document: echoed[index]} for index in best]
+    if request.return_passages:
+        for index, row in zip(best, found, strict=True):
+            row["passage"] = passage(request, scored, index)
+    return found
+
+
+def passage(request: RerankRequest, scored: Scored, index: int) -> dict[str, int]:
+    """The part of a document that has its score; all of one that wasn't cut."""
+    cut = scored.by_passage
+    start, end = cut.best[index] if cut else (0, len(request.pairs.documents[index]))
+    return {"start": start, "end": end}
 
 
 def echo(texts: Sequence[str], *, wanted: bool) -> Sequence[object] | None:

@@ -10,7 +10,7 @@ from app.types import RerankRequest
 
 
 class Cohere1Body(base.Wire):
-    """A rerank request as Cohere's v1 clients write it. `max_chunks_per_doc` is accepted and ignored."""
+    """A rerank request as Cohere's v1 clients write it."""
 
     query: str
     documents: rank_fields.TextsOrObjects
@@ -19,11 +19,15 @@ class Cohere1Body(base.Wire):
         default=None, description="Fields of document objects to rank by, in order; each counts once."
     )
     return_documents: bool | None = None
+    max_chunks_per_doc: int | None = Field(
+        default=None, ge=1, description="Passages of a document at most, where long documents are cut into passages."
+    )
 
     def request(self) -> RerankRequest:
         texts = rank_fields.joined(self.documents, self.rank_fields, "documents")
         sent = [{"text": document} if isinstance(document, str) else document for document in self.documents]
-        return self.request_for([self.query], texts, top_n=self.top_n, echo=sent if self.return_documents else None)
+        echo = sent if self.return_documents else None
+        return self.request_for([self.query], texts, top_n=self.top_n, echo=echo, max_passages=self.max_chunks_per_doc)
 
 
 class Cohere1(base.Dialect):

@@ -31,6 +31,7 @@ class Ranked(schemas.Shown):
     index: int
     score: float
     input: str | dict[str, Any] | None = None
+    passage: schemas.PassageRange | None = None
 
 
 class MixedbreadAnswer(schemas.Shown):

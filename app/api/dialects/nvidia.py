@@ -35,6 +35,7 @@ class Ranking(schemas.Shown):
 
     index: int
     logit: float
+    passage: schemas.PassageRange | None = None
 
 
 class NvidiaAnswer(schemas.Shown):

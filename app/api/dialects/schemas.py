@@ -41,12 +41,20 @@ class Usage(TotalTokens):
     completion_tokens: int
 
 
+class PassageRange(Shown):
+    """A part of a document: from the character `start` up to `end`, counted in Unicode code points."""
+
+    start: int
+    end: int
+
+
 class Result(Shown):
-    """One document of a ranking; `document` is there only when documents are returned."""
+    """One document of a ranking; `document` and `passage` are there only when they are asked for."""
 
     index: int
     relevance_score: float
     document: dict[str, Any] | str | None = None
+    passage: PassageRange | None = None
 
 
 class RerankAnswer(Shown):
@@ -66,6 +74,7 @@ class Row(Shown):
     score: float
     text: str | None = None
     document: dict[str, Any] | None = None
+    passage: PassageRange | None = None
 
 
 class Error(Shown):

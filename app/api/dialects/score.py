@@ -61,6 +61,7 @@ class ScoreRow(schemas.Shown):
     index: int
     object: str
     score: float
+    passage: schemas.PassageRange | None = None
 
 
 class ScoreAnswer(schemas.Shown):
@@ -90,11 +91,17 @@ class Score(base.Dialect):
     example: ClassVar[Mapping[str, Any]] = {"text_1": base.QUERY, "text_2": base.DOCUMENTS}
 
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
+        data: list[dict[str, object]] = [
+            {"index": index, "object": "score", "score": score} for index, score in enumerate(scored.scores)
+        ]
+        if request.return_passages:
+            for index, row in enumerate(data):
+                row["passage"] = base.passage(request, scored, index)
         return {
             "id": f"score-{request_id}",
             "object": "list",
             "created": int(time.time()),
             "model": scored.model,
-            "data": [{"index": index, "object": "score", "score": score} for index, score in enumerate(scored.scores)],
+            "data": data,
             "usage": schemas.usage(scored),
         }

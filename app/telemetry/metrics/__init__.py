@@ -72,6 +72,12 @@ class Metrics:
         if count:
             self._child(requests.DOCUMENT_ERRORS).inc(count)
 
+    def passages(self, scored: int, dropped: int) -> None:
+        """Count passages, maybe none, that long documents were cut into, and those that weren't scored."""
+        if scored:
+            self._child(requests.PASSAGES).inc(scored)
+            self._child(requests.PASSAGES_DROPPED).inc(dropped)
+
     def degraded(self, documents: int) -> None:
         """Count a request, with its documents, that the fallback answered."""
         self._child(requests.DEGRADED).inc()

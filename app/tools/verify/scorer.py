@@ -81,14 +81,14 @@ class Scorer:
         query_tokens = most_tokens(query)
         if truncate.needs_count(query, max_model_len):
             query_tokens = await self.link.count_tokens(self.fingerprint.model, query, request_id=_REQUEST_ID)
-        return truncate.worker_fields(
-            {},
+        lengths = truncate.Lengths(
             mode=self.profile.truncation,
-            long_documents=self.settings.long_documents,
             max_model_len=max_model_len,
             template_tokens=own.template_tokens,
             query_tokens=query_tokens,
         )
+        long_documents = own.long_documents or self.settings.long_documents
+        return truncate.worker_fields({}, lengths, long_documents=long_documents)
 
 
 @asynccontextmanager

@@ -72,8 +72,20 @@ DOCUMENTS = counter(
     "documents",
     "Documents that got a score, by where it came from: a worker; the cache of this process (memory) or of all "
     "replicas (redis); the call of another request (coalesced); an equal document of the same request (duplicate); the "
-    "fallback; refused: they got the lowest score.",
+    "fallback; refused: they got the lowest score. Where long documents are cut into passages, each passage counts.",
     Label("source", get_args(Source)),
+)
+PASSAGES = counter(
+    "rerank_passages_total",
+    "passages",
+    "Passages of documents too long for the model, each of which is a pair. Rising faster than the requests: documents "
+    "get longer, and cost more.",
+)
+PASSAGES_DROPPED = counter(
+    "rerank_passages_dropped_total",
+    "passages",
+    "Passages beyond RERANK_MAX_PASSAGES_PER_DOCUMENT, by an estimate. Rising: the ends of documents aren't read; "
+    "raise it, or send shorter documents.",
 )
 DOCUMENT_ERRORS = counter(
     "rerank_document_errors_total",
