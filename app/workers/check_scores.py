@@ -82,7 +82,8 @@ async def _ordered(
 
 async def _cut(score: Score, pair: CheckPair, tokens: int, fields: Mapping[str, int]) -> Ordered | None:
     """The scores of texts that begin as the pair's and go on for longer than `tokens`; None when they are refused."""
-    more = " " + FILLER * (2 * tokens // len(FILLER.split()) + 1)
+    # A word has a token at least.
+    more = " " + FILLER * (tokens // len(FILLER.split()) + 1)
     try:
         return await _ordered(score, CheckPair(pair.query, pair.right + more, ""), [pair.wrong + more], fields)
     except ContentRejected:

@@ -205,7 +205,8 @@ class ModelCheck(OnLoop):
             async with asyncio.timeout(_PATIENCE_S):
                 while worker.calls:
                     await worker.finish()
-        if not worker.is_usable or worker.serves.get(fingerprint.model) != fingerprint:
+        # It may have left meanwhile.
+        if worker not in self._registry.usable(fingerprint):
             raise Unreachable(f"{worker.name} no longer serves what is checked")
         if not worker.has_room(self._loop.time()):
             raise Busy(f"{worker.name} has no room for a check")

@@ -31,7 +31,7 @@ def no_key_feels_another(outcome: Outcome) -> Iterator[str]:
         return
     largest_s = max((_takes_s(outcome, call) for call in calls), default=0.0)
     for request in requests.values():
-        took_s, due_s = request.ended - request.began, _due_s(outcome, request, calls, largest_s)
+        took_s, due_s = request.ended - request.began, _due_s(outcome, request, record.calls, largest_s)
         if request.status != 200:
             yield f"{request.id} of the modest key {key} got {request.status} ({message(request)})"
         elif took_s > due_s and not record.problems:
@@ -41,10 +41,11 @@ def no_key_feels_another(outcome: Outcome) -> Iterator[str]:
             )
 
 
-def _due_s(outcome: Outcome, request: Request, calls: list[Call], largest_s: float) -> float:
+def _due_s(outcome: Outcome, request: Request, calls: Sequence[Call], largest_s: float) -> float:
     """Seconds in which a request has its answer at the latest, when its key has its share."""
     workers = outcome.plan.workers
     lanes = sum(worker.lanes for worker in workers)
+    # A check of the model that has begun when a request comes isn't broken off: it has one call at a time.
     held_s = sum(_takes_s(outcome, call) for call in calls if call.began <= request.began < call.ended)
     own_s = _work_s(workers[0], request.query, request.documents)
     return (held_s + _KEYS * own_s + _CHUNKS * largest_s) / lanes + own_s

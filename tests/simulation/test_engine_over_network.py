@@ -108,7 +108,7 @@ async def a_minute_of_trouble(rng: Random) -> None:
         assert cluster.engine.admission.pending_documents == cluster.engine.scheduler.waiting == 0
     # Each request has the same id, as a client's retries have.
     call_ids = [call_id for worker in cluster.workers for call_id in worker.call_ids]
-    assert {call_id.partition("-")[0] for call_id in call_ids} == {"r", "probe"}
+    assert {call_id.partition("-")[0] for call_id in call_ids} == {"r", "probe", "check"}
     assert len(call_ids) == len(set(call_ids))
 
 

@@ -78,7 +78,7 @@ def test_declared_label_values_are_those_of_the_code():
 async def test_no_request_however_odd_adds_a_series_of_its_own():
     text = await after_odd_requests(3000)
     assert MARK not in text.decode().lower()
-    assert not strangers(text, operators={"w0", "w1", "w2", *build()})
+    assert not strangers(text, operators={"m", "w0", "w1", "w2", *build()})
 
 
 async def after_odd_requests(number: int) -> bytes:
