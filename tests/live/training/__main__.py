@@ -13,10 +13,10 @@ from tests.live.training import decoder, encoder
 # What is trained, and in how many steps.
 _KINDS = {
     "cross-encoder": (encoder.cross_encoder, 2500),
-    "bi-encoder": (encoder.bi_encoder, 600),
-    "late-interaction": (encoder.late_interaction, 600),
-    "template": (decoder.behind_template, 1500),
-    "listwise": (decoder.listwise, 1500),
+    "bi-encoder": (encoder.bi_encoder, 500),
+    "late-interaction": (encoder.late_interaction, 500),
+    "template": (decoder.behind_template, 700),
+    "listwise": (decoder.listwise, 200),
 }
 
 

@@ -19,6 +19,8 @@ TEMPLATE = MODELS / "template.jinja"
 _HEAD = 64
 _MARKS = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 _PARTS = ["<Query>:", "<Document>:"]
+# Fixed by vllm/model_executor/models/config.py.
+_VECTOR = 512
 _TOKENS = {"unk_token": "[UNK]", "pad_token": "[PAD]", "eos_token": "<|im_end|>"}
 # Places of a text whose next token is learned too: as any language model, it then says neither yes nor no elsewhere.
 _PLACES = 4
@@ -94,7 +96,7 @@ def listwise(steps: int, seed: int) -> None:
     marks = {Place.END_MARK: [embed, rerank], Place.QUERY_MARK: [tokenizer.token_to_id(":")]}
     marks[Place.DOCUMENT_MARK] = [tokenizer.token_to_id("=")]
     _compare(model, marks, torch.randn(model.config.hidden_size), within=_NEAR)
-    hidden, out = model.config.hidden_size, 32
+    hidden, out = model.config.hidden_size, _VECTOR
     projector = torch.nn.Sequential(
         torch.nn.Linear(hidden, hidden // 2, bias=False), torch.nn.ReLU(), torch.nn.Linear(hidden // 2, out, bias=False)
     )
@@ -132,7 +134,6 @@ def listwise(steps: int, seed: int) -> None:
         found = cosines([(query, documents) for query, documents, _ in lists])
     first = [int(scores.argmax() == place) for scores, (*_, place) in zip(found, lists, strict=True)]
     say(f"the right one first among 2, 6, 12: {sum(first[:20])}, {sum(first[20:40])}, {sum(first[40:])} of 20 each")
-    model.config.embedding_size = out
     more = {f"projector.{key}": value for key, value in projector.state_dict().items()}
     save(
         model,
