@@ -1,10 +1,9 @@
 """One request -> scores: dedup, look up what is known, wait for what is under way, admit and compute the rest."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from app.aio import OnLoop
 from app.cache.score_cache import ScoreCache
@@ -47,6 +46,8 @@ from app.workers.token_counter import TokenCounter
 # Computations of others that a request waits for to get the same pair; after that it starts one of its own.
 _MOST_CHANCES = 2
 _NAMED_DOCUMENTS = 5
+
+T = TypeVar("T")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -91,14 +92,13 @@ class Gateway(OnLoop):
         if now >= context.deadline:
             raise DeadlineExceeded("Time ran out before the request had come whole: allow it more, or send it faster.")
         until = min(context.deadline, now + self.settings.no_worker_wait_s)
-        with self._waiting_for_worker(context):
-            context.stats.model = model = await self.registry.resolve(request.model, until=until)
+        model = await self._waited_for(self.registry.resolve(request.model, until=until), context)
+        context.stats.model = model
         degraded = LEXICAL_MODEL if model == LEXICAL_MODEL and request.model not in {None, "", LEXICAL_MODEL} else None
         if degraded and not context.takes_degraded:
             raise UnknownModel(f"The model `{request.model:.80}` does not exist here; there is {model}.", param="model")
         while True:
-            with self._waiting_for_worker(context):
-                fingerprint = await self.registry.pin(model, until=until)
+            fingerprint = await self._waited_for(self.registry.pin(model, until=until), context)
             self._refuse_if_suspect(fingerprint)
             try:
                 answer = await self._score_on(fingerprint, request, context)
@@ -116,12 +116,11 @@ class Gateway(OnLoop):
         if self.settings.suspect_models == "refuse" and (suspicion := self.profiles.suspicion_of(fingerprint)):
             raise SuspectModel(f"{fingerprint.model:.60} is served wrongly: {suspicion.seen}; {suspicion.fix}")
 
-    @contextmanager
-    def _waiting_for_worker(self, context: RequestContext) -> Iterator[None]:
-        """Count the block for the request as a wait for a usable worker, in vain or not."""
+    async def _waited_for(self, work: Awaitable[T], context: RequestContext) -> T:
+        """The result of `work`, whose time counts for the request as a wait for a usable worker, in vain or not."""
         began = self._loop.time()
         try:
-            yield
+            return await work
         finally:
             context.stats.no_worker_s += self._loop.time() - began
 
@@ -175,10 +174,11 @@ class Gateway(OnLoop):
             while waits:
                 ended, waits = await self.singleflight.wait(waits, deadline=chunk.context.deadline)
                 for wait in ended:
-                    part = self._part(chunk, wait)
-                    parts.append(part)
-                    if missing := set(wait.places).difference(part[0]):
-                        waits += self._begin(chunk, sorted(missing), wait.chances - 1)
+                    scored, answer = self._part(chunk, wait)
+                    parts.append((scored, answer))
+                    if len(scored) < len(wait.places):
+                        missing = sorted(set(wait.places).difference(scored))
+                        waits += self._begin(chunk, missing, wait.chances - 1)
         finally:
             await self.singleflight.leave(waits)
         return parts

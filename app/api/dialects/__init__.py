@@ -79,7 +79,10 @@ def detect(path: str, asked: str | None, body: Mapping[str, Any], prefix: str = 
         return own
     if prefix:
         return _BY_PREFIX[prefix]
-    return next((dialect for dialect in _SIGNED if dialect.is_told_by(body)), own)
+    for dialect in _SIGNED if body else ():
+        if dialect.is_told_by(body):
+            return dialect
+    return own
 
 
 def shown_on(route: str) -> tuple[Dialect, ...]:

@@ -45,8 +45,8 @@ class Cohere1(base.Dialect):
     example = base.example(documents=[{"title": "Paris", "text": base.DOCUMENTS[1]}], rank_fields=["title", "text"])
 
     def is_told_by(self, body: Mapping[str, Any]) -> bool:
-        signs = (body.get("rank_fields"), body.get("max_chunks_per_doc"))
-        return signs != (None, None) or _has_objects(body.get("documents"))
+        is_signed = body.get("rank_fields") is not None or body.get("max_chunks_per_doc") is not None
+        return is_signed or _has_objects(body.get("documents"))
 
 
 def _has_objects(documents: object) -> bool:
