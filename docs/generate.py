@@ -119,6 +119,7 @@ _DECLARED_ELSEWHERE = {
     "route": ", ".join(f"`{route}`" for route in ROUTES),
     "dialect": ", ".join(f"`{dialect.name}`" for dialect in DIALECTS),
     "worker": "host, port and path of a worker's URL, without its credentials",
+    "model": "names of the setting `models`",
     "version": "the gateway's version",
     "python": "Python's version",
 }

@@ -20,5 +20,9 @@ class ModelSettings(BaseModel):
     """tokens of the chat template around both texts, including its instruction"""
     listwise: bool = False
     """on: the model compares documents with each other, so lists are never split or deduplicated"""
+    start_s: float = Field(default=120.0, gt=0)
+    """seconds that a first worker takes to serve; the `Retry-After` of a 503 that comes of the model having none"""
+    scales_to_zero: bool = False
+    """on: the model may be without a worker while nobody asks for it; a replica is ready without one"""
     revision: str = ""
     """any text that names the version of the weights; change it when they change under the same name"""
