@@ -33,7 +33,7 @@ def service_router(assembly: Assembly, *, has_fallback: bool, is_draining: Calla
             path,
             readyz,
             methods=["GET"],
-            summary="A worker has been usable since the start, or there may be none, and this replica isn't shutting down",
+            summary="Workers were usable since the start, or needn't be, and this replica isn't shutting down",
             responses={503: {"description": "Not ready"}},
         )
 
