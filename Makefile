@@ -96,6 +96,7 @@ manifests:  ## write the manifest of the alerting rules anew
 .PHONY: image
 image:  ## build the container image
 	$(DOCKER) build $(IMAGE_FLAGS) --tag $(IMAGE) \
+		--build-arg SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" \
 		--build-arg VERSION="$(VERSION)" \
 		--build-arg REVISION="$$(git rev-parse HEAD)" .
 

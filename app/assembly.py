@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from hashlib import sha256
 from random import Random
 from secrets import token_bytes
@@ -104,7 +105,7 @@ class Assembly:
             settings=settings,
             metrics=metrics,
         )
-        self._watch()
+        self._watch(settings)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -117,7 +118,7 @@ class Assembly:
             ):
                 yield
 
-    def _watch(self) -> None:
+    def _watch(self, settings: Settings) -> None:
         """Have the metrics read these states at every scrape."""
         read, memory, redis = self.metrics.read, self.cache.memory, self.redis
         read(requests.PENDING_DOCUMENTS, lambda: self.admission.pending_documents)
@@ -128,6 +129,10 @@ class Assembly:
         read(caches.PAIRS, lambda: len(memory))
         read(caches.BYTES, lambda: memory.size_bytes)
         read(process.TASKS, lambda: len(asyncio.all_tasks()))
+        for model in settings.models:
+            # From the start: nothing else tells an autoscaler of a model without workers.
+            self.metrics.asked_for(model, 0)
+            read(requests.MODEL_PENDING_DOCUMENTS, partial(self.admission.pending_of, model), model)
         if redis:
             read(caches.REDIS_USABLE, lambda: redis.is_usable)
 

@@ -120,6 +120,7 @@ _DECLARED_ELSEWHERE = {
     "dialect": ", ".join(f"`{dialect.name}`" for dialect in DIALECTS),
     "model": "names under which workers serve models",
     "worker": "host, port and path of a worker's URL, without its credentials",
+    "model": "names of the setting `models`",
     "version": "the gateway's version",
     "python": "Python's version",
 }

@@ -19,7 +19,7 @@ from app.api.responses import InternalError
 from app.cli import cli
 from app.errors import RerankError
 from app.main import create_app
-from app.settings import CLIENT_KEY, PREFIX, SECRETS_DIR, Settings
+from app.settings import CLIENT_KEY, PREFIX, SECRETS_DIR, ModelSettings, Settings
 from app.telemetry.metrics.catalog import METRICS
 from app.tools.doctor import CHECKS
 from tests.documents import PAGES, ROOT, blocks_of
@@ -107,7 +107,7 @@ def test_every_metric_that_is_named_exists():
 
 async def test_every_metric_that_is_shown_is_documented_and_the_other_way_round():
     # Nobody listens there: what shows Redis is shown all the same.
-    made = create_app(Settings(redis_url="redis://127.0.0.1:9"))
+    made = create_app(Settings(redis_url="redis://127.0.0.1:9", models={"m": ModelSettings()}))
     transport = httpx.ASGITransport(made)
     async with (
         made.app.router.lifespan_context(made),

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from app.main import create_app
-from app.settings import Settings
+from app.settings import ModelSettings, Settings
 from app.telemetry.metrics.catalog import METRICS
 from tests.promql import Labels, Series, problems, selectors
 from tests.running import until_ready
@@ -50,7 +50,7 @@ EXPRESSIONS = {
 @pytest.fixture
 async def series() -> Series:
     """All there is to ask for: what a gateway with Redis exposes, what is recorded, and Prometheus's own."""
-    app = create_app(Settings(redis_url="redis://127.0.0.1:1"))
+    app = create_app(Settings(redis_url="redis://127.0.0.1:1", models={"m": ModelSettings()}))
     transport = httpx.ASGITransport(app)
     async with (
         app.app.router.lifespan_context(app),

@@ -33,7 +33,7 @@ def service_router(assembly: Assembly, *, has_fallback: bool, is_draining: Calla
             path,
             readyz,
             methods=["GET"],
-            summary="A worker has been usable since the start, and this replica isn't shutting down",
+            summary="Workers were usable since the start, or needn't be, and this replica isn't shutting down",
             responses={503: {"description": "Not ready"}},
         )
 
@@ -50,7 +50,8 @@ def service_router(assembly: Assembly, *, has_fallback: bool, is_draining: Calla
 
 def _unready_reason(registry: Registry, *, has_fallback: bool) -> str | None:
     """The reason why this replica isn't ready, in words; None when it is."""
-    if registry.was_ever_usable:
+    # Workers that are scaled to zero are started for whom a replica that isn't ready would never hear.
+    if registry.was_ever_usable or registry.may_be_empty:
         return None
     if not has_fallback:
         return f"No worker has been usable yet: {registry.problems()}."

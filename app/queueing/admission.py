@@ -21,11 +21,16 @@ class Admission:
         self._scheduler = scheduler
         self._settings = settings
         self._pending: Counter[str] = Counter()
+        self._by_model: Counter[str] = Counter()
 
     @property
     def pending_documents(self) -> int:
         """Documents that were let in and have no score yet."""
         return self._pending.total()
+
+    def pending_of(self, model: str) -> int:
+        """Documents that were let in for a model and have no score yet."""
+        return self._by_model[model]
 
     def admit(self, context: RequestContext, documents: int, fingerprint: Fingerprint, *, now: float) -> None:
         """Let a request in, or raise.
@@ -72,12 +77,14 @@ class Admission:
             )
             raise Overloaded(message, reason="pending", retry_after_s=1.0)
 
-    def begin(self, key: str, documents: int) -> None:
-        """Count documents of a key as pending, until as many have come to their `end`."""
+    def begin(self, key: str, documents: int, model: str) -> None:
+        """Count documents of a key for a model as pending, until as many have come to their `end`."""
         self._pending[key] += documents
+        self._by_model[model] += documents
 
-    def end(self, key: str, documents: int) -> None:
-        """Count documents of a key as pending no longer, however their scoring ended."""
-        self._pending[key] -= documents
-        if not self._pending[key]:
-            del self._pending[key]
+    def end(self, key: str, documents: int, model: str) -> None:
+        """Count documents of a key for a model as pending no longer, however their scoring ended."""
+        for counts, name in ((self._pending, key), (self._by_model, model)):
+            counts[name] -= documents
+            if not counts[name]:
+                del counts[name]

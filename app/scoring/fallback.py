@@ -67,13 +67,13 @@ class Fallback:
         documents = len(request.pairs)
         context.stats.model = LEXICAL_MODEL
         self._admission.check_limits(context.key, documents)
-        self._admission.begin(context.key, documents)
+        self._admission.begin(context.key, documents, LEXICAL_MODEL)
         try:
             async with asyncio.timeout_at(context.deadline):
                 answer = await self._link.score(LEXICAL_MODEL, request.pairs, {}, request_id=context.request_id)
         except TimeoutError:
             raise DeadlineExceeded(f"Time ran out while {documents} documents were scored lexically.") from None
         finally:
-            self._admission.end(context.key, documents)
+            self._admission.end(context.key, documents, LEXICAL_MODEL)
         self._metrics.degraded(documents)
         return Scored(model=request.model or LEXICAL_MODEL, scores=answer.scores, tokens=0, degraded=LEXICAL_MODEL)

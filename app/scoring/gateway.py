@@ -76,6 +76,8 @@ class Gateway(OnLoop):
         Raises:
             RerankError: the answer to the client.
         """
+        if model := self.registry.configured(request.model):
+            self.metrics.asked_for(model, len(request.pairs))
         fallback = self.fallback if context.takes_degraded else None
         if fallback and fallback.holds(request.model):
             return await fallback.score(request, context)

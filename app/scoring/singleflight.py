@@ -96,7 +96,7 @@ class Singleflight(OnLoop):
         computation = Computation(chunk, task, current_span.get(), pairs)
         self._under_way.update(dict.fromkeys(pairs, computation))
         # What is pending belongs to the computation: who started it may leave while others wait for it.
-        self._admission.begin(chunk.context.key, len(chunk.pairs))
+        self._admission.begin(chunk.context.key, len(chunk.pairs), chunk.fingerprint.model)
         task.add_done_callback(lambda _: self._on_done(computation))
         return computation
 
@@ -144,7 +144,8 @@ class Singleflight(OnLoop):
     def _on_done(self, computation: Computation) -> None:
         """Forget a computation that is over, and its pending documents."""
         self._end(computation)
-        self._admission.end(computation.chunk.context.key, len(computation.chunk.pairs))
+        chunk = computation.chunk
+        self._admission.end(chunk.context.key, len(chunk.pairs), chunk.fingerprint.model)
         if not computation.task.cancelled():
             # Whoever waits learns of it; when nobody does, asyncio would complain that nobody asked.
             computation.task.exception()

@@ -35,6 +35,10 @@ class ModelSettings(BaseModel):
     """as the setting of that name, for this model"""
     max_passages_per_document: int | None = Field(default=None, ge=1, le=1000)
     """as the setting of that name, for this model"""
+    start_s: float = Field(default=120.0, gt=0)
+    """seconds that a first worker takes to serve; the `Retry-After` of a 503 that comes of the model having none"""
+    scales_to_zero: bool = False
+    """on: the model may be without a worker while nobody asks for it; a replica is ready without one"""
     revision: str = ""
     """any text that names the version of the weights; change it when they change under the same name"""
 

@@ -85,6 +85,20 @@ class Registry:
         model = self._model_of(asked) if asked else None
         return any(w.is_usable and (model is None or model in w.serves) for w in self.workers)
 
+    @property
+    def may_be_empty(self) -> bool:
+        """True when there is no worker, as all sources say, and a model of the settings may be scaled to zero."""
+        is_empty = not self.workers and all(source.has_answered for source in self.sources)
+        return is_empty and any(own.scales_to_zero for own in self._settings.models.values())
+
+    def configured(self, asked: str | None) -> str | None:
+        """The model of the settings that is meant; None when it stands in no settings."""
+        own = self._settings.models
+        if asked is None or not asked:
+            return self._settings.default_model or (next(iter(own)) if len(own) == 1 else None)
+        model = self._names.model_of(asked)
+        return model if model in own else None
+
     def rules_out(self, asked: str | None) -> bool:
         """True when it is known which models there are, and that the one asked for isn't among them.
 
@@ -113,7 +127,7 @@ class Registry:
         """
         name = asked or None
         while not (known := self.models()) or not (self._is_exact(name) or self._are_all_probed()):
-            await self._wait_for_change(until)
+            await self._wait_for_change(until, name)
         if name is None:
             names = sorted({fingerprint.model for fingerprint in known.values()})
             name = names[0] if len(names) == 1 else self._settings.default_model
@@ -134,7 +148,7 @@ class Registry:
             AllMisconfigured: none can, since all are misconfigured.
         """
         while not (fingerprint := self._commonest_fingerprint(model)):
-            await self._wait_for_change(until)
+            await self._wait_for_change(until, model)
         return fingerprint
 
     async def wait_for_usable(self, fingerprint: Fingerprint, *, until: float) -> None:
@@ -148,7 +162,7 @@ class Registry:
         while not self.usable(fingerprint):
             if self._commonest_fingerprint(fingerprint.model):
                 raise FingerprintGone
-            await self._wait_for_change(until)
+            await self._wait_for_change(until, fingerprint.model)
 
     def _change(self, worker: Worker) -> None:
         """Drop everything derived from the workers' states, after a change of one, and wake those that wait."""
@@ -188,7 +202,7 @@ class Registry:
             self._commonest[model] = max(counts, key=counts.__getitem__, default=None)
         return self._commonest[model]
 
-    async def _wait_for_change(self, until: float) -> None:
+    async def _wait_for_change(self, until: float, asked: str | None) -> None:
         if self.workers and all(isinstance(worker.problem, Misconfigured) for worker in self.workers):
             raise AllMisconfigured(f"No worker can be used: {self.problems()}.")
         try:
@@ -196,7 +210,15 @@ class Registry:
                 await self._changed.wait()
         except TimeoutError:
             message = f"No worker is usable now: {self.problems()}."
-            raise NoWorker(message, retry_after_s=self._next_probe_s()) from None
+            raise NoWorker(message, retry_after_s=self._start_s(asked) or self._next_probe_s()) from None
+
+    def _start_s(self, asked: str | None) -> float | None:
+        """Seconds that a model of the settings takes to start when it has no worker at all; None when it has some."""
+        model = self.configured(asked)
+        sources_know = all(source.has_answered for source in self.sources)
+        if model is None or not sources_know or any(w.problem or model in w.serves for w in self.workers):
+            return None
+        return self._settings.models[model].start_s
 
     def _next_probe_s(self) -> float:
         """Seconds until a probe may find a worker usable again."""

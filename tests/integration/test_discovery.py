@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import Unreachable
 from app.main import create_app
-from app.settings import Settings
+from app.settings import ModelSettings, Settings
 from app.settings.addresses import DnsName
 from app.workers.discovery.dns import Dns
 from app.workers.discovery.source import Source
@@ -126,6 +126,22 @@ async def test_who_asks_a_worker_that_has_left_is_told_of_a_worker_error():
         await link.close()
         with pytest.raises(Unreachable, match="has left"):
             await link.count_tokens("m", "text", request_id="id-1")
+
+
+@pytest.mark.parametrize("scales_to_zero", [True, False])
+async def test_a_replica_is_ready_without_workers_when_there_may_be_none(*, scales_to_zero: bool):
+    zone = Zone([])
+    zone.failure = OSError(0, "Temporary failure in name resolution")
+    models = {"m": ModelSettings(scales_to_zero=scales_to_zero)}
+    app = create_app(Settings(workers=("dns://vllm:8000",), models=models), search=lambda *_: zone.sources(8000))
+    async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.get("/readyz")).status_code == 503
+        zone.failure = None
+        if scales_to_zero:
+            await until_ready(client)
+        else:
+            await asyncio.sleep(0.5)
+            assert (await client.get("/readyz")).status_code == 503
 
 
 @pytest.mark.parametrize("fallback", ["none", "lexical"])

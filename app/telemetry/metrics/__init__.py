@@ -67,6 +67,10 @@ class Metrics:
         if count:
             self._child(requests.DOCUMENTS, source).inc(count)
 
+    def asked_for(self, model: str, documents: int) -> None:
+        """Count the documents of a request for a model of the settings, whatever becomes of it."""
+        self._child(requests.MODEL_DOCUMENTS, model).inc(documents)
+
     def document_errors(self, count: int) -> None:
         """Count documents, maybe none, that no worker would score."""
         if count:

@@ -98,6 +98,19 @@ PENDING_DOCUMENTS = gauge(
     "documents",
     "Documents of admitted requests that have no score yet. At RERANK_MAX_PENDING_DOCUMENTS requests are refused.",
 )
+MODEL_DOCUMENTS = counter(
+    "rerank_model_documents_total",
+    "documents",
+    "Documents of all requests for a model of the setting `models`, under its own name, whether it has workers or not. "
+    "Rising while it has none: somebody waits for its workers to be started.",
+    Label("model"),
+)
+MODEL_PENDING_DOCUMENTS = gauge(
+    "rerank_model_pending_documents",
+    "documents",
+    "Documents of admitted requests that have no score yet, by model of the setting `models`. What autoscalers go by.",
+    Label("model"),
+)
 INFLIGHT_PAIRS = gauge(
     "rerank_inflight_pairs",
     "pairs",
