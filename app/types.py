@@ -32,16 +32,63 @@ class Fingerprint(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """An image inside of a query or document; images of equal digests are equal.
+
+    Args:
+        url: As workers get it: `data:` in one spelling, whatever the client's was, or an address they fetch it from.
+        digest: SHA-256 of the image's bytes, or of the address of one that workers fetch.
+        tokens: Estimated.
+        host: Where workers fetch it from, with the port unless it is the usual one; empty for `data:`.
+    """
+
+    url: str = field(compare=False, repr=False)
+    digest: bytes
+    tokens: int = field(compare=False)
+    host: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A query or document that holds at least one image, and texts perhaps, in the order in which they were sent."""
+
+    parts: Sequence[str | Image]
+
+    def __len__(self) -> int:
+        """The characters of its texts, as of a document that is one."""
+        return len(self.text)
+
+    @property
+    def text(self) -> str:
+        """The texts in one, joined as vLLM joins them; empty when there is none."""
+        return "\n".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def images(self) -> Sequence[Image]:
+        """The images, in order."""
+        return [part for part in self.parts if isinstance(part, Image)]
+
+
+# One side of a pair, a query or a document: a text in all but a few requests.
+Side = str | Content
+
+
+def text_of(side: Side) -> str:
+    """The text of a query or document, without its images."""
+    return side if isinstance(side, str) else side.text
+
+
+@dataclass(frozen=True, slots=True)
 class Pairs:
     """Query-document pairs: one query for all documents, or one query per document.
 
     Args:
-        queries: 1 or `len(documents)` strings.
-        documents: At least one string; empty strings are documents too.
+        queries: 1 or `len(documents)` of them.
+        documents: At least one; empty strings are documents too.
     """
 
-    queries: Sequence[str]
-    documents: Sequence[str]
+    queries: Sequence[Side]
+    documents: Sequence[Side]
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -51,6 +98,10 @@ class Pairs:
         if len(self.queries) == 1:
             return self.documents
         return list(zip(self.queries, self.documents, strict=True))
+
+    def hold_images(self) -> bool:
+        """True if a query or document holds an image."""
+        return not {*map(type, self.documents), *map(type, self.queries)} <= {str}
 
     def take(self, indices: Sequence[int]) -> "Pairs":
         """The pairs at `indices`, in that order."""

@@ -22,9 +22,12 @@ Fault = Callable[["Call", asyncio.StreamWriter], Awaitable[None]]
 _CHECKED = {pair.query for pair in (*ENGLISH, *MORE_ENGLISH, *OTHER_LANGUAGES.values())}
 
 
-def score_of(query: str, document: str) -> float:
-    """A score in [0, 1) that depends on nothing but the pair; by words in common where a check goes by the order."""
-    if query in _CHECKED:
+def score_of(query: Any, document: Any) -> float:
+    """A score in [0, 1) that depends on nothing but the pair; by words in common where a check goes by the order.
+
+    Content is what it is on the wire.
+    """
+    if isinstance(query, str) and query in _CHECKED:
         return 0.01 + 0.9 * len({*query.split()} & {*document.split()}) / len({*query.split()})
     digest = hashlib.blake2b(f"{len(query)}:{query}{document}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48
@@ -43,14 +46,15 @@ class Call:
         return self.headers.get("x-request-id", "").startswith((PROBE_PREFIX, CHECK_PREFIX))
 
     @property
-    def documents(self) -> list[str]:
+    def documents(self) -> list[Any]:
         texts = self.body.get("text_2", self.body.get("documents", []))
         return [texts] if isinstance(texts, str) else texts
 
     @property
-    def queries(self) -> list[str]:
+    def queries(self) -> list[Any]:
         given = self.body.get("text_1", self.body.get("query"))
-        return [given] * len(self.documents) if isinstance(given, str) else given
+        each = given if isinstance(given, list) else [given]
+        return each * len(self.documents) if len(each) == 1 else each
 
 
 @dataclass
@@ -67,6 +71,7 @@ class FakeVllm:
     max_model_len: int = 512
     api_key: str | None = None
     has_score_route: bool = True
+    multimodal: bool = False
     delay_s: float = 0.0
     fixed_s: float = 0.0
     per_document_s: float = 0.0
@@ -143,6 +148,8 @@ class FakeVllm:
             elif call.body["model"] != self.model:
                 message = f"The model `{call.body['model']}` does not exist."
                 reply(writer, 404, {"error": {"message": message, "type": "NotFoundError", "param": None, "code": 404}})
+            elif not self.multimodal and dict in map(type, [*call.queries, *call.documents]):
+                await status(400, "MultiModalParam is not supported for BertForSequenceClassification")(call, writer)
             else:
                 await self._work(call, reader)
                 reply(writer, 200, answer_to(call))
@@ -170,9 +177,7 @@ class FakeVllm:
 def answer_to(call: Call) -> dict[str, Any]:
     """vLLM's answer to a scoring call."""
     scores = [score_of(query, document) for query, document in zip(call.queries, call.documents, strict=True)]
-    tokens = sum(
-        len(query.split()) + len(document.split()) for query, document in zip(call.queries, call.documents, strict=True)
-    )
+    tokens = sum(len(str(side).split()) for side in (*call.queries, *call.documents))
     shared = {"id": "score-1", "model": call.body["model"], "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
     if call.path == "/v1/score":
         rows = [{"index": index, "object": "score", "score": score} for index, score in enumerate(scores)]

@@ -16,7 +16,7 @@ from app.errors import WorkerError
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry.metrics.catalog import process
-from app.types import Answer, CacheUse, Pairs, RequestContext, RequestStats, RerankRequest, Scored
+from app.types import Answer, CacheUse, Pairs, RequestContext, RequestStats, RerankRequest, Scored, Side, text_of
 from app.workers.discovery import sources
 from app.workers.discovery.source import Endpoints
 from app.workers.fingerprinter import PROBE_PREFIX
@@ -32,6 +32,11 @@ class ScoreCall(NamedTuple):
     pairs: Pairs
     fields: Mapping[str, Any]
     request_id: str
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of its documents."""
+        return [*map(text_of, self.pairs.documents)]
 
 
 Script = Callable[[ScoreCall], Awaitable[Answer]]
@@ -280,10 +285,10 @@ async def application(links: Sequence[ScriptedLink], *, seed: int = 7, **setting
 
 async def score(
     made: Assembly,
-    documents: Sequence[str],
+    documents: Sequence[Side],
     *,
     within_s: float = 25.0,
-    query: str = "q",
+    query: Side = "q",
     stats: RequestStats | None = None,
     key: str = "anonymous",
     priority: int = 0,
@@ -306,5 +311,5 @@ async def score(
     )
 
 
-def right_scores(documents: Sequence[str], query: str = "q") -> list[float]:
+def right_scores(documents: Sequence[Side], query: Side = "q") -> list[float]:
     return [score_of(query, document) for document in documents]

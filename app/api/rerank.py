@@ -1,7 +1,7 @@
 """The routes that score, from the bytes of a request to the bytes of its answer."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -26,7 +26,7 @@ from app.scoring.gateway import Gateway
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.spans import Traces
-from app.types import CacheUse, RequestContext, RerankRequest
+from app.types import CacheUse, Image, Pairs, RequestContext, RerankRequest, Side, text_of
 
 # Body fields that the query string may fill in: Milvus has no other channel for what concerns one collection.
 _QUERY_DEFAULTS = frozenset(
@@ -154,6 +154,8 @@ class RerankApi(OnLoop):
         parsed = record.dialect.parse(body, request.path)
         record.stats.documents = len(parsed.pairs)
         _check_lengths(parsed, self._settings.max_document_chars)
+        if parsed.pairs.hold_images():
+            _check_image_hosts(parsed.pairs, self._settings.image_hosts)
         if not self._settings.forward_fields:
             return parsed
         return replace(parsed, fields=self._forwarded(body) | dict(parsed.fields))
@@ -239,14 +241,36 @@ def _check_counts(body: Mapping[str, Any], dialect: Dialect, most: int) -> None:
 
 def _check_lengths(request: RerankRequest, longest: int) -> None:
     """Refuse texts that are too long. Query and fields count too: they go to workers with every chunk."""
-    queries, documents = request.pairs.queries, request.pairs.documents
-    for what, texts in (("documents", documents), ("query", queries)):
-        if max(map(len, texts)) > longest:
-            for index, text in enumerate(texts):
-                _check_length(what if what == "query" and len(texts) == 1 else f"{what}[{index}]", text, longest)
+    for what, sides in _sides_of(request.pairs):
+        if max(map(len, sides)) > longest:
+            for index, side in enumerate(sides):
+                _check_length(_place(what, index, sides), text_of(side), longest)
     for name, value in request.fields.items():
         if isinstance(value, str):
             _check_length(name, value, longest)
+
+
+def _check_image_hosts(pairs: Pairs, hosts: Collection[str]) -> None:
+    """Refuse images that workers would fetch from a host the settings don't list."""
+    for what, sides in _sides_of(pairs):
+        for index, side in enumerate(sides):
+            for number, part in enumerate(() if isinstance(side, str) else side.parts):
+                if isinstance(part, Image) and part.host and part.host not in hosts:
+                    place = _place(what, index, sides)
+                    message = (
+                        f"{place} has an image, part {number}, on a host that RERANK_IMAGE_HOSTS doesn't list: "
+                        "send it as data:image/png;base64,..."
+                    )
+                    raise BadInput(message, param=place)
+
+
+def _sides_of(pairs: Pairs) -> Sequence[tuple[str, Sequence[Side]]]:
+    """Both sides of the pairs, by the names that errors have for them."""
+    return ("documents", pairs.documents), ("query", pairs.queries)
+
+
+def _place(name: str, index: int, sides: Sequence[Side]) -> str:
+    return name if name == "query" and len(sides) == 1 else f"{name}[{index}]"
 
 
 def _check_length(place: str, text: str, longest: int) -> None:

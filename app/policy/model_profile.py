@@ -19,6 +19,7 @@ class Traits:
     truncation: Truncation | None = None
     score_scale: ScoreScale | None = None
     multimodal: bool | None = None
+    splits_images: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +31,14 @@ class ModelProfile:
         truncation: What is cut when a pair is too long for it.
         score_scale: What its scores are, unless the request changes them.
         multimodal: Whether documents and queries may have images.
+        splits_images: Whether pairs with images may be split; their scores depend on each other where not.
     """
 
     kind: Kind = "cross_encoder"
     truncation: Truncation = "pair"
     score_scale: ScoreScale = "probability"
     multimodal: bool = False
+    splits_images: bool = True
 
     @property
     def is_listwise(self) -> bool:
@@ -54,4 +57,5 @@ def profile_from(declared: Traits, learned: Traits) -> ModelProfile:
         truncation=declared.truncation or implied.truncation or _TRUNCATION.get(kind, "pair"),
         score_scale=declared.score_scale or implied.score_scale or _SCORE_SCALE.get(kind, "probability"),
         multimodal=bool(multimodal),
+        splits_images=declared.splits_images is not False,
     )

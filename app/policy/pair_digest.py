@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from app.types import Fingerprint, Pairs
+from app.types import Fingerprint, Pairs, Side
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -59,23 +59,35 @@ def _start(secret: bytes, tenant: str, generation: int, fingerprint: Fingerprint
     return start
 
 
-def _with(start: "_Hash", query: str) -> "_Hash":
+def _with(start: "_Hash", query: Side) -> "_Hash":
     started = start.copy()
     _add(started, [query])
     return started
 
 
-def _add(digest: "_Hash", parts: Iterable[str]) -> None:
+def _add(digest: "_Hash", parts: Iterable[Side]) -> None:
     for part in parts:
-        encoded = part.encode("utf-8", _HALF_PAIRS)
+        encoded = _encoded(part)
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
 
 
-def _finished(started: "_Hash", documents: Iterable[str]) -> list[bytes]:
+def _encoded(side: Side) -> bytes:
+    """The bytes of a text, or those that stand for content: it begins with one that no text has."""
+    if isinstance(side, str):
+        return side.encode("utf-8", _HALF_PAIRS)
+    parts = [
+        (b"t", part.encode("utf-8", _HALF_PAIRS)) if isinstance(part, str) else (b"i", part.digest)
+        for part in side.parts
+    ]
+    return b"\xff" + b"".join(kind + len(encoded).to_bytes(8, "little") + encoded for kind, encoded in parts)
+
+
+def _finished(started: "_Hash", documents: Iterable[Side]) -> list[bytes]:
     copy, digests = started.copy, []
     for document in documents:
         digest = copy()
-        digest.update(document.encode("utf-8", _HALF_PAIRS))
+        # Not by a call of `_encoded` for each, which takes a fifth as long as all of this.
+        digest.update(document.encode("utf-8", _HALF_PAIRS) if isinstance(document, str) else _encoded(document))
         digests.append(digest.digest()[:DIGEST_BYTES])
     return digests

@@ -14,7 +14,7 @@ from math import ceil
 from typing import NamedTuple
 
 from app.errors import WorkerError
-from app.types import Answer, ByPassage, Pairs, Passage
+from app.types import Answer, ByPassage, Pairs, Passage, Side, text_of
 
 # Behind full stops and question marks of all scripts; those of Chinese, Japanese, Hindi and others need no space after
 # them. A closing quote or bracket belongs to its sentence. An empty line ends one too.
@@ -198,13 +198,17 @@ def with_passages(pairs: Pairs, cuts: Mapping[int, Cut]) -> PassagePairs:
         cuts: Of the documents at these places, which don't fit.
     """
     places: list[int] = []
-    documents: list[str] = []
+    documents: list[Side] = []
     begins, passages = [0], list[Passage]()
     for place, document in enumerate(pairs.documents):
-        own = cuts[place].passages if place in cuts else [Passage(0, len(document))]
+        if place in cuts:
+            own, text = cuts[place].passages, text_of(document)
+            documents += [text[one.start : one.end] for one in own]
+        else:
+            own = [Passage(0, len(document))]
+            documents.append(document)
         places += [place] * len(own)
         passages += own
-        documents += [document[one.start : one.end] for one in own]
         begins.append(len(places))
     queries = pairs.queries if len(pairs.queries) == 1 else [pairs.queries[place] for place in places]
     return PassagePairs(

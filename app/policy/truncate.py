@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from app.errors import BadInput
-from app.policy.token_estimate import SPECIAL_TOKENS, most_tokens
-from app.types import LongDocuments
+from app.policy.token_estimate import SPECIAL_TOKENS, image_tokens, most_tokens
+from app.types import LongDocuments, Side
 
 Truncation = Literal["pair", "document"]
 
@@ -41,9 +41,18 @@ class Lengths(NamedTuple):
         return query_tokens + (SPECIAL_TOKENS if self.mode == "pair" else self.template_tokens)
 
 
-def needs_count(query: str, max_model_len: int) -> bool:
-    """True when the query may be so long that its exact number of tokens matters."""
+def needs_count(query: Side, max_model_len: int) -> bool:
+    """True when the query's text may be so long that its exact number of tokens matters."""
     return most_tokens(query) + SPECIAL_TOKENS > max_model_len // 2
+
+
+def with_images(text_tokens: int, query: Side, max_model_len: int) -> int:
+    """The tokens of a query with its images.
+
+    These are at most half of what its text leaves: only workers know how many tokens their model has for an image, so
+    the estimate must refuse no query.
+    """
+    return text_tokens + min(image_tokens(query), max(0, max_model_len - text_tokens) // 2)
 
 
 def worker_fields(sent: Mapping[str, Any], lengths: Lengths, *, long_documents: LongDocuments) -> dict[str, Any]:

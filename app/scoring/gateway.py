@@ -37,7 +37,17 @@ from app.scoring.long_documents import DocumentFitter
 from app.scoring.singleflight import Singleflight, Wait, scores_of
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
-from app.types import Answer, Chunk, Fingerprint, LongDocuments, RequestContext, RerankRequest, Scored
+from app.types import (
+    Answer,
+    Chunk,
+    Fingerprint,
+    LongDocuments,
+    Pairs,
+    RequestContext,
+    RerankRequest,
+    Scored,
+    text_of,
+)
 from app.workers.lexical import LEXICAL_MODEL
 from app.workers.profiles import Profiles
 from app.workers.registry import Registry
@@ -102,6 +112,8 @@ class Gateway(OnLoop):
         while True:
             fingerprint = await self._waited_for(self.registry.pin(model, until=until), context)
             self._refuse_if_suspect(fingerprint)
+            if not degraded:
+                self._check_images(request.pairs, fingerprint)
             try:
                 answer = await self._score_on(fingerprint, request, context)
             except FingerprintGone:
@@ -117,6 +129,18 @@ class Gateway(OnLoop):
     def _refuse_if_suspect(self, fingerprint: Fingerprint) -> None:
         if self.settings.suspect_models == "refuse" and (suspicion := self.profiles.suspicion_of(fingerprint)):
             raise SuspectModel(f"{fingerprint.model:.60} is served wrongly: {suspicion.seen}; {suspicion.fix}")
+
+    def _check_images(self, pairs: Pairs, fingerprint: Fingerprint) -> None:
+        """Refuse images for a model that reads none: its workers would refuse them one by one."""
+        if not pairs.hold_images() or self.profiles.of(fingerprint).multimodal:
+            return
+        name = f"{fingerprint.model:.80}"
+        message = (
+            f"The model {name} reads no images, as far as the gateway knows: send texts only. "
+            f"If it does, set models.{name}.multimodal: true"
+        )
+        first = next((index for index, document in enumerate(pairs.documents) if not isinstance(document, str)), None)
+        raise BadInput(message, param="query" if first is None else f"documents[{first}]")
 
     async def _waited_for(self, work: Awaitable[T], context: RequestContext) -> T:
         """The result of `work`, whose time counts for the request as a wait for a usable worker, in vain or not."""
@@ -134,10 +158,11 @@ class Gateway(OnLoop):
         is_by_passage = treatment == "passages"
         cut = await self.long_documents.cut(request, fingerprint, room_tokens, context) if is_by_passage else None
         pairs = cut.pairs if cut else request.pairs
-        # A listwise model's score of a pair depends on the other pairs.
-        digests = () if profile.is_listwise else self.cache.digests(pairs, fingerprint, fields, context)
+        # Where a pair's score depends on the other pairs, it is worth nothing beside others.
+        is_whole = _stays_whole(pairs, profile)
+        digests = () if is_whole else self.cache.digests(pairs, fingerprint, fields, context)
         # Texts that have digests needn't be read once more.
-        distinct, positions = dedup(range(len(pairs)) if profile.is_listwise else digests or pairs.texts())
+        distinct, positions = dedup(range(len(pairs)) if is_whole else digests or pairs.texts())
         chunk = Chunk(pairs=pairs, fingerprint=fingerprint, fields=fields, context=context, digests=digests)
         # What was found on a fingerprint that went away meanwhile is of no use on another.
         context.stats.cache_hits = context.stats.coalesced = 0
@@ -201,7 +226,7 @@ class Gateway(OnLoop):
 
     def _split(self, chunk: Chunk, places: Sequence[int]) -> Sequence[Sequence[int]]:
         """The places, by chunk."""
-        if not places or self.profiles.of(chunk.fingerprint).is_listwise:
+        if not places or _stays_whole(chunk.pairs, self.profiles.of(chunk.fingerprint)):
             return [places] if places else []
         workers = self.scheduler.effective_workers(chunk.fingerprint)
         is_all = len(places) == len(chunk.pairs)
@@ -239,13 +264,13 @@ class Gateway(OnLoop):
         query_tokens = most_tokens(query)
         if truncate.needs_count(query, fingerprint.max_model_len):
             query_tokens = await self.token_counter.count(
-                query, fingerprint, context.deadline, request_id=context.request_id
+                text_of(query), fingerprint, context.deadline, request_id=context.request_id
             )
         lengths = truncate.Lengths(
             mode=profile.truncation,
             max_model_len=fingerprint.max_model_len,
             template_tokens=self.settings.for_model(fingerprint.model).template_tokens,
-            query_tokens=query_tokens,
+            query_tokens=truncate.with_images(query_tokens, query, fingerprint.max_model_len),
         )
         fields = truncate.worker_fields(request.fields, lengths, long_documents=treatment)
         return fields, truncate.room_tokens(fields, lengths)
@@ -270,6 +295,11 @@ class Gateway(OnLoop):
         scores = [lowest if place in answer.refused else score for place, score in enumerate(answer.scores)]
         unscored = {place: error.message for place, error in answer.refused.items()}
         return replace(whole, scores=scores, unscored=unscored)
+
+
+def _stays_whole(pairs: Pairs, profile: ModelProfile) -> bool:
+    """True when the pairs' scores depend on each other, so that they go to a worker in one call, each time anew."""
+    return profile.is_listwise or (not profile.splits_images and pairs.hold_images())
 
 
 def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:

@@ -8,7 +8,7 @@ from app.policy.model_profile import ModelProfile
 from app.policy.passages import LEAST_TOKENS, Cut, PassageLimits, PassagePairs, cut, with_passages
 from app.policy.token_estimate import likely_tokens, most_tokens
 from app.settings import Settings
-from app.types import Fingerprint, LongDocuments, RequestContext, RerankRequest
+from app.types import Fingerprint, LongDocuments, RequestContext, RerankRequest, text_of
 from app.workers.token_counter import TokenCounter
 
 # Of a long text, so many parts of so many characters tell how many bytes a token of it takes.
@@ -65,12 +65,13 @@ class DocumentFitter:
         documents, stats = request.pairs.documents, context.stats
         # The request may have begun on another fingerprint.
         stats.passages = stats.passages_dropped = 0
-        # With fewer tokens than that a document fits, however wrong the estimate.
-        places = [place for place, tokens in enumerate(likely_tokens(documents)) if 2 * tokens > room_tokens]
+        # With fewer tokens than that a document fits, however wrong the estimate; one with images isn't cut.
+        likely = enumerate(likely_tokens(documents))
+        places = [place for place, tokens in likely if 2 * tokens > room_tokens and isinstance(documents[place], str)]
         if not places or room_tokens < LEAST_TOKENS:
             return None
         limits = self._limits(request, fingerprint, room_tokens)
-        samples = [_sample(documents[place], room_tokens) for place in places]
+        samples = [_sample(text_of(documents[place]), room_tokens) for place in places]
         counts = await self._token_counter.count_each(
             samples, fingerprint, context.deadline, request_id=context.request_id
         )
@@ -79,7 +80,7 @@ class DocumentFitter:
         for place, sample, count in zip(places, samples, counts, strict=True):
             bytes_per_token = most_tokens(sample) / (count or likely_tokens([sample])[0])
             bytes_per_token = min(_MOST_BYTES, max(_LEAST_BYTES, bytes_per_token))
-            made = cut(documents[place], limits, bytes_per_token=bytes_per_token)
+            made = cut(text_of(documents[place]), limits, bytes_per_token=bytes_per_token)
             if made.dropped or len(made.passages) > 1:
                 cuts[place] = made
             if perf_counter() >= turn_ends:

@@ -98,6 +98,9 @@ class Fields(BaseSettings):
     """most documents per request"""
     max_document_chars: int = Field(default=1_000_000, ge=1)
     """most characters per document, query or instruction"""
+    image_hosts: CommaSeparated = ()
+    """comma-separated hosts, such as images.example or images.example:8443, from which workers may fetch images that
+    requests name by address; none takes images only as data"""
 
     deadline_s: float = Field(default=25.0, gt=0)
     """longest time, in seconds, for one request, including retries; Milvus gives up after 30 s"""

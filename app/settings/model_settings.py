@@ -27,6 +27,9 @@ class ModelSettings(BaseModel):
     tokens)"""
     multimodal: bool | None = None
     """true: documents and queries may have images"""
+    split_images: bool | None = None
+    """false: a request that holds images goes to a worker in one call, and its scores aren't kept, since they depend on
+    what else is in the call; `verify` tells"""
     template_tokens: int = Field(default=160, ge=0)
     """tokens of the chat template around both texts, including its instruction"""
     long_documents: LongDocuments | None = None
@@ -46,5 +49,9 @@ class ModelSettings(BaseModel):
     def traits(self) -> Traits:
         """What the operator declared of the model's profile."""
         return Traits(
-            kind=self.kind, truncation=self.truncation, score_scale=self.score_scale, multimodal=self.multimodal
+            kind=self.kind,
+            truncation=self.truncation,
+            score_scale=self.score_scale,
+            multimodal=self.multimodal,
+            splits_images=self.split_images,
         )

@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from app.settings.addresses import problem_with, without_password
 from app.settings.fields import Fields
+from app.settings.image_hosts import problem_with_host
 
 # The first for all URLs of Redis, the others for rediss://.
 _REDIS_OPTIONS = ("db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
@@ -41,6 +42,7 @@ def contradictions(settings: Fields) -> Iterable[str]:
     for number, url in enumerate(settings.workers, start=1):
         if problem := problem_with(url):
             yield f"workers: number {number} ({without_password(url)}) {problem}"
+    yield from _image_host_contradictions(settings.image_hosts)
     yield from _cache_contradictions(settings)
     yield from _tls_contradictions(settings)
     yield from _origin_contradictions(settings.cors_origins)
@@ -99,6 +101,12 @@ def _origin_contradictions(origins: Sequence[str]) -> Iterable[str]:
                 f"cors_origins: {origin} is no origin as browsers write it: give scheme, host and, unless it is the "
                 "usual one, port, such as https://app.example or http://localhost:3000"
             )
+
+
+def _image_host_contradictions(hosts: Sequence[str]) -> Iterable[str]:
+    for host in hosts:
+        if problem := problem_with_host(host):
+            yield f"image_hosts: {host:.100} {problem}"
 
 
 def _has_exporter() -> bool:

@@ -2,7 +2,8 @@
 
 The score is the share of the query's terms that a document holds, with BM25's saturation of term frequency and its
 length norm (Robertson and Zaragoza 2009). What BM25 takes from the collection is replaced by constants, so that a
-document's score depends on nothing but the pair: splitting a list can't change it.
+document's score depends on nothing but the pair: splitting a list can't change it. Images count for nothing, so a
+document that is only one has the lowest score.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from itertools import islice
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from app.types import Answer, Pairs
+from app.types import Answer, Pairs, text_of
 from app.workers.link import Identity, ServedModel
 
 LEXICAL_MODEL = "lexical"
@@ -65,11 +66,11 @@ class LexicalLink:
         queries, documents = pairs.queries, pairs.documents
         scores: list[float] = []
         tokens = 0
-        query = await _query_of(queries[0], turn)
+        query = await _query_of(text_of(queries[0]), turn)
         for index, document in enumerate(documents):
             if index and len(queries) > 1:
-                query = await _query_of(queries[index], turn)
-            counts, length = await _count(document, query, turn)
+                query = await _query_of(text_of(queries[index]), turn)
+            counts, length = await _count(text_of(document), query, turn)
             scores.append(await _coverage(query, counts, length, turn))
             tokens += length
         return Answer(scores, tokens)

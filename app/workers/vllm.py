@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from functools import partial
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -18,6 +19,7 @@ from app.errors import (
     BadAnswer,
     ClosedBeforeResponse,
     ClosedMidResponse,
+    ContentRejected,
     LacksRoute,
     Misconfigured,
     OutOfFiles,
@@ -26,7 +28,7 @@ from app.errors import (
 from app.net.http1 import Broken, Connections, Reply, TooLong
 from app.settings.certificates import default_context
 from app.telemetry.spans import current_span
-from app.types import Answer, Pairs
+from app.types import Answer, Content, Pairs
 from app.workers.call_ids import CallIds
 from app.workers.link import Identity
 from app.workers.vllm_responses import is_missing_route, read_identity, read_json, read_scores, read_token_count
@@ -101,16 +103,22 @@ class VllmLink:
     async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
         queries, documents = pairs.queries, len(pairs)
         if self._has_score_route:
-            # text_1 and text_2 are the names that every release with a score route knows.
-            texts = {"text_1": queries[0] if len(queries) == 1 else queries, "text_2": pairs.documents}
-            call = orjson.dumps({"model": model, **texts, **fields})
+            # text_1 and text_2 are the names that every release with a score route knows. Releases up to 0.14 take the
+            # parts of content by itself for as many queries, but refuse it in a list.
+            query = queries[0] if len(queries) == 1 and isinstance(queries[0], str) else queries
+            call = _written({"model": model, "text_1": query, "text_2": pairs.documents, **fields})
             reply = await self._score("/v1/score", call, documents, request_id)
+            if reply.status == HTTPStatus.INTERNAL_SERVER_ERROR and _names_addresses(pairs):
+                # vLLM's answer when the host is down, which says nothing about the worker.
+                raise ContentRejected("no worker could fetch the image")
             if not is_missing_route(reply):
                 return read_scores(reply, self.name, documents, rows="data", score="score")
             self._has_score_route = False
         if len(queries) > 1:
             raise LacksRoute(f"{self.name} has no /v1/score, which pairs with different queries need: update its vLLM")
-        call = orjson.dumps({"model": model, "query": queries[0], "documents": pairs.documents, **fields})
+        if pairs.hold_images():
+            raise LacksRoute(f"{self.name} has no /v1/score, which images need: update its vLLM")
+        call = _written({"model": model, "query": queries[0], "documents": pairs.documents, **fields})
         reply = await self._score("/v1/rerank", call, documents, request_id)
         return read_scores(reply, self.name, documents, rows="results", score="relevance_score")
 
@@ -196,6 +204,30 @@ class VllmLink:
             lines += f"X-Request-Id: {self._call_ids.new(request_id)}\r\n"
         first = f"{'POST' if body_bytes else 'GET'} {self._path}{path} HTTP/1.1\r\n"
         return f"{first}{self._lines}{lines}Content-Length: {body_bytes}\r\n\r\n".encode()
+
+
+def _written(call: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(call, default=_written_side, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def _written_side(side: object) -> object:
+    """Content in vLLM's shape; orjson asks for what it can't write by itself."""
+    if not isinstance(side, Content):
+        raise TypeError
+    return {
+        "content": [
+            {"type": "text", "text": part}
+            if isinstance(part, str)
+            else {"type": "image_url", "image_url": {"url": part.url}}
+            for part in side.parts
+        ]
+    }
+
+
+def _names_addresses(pairs: Pairs) -> bool:
+    """True when a worker fetches images for these pairs."""
+    sides = (side for side in (*pairs.queries, *pairs.documents) if not isinstance(side, str))
+    return any(image.host for side in sides for image in side.images)
 
 
 def _trouble_of(exc: OSError) -> str:

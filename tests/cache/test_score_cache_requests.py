@@ -24,7 +24,7 @@ async def score(made: Any, documents: Sequence[str], **more: Any) -> list[float]
 
 def _asked(*links: ScriptedLink) -> list[str]:
     """The documents that workers were asked to score, since the last time this was called."""
-    documents = sorted(document for link in links for call in link.calls for document in call.pairs.documents)
+    documents = sorted(text for link in links for call in link.calls for text in call.texts)
     for link in links:
         link.calls.clear()
     return documents

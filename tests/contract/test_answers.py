@@ -175,12 +175,12 @@ async def test_score_refuses_pairs_that_do_not_pair_up(queries: Any, documents: 
 @pytest.mark.parametrize(
     ("body", "param", "told"),
     [
-        ({"text_1": "q", "text_2": ["a", None]}, "text_2[1]", "valid string"),
-        ({"text_1": "q", "text_2": []}, "text_2", "at least 1"),
-        ({"text_1": [], "text_2": ["a"]}, "text_1", "at least 1"),
-        ({"text_1": 5, "text_2": ["a"]}, "text_1", "send a string or a list of strings"),
-        ({"queries": ["q", 3], "documents": ["a", "b"]}, "queries[1]", "valid string"),
-        ({"queries": "q", "documents": [{"text": "a"}]}, "documents[0]", "valid string"),
+        ({"text_1": "q", "text_2": ["a", None]}, "text_2[1]", "text_2[1] is null: send a string"),
+        ({"text_1": "q", "text_2": []}, "text_2", "send at least one text"),
+        ({"text_1": [], "text_2": ["a"]}, "text_1", "send at least one text"),
+        ({"text_1": 5, "text_2": ["a"]}, "text_1", "text_1 is a number: send a string"),
+        ({"queries": ["q", 3], "documents": ["a", "b"]}, "queries[1]", "queries[1] is a number: send a string"),
+        ({"queries": "q", "documents": [{"text": 5}]}, "documents[0]", "an object with other keys"),
         ({"text_1": "q", "data_2": ["a"]}, "text_1", "send text_1 and text_2, or queries and documents"),
     ],
 )

@@ -23,6 +23,7 @@ STRINGS = {"query": "q", "documents": ["a"]}
         ("/rerank", None, {"query": "q", "documents": "a"}, "vllm"),
         ("/rerank", None, {"query": "q", "documents": [{"text": "a"}]}, "vllm"),
         ("/rerank", None, {"query": "q", "documents": [{"content": []}]}, "vllm"),
+        ("/rerank", None, {"query": "q", "documents": [{"image": "a"}, {"text": "a", "image": "b"}]}, "vllm"),
         ("/rerank", None, STRINGS | {"top_n": 1, "return_documents": True, "max_tokens_per_doc": 9}, "vllm"),
         ("/rerank", None, {}, "vllm"),
         # The body's own fields.

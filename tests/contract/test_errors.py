@@ -154,12 +154,10 @@ async def test_no_message_has_300_characters(client: httpx.AsyncClient):
     ("body", "param", "told"),
     [
         ({"documents": ["a", {"text": 5}]}, "documents[1]", "an object with other keys"),
-        (
-            {"documents": [{"content": [{"type": "text", "text": "a"}]}]},
-            "documents[0]",
-            'send a string or {"text": "..."}',
-        ),
-        ({"documents": [{}]}, "documents[0]", 'send a string or {"text": "..."}'),
+        ({"documents": [{"content": []}]}, "documents[0].content", "send at least one part"),
+        ({"documents": [{"content": [{"type": "text"}]}]}, "documents[0].content[0]", "text must be a string"),
+        ({"documents": [{"image": "data:,"}]}, "documents[0].image", "send data:image/png;base64,..."),
+        ({"documents": [{}]}, "documents[0]", 'send a string, {"text": "..."} or {"content": [...]}'),
         ({"documents": [["a"]]}, "documents[0]", "documents[0] is a list"),
         ({"documents": [True]}, "documents[0]", "documents[0] is true or false"),
         ({"documents": [OBJECT, 7], "rank_fields": ["title"]}, "documents[1]", "send a string or an object"),

@@ -42,13 +42,13 @@ async def test_nvidia_may_write_plain_strings_and_want_fewer(client: httpx.Async
 @pytest.mark.parametrize(
     ("body", "param", "told"),
     [
-        ({"passages": [{"text": "a"}, {"image": "b"}]}, "passages[1]", "an object with other keys"),
+        ({"passages": [{"text": "a"}, {"picture": "b"}]}, "passages[1]", "an object with other keys"),
         ({"passages": ["a", "b", 7]}, "passages[2]", "passages[2] is a number"),
         ({"passages": [None]}, "passages[0]", "passages[0] is null"),
-        ({"passages": [{"text": None}]}, "passages[0]", 'send a string or {"text": "..."}'),
+        ({"passages": [{"text": None}]}, "passages[0]", 'send a string, {"text": "..."} or'),
         ({"passages": []}, "passages", "send at least one document"),
         ({"passages": {"text": "a"}}, "passages", "must be a list of strings"),
-        ({"passages": ["a"], "query": {"image": "b"}}, "query", "query is an object with other keys"),
+        ({"passages": ["a"], "query": {"image": "b"}}, "query.image", "not base64"),
         ({"passages": ["a"], "query": None}, "query", "query is null"),
         ({"passages": ["a"], "truncate": "MIDDLE"}, "truncate", "'NONE' or 'END'"),
         ({}, "passages", "Field required"),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.tools.verify.sample import built_in
+from app.types import text_of
 from tests.fake_vllm import Call, FakeVllm, Fault, answer_to, reply, score_of, status
 from tests.integration.commands import Finished, run
 from tests.integration.verify_report import Report
@@ -101,7 +102,7 @@ async def test_a_model_that_scores_each_pair_by_itself_is_safe_and_measured_in_a
     assert (report.verdict.kind, report.verdict.needs_action) == ("safe", False)
     assert report.verdict.max_batch in {8, 16, 32, 64, 128}
     texts = [text for pairs in built_in() for text in [*pairs.queries, *pairs.documents]]
-    assert not any(text in ended.out for text in texts)
+    assert not any(text_of(text) in ended.out for text in texts)
 
 
 async def test_calls_have_the_sizes_that_are_reported(sample: str):

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.policy.pair_digest import DIGEST_BYTES, pair_digests
-from app.types import Fingerprint, Pairs
+from app.types import Content, Fingerprint, Image, Pairs, Side
 
 FINGERPRINT = Fingerprint("m", "/models/m", 512, "1", "")
 # Surrogates included, and few enough letters for texts to share beginnings and ends.
@@ -103,3 +103,37 @@ def test_digests_have_their_size_and_leave_the_fields_alone():
     fields = {"priority": 1, "instruction": "i"}
     assert [len(digest) for digest in _digests(Pairs(["q"], ["a", "b"]), fields=fields)] == [DIGEST_BYTES] * 2
     assert fields == {"priority": 1, "instruction": "i"}
+
+
+def image(*, digest: bytes = b"1" * 32, url: str = "data:image/png;base64,AAAA") -> Image:
+    return Image(url, digest, 1)
+
+
+def test_content_is_known_by_its_texts_and_images_in_order():
+    sides: list[Side] = [
+        "a",
+        "",
+        Content((image(),)),
+        Content((image(digest=b"2" * 32),)),
+        Content((image(), image())),
+        Content(("a", image())),
+        Content((image(), "a")),
+        Content(("a", "b", image())),
+        Content(("ab", image())),
+        Content(("a\nb", image())),
+    ]
+    by_document = _digests(Pairs(["q"], sides))
+    by_query = _digests(Pairs(sides, ["a"] * len(sides)))
+    assert len({*by_document, *by_query}) == 2 * len(sides)
+
+
+def test_the_address_of_an_images_bytes_says_nothing():
+    other = image(url="data:image/png;base64,BBBB")
+    assert _digests(Pairs(["q"], [Content((image(),))])) == _digests(Pairs(["q"], [Content((other,))]))
+
+
+@given(st.lists(TEXT, max_size=2))
+def test_no_text_is_known_as_content(parts: list[str]):
+    content = Content((*parts, image()))
+    known = b"\xff" + b"".join(b"t" + len(text.encode(errors="surrogatepass")).to_bytes(8, "little") for text in parts)
+    assert _digests(Pairs(["q"], [content])) != _digests(Pairs(["q"], [known.decode("latin-1")]))

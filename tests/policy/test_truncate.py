@@ -5,7 +5,8 @@ import pytest
 from app.errors import BadInput
 from app.policy import truncate
 from app.policy.token_estimate import SPECIAL_TOKENS
-from app.policy.truncate import Lengths, needs_count
+from app.policy.truncate import Lengths, needs_count, with_images
+from app.types import Content, Image
 
 CROSS_ENCODER: dict[str, Any] = {
     "mode": "pair",
@@ -134,3 +135,10 @@ def test_a_documents_room_is_what_query_and_template_leave_of_the_model_or_of_a_
         assert room({"max_tokens_per_doc": 50}, **settings) == 50
         assert room({"max_tokens_per_query": 4}, **settings) == 512 - (overhead - 6)
     assert room({"truncate_prompt_tokens": 8}, **CROSS_ENCODER) < 1
+
+
+@pytest.mark.parametrize(("text_tokens", "tokens", "known_as"), [(10, 20, 30), (10, 1280, 261), (600, 1280, 600)])
+def test_the_images_of_a_query_take_half_of_what_its_text_leaves_at_most(text_tokens: int, tokens: int, known_as: int):
+    query = Content((Image("", b"", tokens),))
+    assert with_images(text_tokens, query, 512) == known_as
+    assert with_images(text_tokens, "q", 512) == text_tokens

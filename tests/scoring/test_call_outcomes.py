@@ -90,7 +90,7 @@ async def test_a_worker_whose_connection_died_under_a_call_shows_what_it_is_befo
     async with engine([link], max_batch=32) as made:
         link.script.extend([link.answer, be_replaced])
         await score(made, DOCUMENTS)
-    assert sorted(text for call in link.calls[2:] for text in call.pairs.documents) == sorted(DOCUMENTS), "all anew"
+    assert sorted(text for call in link.calls[2:] for text in call.texts) == sorted(DOCUMENTS), "all anew"
 
 
 @on_virtual_clock

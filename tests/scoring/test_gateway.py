@@ -186,7 +186,7 @@ def _documents_by_source(made: Assembly) -> dict[str, float | None]:
 
 def _refuses_bad(link: ScriptedLink) -> Script:
     async def step(call: ScoreCall) -> Answer:
-        if any("bad" in text for text in call.pairs.documents):
+        if any("bad" in text for text in call.texts):
             raise ContentRejected("it is bad")
         return await link.answer(call)
 

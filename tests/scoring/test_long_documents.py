@@ -8,7 +8,7 @@ import pytest
 
 from app.assembly import Assembly
 from app.errors import BadInput, ContentRejected, Misconfigured, Overloaded
-from app.types import Answer, Pairs, RequestContext, RequestStats, RerankRequest, Scored
+from app.types import Answer, Content, Image, Pairs, RequestContext, RequestStats, RerankRequest, Scored
 from tests.fake_vllm import score_of
 from tests.virtual import ScoreCall, ScriptedLink, elapsed, engine, now, on_virtual_clock, right_scores, score
 
@@ -42,7 +42,7 @@ class Counting(ScriptedLink):
 
     @property
     def scored(self) -> list[str]:
-        return [document for call in self.calls for document in call.pairs.documents]
+        return [text for call in self.calls for text in call.texts]
 
 
 def text(name: str, sentences: int) -> str:
@@ -251,7 +251,7 @@ async def test_a_document_one_of_whose_passages_is_refused_is_named_as_the_clien
     link = Counting("w")
 
     async def refuse(call: ScoreCall) -> Answer:
-        if any("bad20 " in one for one in call.pairs.documents):
+        if any("bad20 " in text for text in call.texts):
             raise ContentRejected("it is bad")
         return await link.answer(call)
 
@@ -270,3 +270,16 @@ async def test_pairs_with_queries_of_their_own_keep_them():
         scored = await made.gateway.score(request, RequestContext(key="k", request_id="r", deadline=now() + 25))
     best = best_texts(scored, documents)
     assert scored.scores == [score_of(query, one) for query, one in zip(queries, best, strict=True)]
+
+
+@on_virtual_clock
+async def test_a_document_with_images_is_not_cut_and_stands_whole_beside_passages_of_others():
+    link, text = Counting("w"), "word " * 300
+    content = Content((text, Image("", b"1", 1)))
+    async with engine([link], models={"m": {"multimodal": True}}, **BY_PASSAGE) as made:
+        scored = await score(made, [content, text])
+    assert link.calls[0].pairs.documents[0] == content
+    assert len(link.calls[0].pairs) > 2
+    assert scored.by_passage
+    assert scored.by_passage.best[0] == (0, len(text))
+    assert scored.by_passage.best[1] != (0, len(text))

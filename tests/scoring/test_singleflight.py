@@ -24,7 +24,7 @@ async def score(made: Assembly, documents: Sequence[str], **more: Any) -> list[f
 
 
 def _times_scored(*links: ScriptedLink) -> Counter[str]:
-    return Counter(document for link in links for call in link.calls for document in call.pairs.documents)
+    return Counter(text for link in links for call in link.calls for text in call.texts)
 
 
 def _once(documents: Sequence[str]) -> Counter[str]:

@@ -26,7 +26,7 @@ async def _scores(asked: asyncio.Task[Scored]) -> list[float]:
 
 
 def _times_scored(*links: ScriptedLink) -> Counter[str]:
-    return Counter(document for link in links for call in link.calls for document in call.pairs.documents)
+    return Counter(text for link in links for call in link.calls for text in call.texts)
 
 
 @on_virtual_clock
@@ -50,7 +50,7 @@ async def test_only_chunks_that_somebody_waits_for_go_on():
     async with engine([link], max_batch=4, min_batch=1) as made:
         leader = _start(made)
         await asyncio.sleep(0.5)
-        follower = _start(made, [link.calls[1].pairs.documents[0]])
+        follower = _start(made, [link.calls[1].texts[0]])
         await asyncio.sleep(0)
         leader.cancel()
         await asyncio.sleep(0.1)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.errors import Unreachable, WorkerError
-from app.types import Answer, Pairs
+from app.types import Answer, Pairs, text_of
 from app.workers.fingerprinter import PROBE_PREFIX
 from app.workers.link import Identity
 from app.workers.model_check import CHECK_PREFIX
@@ -34,8 +34,9 @@ class _Link:
 
     def _begin(self, pairs: Pairs, request_id: str) -> Call:
         self._check_open()
-        query, is_probe = pairs.queries[0], request_id.startswith((PROBE_PREFIX, CHECK_PREFIX))
-        call = Call(self.name, self._gateway, request_id, query, pairs.documents, is_probe, self._loop.now)
+        query, documents = text_of(pairs.queries[0]), [*map(text_of, pairs.documents)]
+        is_probe = request_id.startswith((PROBE_PREFIX, CHECK_PREFIX))
+        call = Call(self.name, self._gateway, request_id, query, documents, is_probe, self._loop.now)
         self._record.calls.append(call)
         return call
 

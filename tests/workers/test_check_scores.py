@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import ContentRejected, NotFinite
 from app.settings.model_settings import ModelSettings
-from app.types import Fingerprint, Pairs
+from app.types import Fingerprint, Pairs, text_of
 from app.workers.check_scores import check
 from tests.fake_vllm import score_of
 
@@ -60,7 +60,7 @@ async def test_a_right_model_is_checked_in_six_languages_and_with_long_texts_cut
     assert (found.learned.kind, found.learned.truncation) == ("cross_encoder", "pair")
     (_, by_pair), (_, by_document) = model.calls[-2:]
     assert by_pair["truncate_prompt_tokens"] - by_document["max_tokens_per_doc"] in range(8, 20)
-    assert all(len(one.split()) > by_document["max_tokens_per_doc"] for one in model.calls[-1][0].documents)
+    assert all(len(text_of(one).split()) > by_document["max_tokens_per_doc"] for one in model.calls[-1][0].documents)
 
 
 async def test_a_reversed_model_is_asked_in_english_only_and_suspect():

@@ -4,12 +4,13 @@ import asyncio
 import math
 import random
 import time
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.types import Answer, Pairs
+from app.types import Answer, Content, Image, Pairs, Side
 from app.workers.lexical import LEXICAL_MODEL, LexicalLink
 
 QUERY = "What is the capital of France?"
@@ -18,11 +19,11 @@ LONGEST_SLICE_S = 0.025
 TEXTS = st.text(st.sampled_from("ab cd,.éÉß首都法国カナ한국_0\u0301\U00020001"), max_size=40)
 
 
-async def ask(link: LexicalLink, queries: list[str], documents: list[str]) -> Answer:
+async def ask(link: LexicalLink, queries: Sequence[Side], documents: Sequence[Side]) -> Answer:
     return await link.score(LEXICAL_MODEL, Pairs(queries, documents), {}, request_id="")
 
 
-def scores(query: str, *documents: str) -> list[float]:
+def scores(query: str, *documents: Side) -> list[float]:
     return asyncio.run(ask(LexicalLink(), [query], list(documents))).scores
 
 
@@ -200,3 +201,12 @@ async def _longest_slice_s(*calls: tuple[list[str], list[str]]) -> float:
     done.set()
     await ticking
     return longest
+
+
+def test_only_the_texts_of_content_count_and_an_image_alone_scores_0():
+    image = Image("", b"", 1)
+    assert scores(QUERY, Content(("The capital", image, "of France")), Content((image,))) == [
+        score(QUERY, "The capital\nof France"),
+        0.0,
+    ]
+    assert asyncio.run(ask(LexicalLink(), [Content((QUERY, image))], ["France"])).scores == [score(QUERY, "France")]

@@ -1,18 +1,20 @@
 """The shape of Alibaba's DashScope, which Milvus's provider `ali` reads."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from functools import partial
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PlainValidator, WithJsonSchema
 
 from app.api.dialects import base, schemas
-from app.types import RerankRequest, Scored
+from app.api.dialects.content import side_of
+from app.types import RerankRequest, Scored, Side
 
 
 class AliInput(BaseModel):
     """The texts of a request."""
 
-    query: str
+    query: Annotated[Side, PlainValidator(partial(side_of, place="input.query")), WithJsonSchema(schemas.SIDE_SCHEMA)]
     documents: base.Documents
 
 
@@ -31,7 +33,7 @@ class AliBody(base.Wire):
 
     def request(self) -> RerankRequest:
         query, documents, wishes = self.input.query, self.input.documents, self.parameters or AliParameters()
-        echo = base.echo(documents, wanted=bool(wishes.return_documents))
+        echo = base.echo(documents, wanted=wishes.return_documents)
         return self.request_for([query], documents, top_n=wishes.top_n, echo=echo)
 
 

@@ -7,12 +7,13 @@ from http import HTTPStatus
 from math import ceil
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 
-from app.api.dialects.schemas import DOCUMENTS_SCHEMA, RerankAnswer, usage
+from app.api.dialects.content import side_of, sides_of
+from app.api.dialects.schemas import DOCUMENTS_SCHEMA, SIDE_SCHEMA, RerankAnswer, usage
 from app.errors import BadInput, Overloaded, RerankError
 from app.policy.rank import rank
-from app.types import LongDocuments, Pairs, RerankRequest, Scored
+from app.types import LongDocuments, Pairs, RerankRequest, Scored, Side, text_of
 
 # Cohere counts a search of up to 100 documents as one unit.
 _DOCUMENTS_PER_SEARCH_UNIT = 100
@@ -115,8 +116,8 @@ class PlainErrors(Dialect):
         return {"error": error.told, "error_type": kind}
 
 
-def _as_texts(name: str, documents: object) -> object:
-    """The documents as strings; a bare string is one document, and `{"text": ...}` stands for its text."""
+def _as_sides(name: str, documents: object) -> list[Side]:
+    """The documents; a bare string is one, and `{"text": ...}` stands for its text."""
     if isinstance(documents, str):
         return [documents]
     if not isinstance(documents, list):
@@ -125,24 +126,7 @@ def _as_texts(name: str, documents: object) -> object:
         raise BadInput(f"{name} is empty: send at least one document", param=name)
     if {*map(type, documents)} == {str}:
         return documents
-    return [item if type(item) is str else text_of(item, f"{name}[{index}]") for index, item in enumerate(documents)]
-
-
-_KINDS = {type(None): "null", bool: "true or false", int: "a number", float: "a number", list: "a list"}
-
-
-def text_of(item: object, place: str) -> str:
-    """The text of a string or of `{"text": ...}`.
-
-    Raises:
-        BadInput: it is something else; `place` says where it stands.
-    """
-    if isinstance(item, str):
-        return item
-    if isinstance(item, dict) and item.keys() == {"text"} and isinstance(item["text"], str):
-        return item["text"]
-    kind = "an object with other keys" if isinstance(item, dict) else _KINDS.get(type(item), "no text")
-    raise BadInput(f'{place} is {kind}: send a string or {{"text": "..."}}', param=place)
+    return sides_of(documents, name)
 
 
 def _limit(value: int | None) -> int | None:
@@ -156,8 +140,9 @@ Strings = Annotated[list[str], Field(fail_fast=True)]
 # How many results a client wants; `Wire.request_for` takes 0 for all.
 Wanted = Annotated[int | None, Field(ge=0, description="Results wanted; 0, null or absent means all.")]
 # Errors name the field and the place in it.
-Documents = Annotated[list[str], BeforeValidator(partial(_as_texts, "documents")), WithJsonSchema(DOCUMENTS_SCHEMA)]
-Passages = Annotated[list[str], BeforeValidator(partial(_as_texts, "passages")), WithJsonSchema(DOCUMENTS_SCHEMA)]
+Query = Annotated[Side, PlainValidator(partial(side_of, place="query")), WithJsonSchema(SIDE_SCHEMA)]
+Documents = Annotated[list[Side], PlainValidator(partial(_as_sides, "documents")), WithJsonSchema(DOCUMENTS_SCHEMA)]
+Passages = Annotated[list[Side], PlainValidator(partial(_as_sides, "passages")), WithJsonSchema(DOCUMENTS_SCHEMA)]
 
 
 class Wire(BaseModel):
@@ -206,8 +191,8 @@ class Wire(BaseModel):
 
     def request_for(
         self,
-        queries: Sequence[str],
-        documents: Sequence[str],
+        queries: Sequence[Side],
+        documents: Sequence[Side],
         *,
         top_n: int | None = None,
         echo: Sequence[object] | None = None,
@@ -215,7 +200,7 @@ class Wire(BaseModel):
         max_passages: int | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> RerankRequest:
-        """The request for scores of these texts, with the wishes that all dialects know.
+        """The request for scores of these pairs, with the wishes that all dialects know.
 
         Args:
             queries: One, or as many as documents.
@@ -257,7 +242,7 @@ SCORING_FIELDS = (
 class RankBody(Wire):
     """The fields of most dialects: one query and its documents."""
 
-    query: str
+    query: Query
     documents: Documents
 
 
@@ -298,9 +283,14 @@ def passage(request: RerankRequest, scored: Scored, index: int) -> dict[str, int
     return {"start": start, "end": end}
 
 
-def echo(texts: Sequence[str], *, wanted: bool) -> Sequence[object] | None:
+def echo(documents: Sequence[Side], *, wanted: bool | None) -> Sequence[object] | None:
     """The documents to return, as vLLM, Jina and Cohere write them; None when the client wants none."""
-    return [{"text": text} for text in texts] if wanted else None
+    return [{"text": text_of(document)} for document in documents] if wanted else None
+
+
+def plain_echo(documents: Sequence[Side], *, wanted: bool | None) -> Sequence[object] | None:
+    """The documents to return as plain strings; None when the client wants none."""
+    return [*map(text_of, documents)] if wanted else None
 
 
 def bad_input(exc: ValidationError) -> BadInput:

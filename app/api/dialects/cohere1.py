@@ -35,7 +35,7 @@ class Cohere1(base.Dialect):
 
     name = "cohere1"
     prefixes = ("cohere",)
-    sign = "`rank_fields` or `max_chunks_per_doc`, or a document with keys other than `text` and `content`"
+    sign = "`rank_fields` or `max_chunks_per_doc`, or a document with keys other than `text`, `image` and `content`"
     request = (
         "as `vllm`; documents may be objects whose `rank_fields` are joined by line breaks, each once; "
         "`return_documents` is false unless sent"
@@ -50,7 +50,7 @@ class Cohere1(base.Dialect):
 
 
 def _has_objects(documents: object) -> bool:
-    """True if a document is an object with more than a `text`, such as Cohere's fields; not multimodal `content`."""
+    """True if a document is an object with more than a text or images, such as Cohere's fields."""
     if not isinstance(documents, list) or dict not in map(type, documents):
         return False
-    return any(type(item) is dict and not item.keys() <= {"text", "content"} for item in documents)
+    return any(type(item) is dict and not item.keys() <= {"text", "image", "content"} for item in documents)

@@ -17,7 +17,7 @@ class InfinityBody(base.RankBody):
         fields = self.scoring_fields()
         if self.raw_scores:
             fields["use_activation"] = False
-        echo = self.documents if self.return_documents else None
+        echo = base.plain_echo(self.documents, wanted=self.return_documents)
         return self.request_for([self.query], self.documents, top_n=self.top_n, echo=echo, fields=fields)
 
 

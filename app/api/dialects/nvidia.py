@@ -1,10 +1,9 @@
 """NVIDIA's shape, of its NIM for text reranking."""
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import Field
 
 from app.api.dialects import base, schemas
 from app.types import RerankRequest, Scored
@@ -13,11 +12,7 @@ from app.types import RerankRequest, Scored
 class NvidiaBody(base.Wire):
     """A ranking request as NVIDIA's clients write it."""
 
-    query: Annotated[
-        str,
-        BeforeValidator(partial(base.text_of, place="query")),
-        WithJsonSchema({"anyOf": [{"type": "string"}, schemas.TEXT_SCHEMA]}),
-    ]
+    query: base.Query
     passages: base.Passages
     top_n: base.Wanted = None
     truncate: Literal["NONE", "END"] | None = Field(

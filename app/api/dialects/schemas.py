@@ -6,19 +6,31 @@ from pydantic import BaseModel, ConfigDict
 
 from app.types import Scored
 
-TEXT_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"text": {"type": "string"}},
-    "required": ["text"],
-    "additionalProperties": False,
+
+def _object(required: list[str], **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+_STRING = {"type": "string"}
+_PART: dict[str, Any] = {
+    "anyOf": [
+        _object(["type", "text"], type={"const": "text"}, text=_STRING),
+        _object(["type", "image_url"], type={"const": "image_url"}, image_url=_object(["url"], url=_STRING)),
+    ]
+}
+SIDE_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        _STRING,
+        _object(["text"], text=_STRING),
+        _object(["image"], image=_STRING, text=_STRING),
+        _object(["content"], content={"type": "array", "minItems": 1, "items": _PART}),
+    ],
+    "description": "A string or an object with its text, image, or content: parts in vLLM's shape.",
 }
 DOCUMENTS_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, TEXT_SCHEMA]}},
-        {"type": "string"},
-    ],
+    "anyOf": [{"type": "array", "minItems": 1, "items": SIDE_SCHEMA}, _STRING],
     "title": "Documents",
-    "description": 'Strings or {"text": string} objects; a bare string is one document.',
+    "description": "Strings, or objects with a text, an image, or content; a bare string is one document.",
 }
 
 

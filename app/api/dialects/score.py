@@ -4,25 +4,29 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from app.api.dialects import base, schemas
+from app.api.dialects.content import side_of, sides_of
 from app.errors import BadInput
-from app.types import RerankRequest, Scored
+from app.types import RerankRequest, Scored, Side
 
 
-def _as_list(texts: object) -> object:
-    if not isinstance(texts, str | list):
-        raise ValueError("send a string or a list of strings")  # noqa: TRY004 - pydantic takes no TypeError here
-    return [texts] if isinstance(texts, str) else texts
+def _as_list(sides: object, info: ValidationInfo) -> list[Side]:
+    name = str(info.field_name)
+    if isinstance(sides, list):
+        if not sides:
+            raise BadInput(f"{name} is empty: send at least one text", param=name)
+        return sides if {*map(type, sides)} == {str} else sides_of(sides, name)
+    return [side_of(sides, name)]
 
 
-# No union of str and list: its errors name a branch of the union where a client looks for an index.
-Texts = Annotated[
-    base.Strings,
-    Field(min_length=1),
-    BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [{"type": "array", "minItems": 1, "items": {"type": "string"}}, {"type": "string"}]}),
+Sides = Annotated[
+    list[Side],
+    PlainValidator(_as_list),
+    WithJsonSchema(
+        {"anyOf": [{"type": "array", "minItems": 1, "items": schemas.SIDE_SCHEMA}, *schemas.SIDE_SCHEMA["anyOf"]]}
+    ),
 ]
 # The four names vLLM knows for the two sides of the pairs.
 _SIDES = (("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), ("queries", "items"))
@@ -31,13 +35,13 @@ _SIDES = (("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), 
 class ScoreBody(base.Wire):
     """A score request: one query and one text, one query and N texts, or N of each."""
 
-    text_1: Texts | None = None
-    text_2: Texts | None = None
-    data_1: Texts | None = None
-    data_2: Texts | None = None
-    queries: Texts | None = None
-    documents: Texts | None = None
-    items: Texts | None = None
+    text_1: Sides | None = None
+    text_2: Sides | None = None
+    data_1: Sides | None = None
+    data_2: Sides | None = None
+    queries: Sides | None = None
+    documents: Sides | None = None
+    items: Sides | None = None
 
     def request(self) -> RerankRequest:
         queries, documents = self._sides()
@@ -46,7 +50,7 @@ class ScoreBody(base.Wire):
             raise BadInput(message, param="text_1")
         return self.request_for(queries, documents)
 
-    def _sides(self) -> tuple[list[str], list[str]]:
+    def _sides(self) -> tuple[list[Side], list[Side]]:
         """The queries and the documents, whichever names the client used."""
         for one, other in _SIDES:
             queries, documents = getattr(self, one), getattr(self, other)

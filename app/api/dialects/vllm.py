@@ -16,7 +16,7 @@ class VllmBody(base.RankBody):
     return_documents: bool | None = Field(default=None, description="Whether results carry their documents.")
 
     def request(self) -> RerankRequest:
-        echo = base.echo(self.documents, wanted=bool(self.return_documents))
+        echo = base.echo(self.documents, wanted=self.return_documents)
         return self.request_for([self.query], self.documents, top_n=self.top_n, echo=echo)
 
 
@@ -26,7 +26,7 @@ class Vllm(base.Dialect):
     name = "vllm"
     prefixes = ("jina",)
     routes = ("/rerank", "/v1/rerank")
-    request = '`query`, `documents` (strings or `{"text"}`), `top_n`, `return_documents`'
+    request = '`query`, `documents` (strings, `{"text"}` or [images](#images)), `top_n`, `return_documents`'
     answer = "`id`, `model`, `usage`, Cohere's `meta`, and `results` of `index`, `relevance_score`, `document`"
     body = VllmBody
     example = base.example(top_n=2, return_documents=True)

@@ -17,7 +17,7 @@ class VoyageBody(base.RankBody):
     return_documents: bool | None = None
 
     def request(self) -> RerankRequest:
-        echo = self.documents if self.return_documents else None
+        echo = base.plain_echo(self.documents, wanted=self.return_documents)
         return self.request_for([self.query], self.documents, top_n=self.top_k, echo=echo, is_cut=self.truncation)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.api.dialects import base, schemas
-from app.types import RerankRequest, Scored
+from app.types import RerankRequest, Scored, text_of
 
 
 class WeaviateBody(base.RankBody):
@@ -45,6 +45,6 @@ class Weaviate(base.PlainErrors):
     def render(self, request: RerankRequest, scored: Scored, request_id: str) -> object:
         pairs = zip(request.pairs.documents, scored.scores, strict=True)
         return {
-            "query": request.pairs.queries[0],
-            "scores": [{"document": document, "score": score} for document, score in pairs],
+            "query": text_of(request.pairs.queries[0]),
+            "scores": [{"document": text_of(document), "score": score} for document, score in pairs],
         }

@@ -13,7 +13,7 @@ from app.settings import Settings
 from app.tools.doctor.findings import CHECKS, Findings
 from app.tools.doctor.options import Options
 from app.tools.doctor.server_client import ServerClient
-from app.types import Fingerprint, Pairs
+from app.types import Fingerprint, Pairs, text_of
 from app.workers.fingerprinter import PROBE_PAIRS, Fingerprinter
 from app.workers.vllm import VllmLink
 
@@ -35,7 +35,7 @@ _FIXES: Mapping[type[Exception], str] = {
     Unreachable: "start vLLM there (--host 0.0.0.0 if elsewhere), wait while it loads, or correct RERANK_WORKERS",
     WorkerError: "correct RERANK_WORKERS or RERANK_WORKER_API_KEY; let proxies pass /v1/models, /version, /v1/score",
 }
-_QUERY = PROBE_PAIRS.queries[0]
+_QUERY = text_of(PROBE_PAIRS.queries[0])
 _SENTENCE = "The capital of France is Paris. "
 _FILLER = "It has a river and many old houses. "
 # Enough for any template, and cheap.

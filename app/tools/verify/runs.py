@@ -11,7 +11,7 @@ from app.policy.merge import merge
 from app.tools.verify.compare import Comparison, Measured, Scores, Split, compare, worst
 from app.tools.verify.sample import Sample
 from app.tools.verify.scorer import Scorer
-from app.types import Answer, Pairs
+from app.types import Answer, Pairs, Side
 
 _ROUNDS = 3
 _SMALLEST_CHUNK = 8
@@ -136,11 +136,12 @@ async def _in_chunks(
     return [merge(part, len(pairs)).scores for part, pairs in zip(parts, sample, strict=True)]
 
 
-def _with_words_reversed(documents: Sequence[str]) -> list[str]:
-    """The documents, those in odd places with the words between the first and the last in the opposite order."""
+def _with_words_reversed(documents: Sequence[Side]) -> list[Side]:
+    """The documents, texts in odd places with the words between the first and the last in the opposite order."""
     found = list(documents)
     for place in range(1, len(found), 2):
-        words = found[place].split(" ")
+        document = found[place]
+        words = document.split(" ") if isinstance(document, str) else []
         if len(words) >= _LEAST_WORDS:
             found[place] = " ".join([words[0], *words[-2:0:-1], words[-1]])
     return found

@@ -14,7 +14,7 @@ from app.settings import Settings
 from app.settings.addresses import problem_with, without_password
 from app.settings.certificates import Certificates
 from app.tools.discover import discover
-from app.types import Answer, Fingerprint, Pairs
+from app.types import Answer, Fingerprint, Pairs, Side, text_of
 from app.workers.call_ids import CallIds
 from app.workers.connect import connect
 from app.workers.fingerprinter import Fingerprinter
@@ -76,16 +76,16 @@ class Scorer:
             min_batch=min(self.settings.min_batch, max_batch),
         )
 
-    async def _fields(self, query: str) -> dict[str, object]:
+    async def _fields(self, query: Side) -> dict[str, object]:
         own, max_model_len = self.settings.for_model(self.fingerprint.model), self.fingerprint.max_model_len
         query_tokens = most_tokens(query)
         if truncate.needs_count(query, max_model_len):
-            query_tokens = await self.link.count_tokens(self.fingerprint.model, query, request_id=_REQUEST_ID)
+            query_tokens = await self.link.count_tokens(self.fingerprint.model, text_of(query), request_id=_REQUEST_ID)
         lengths = truncate.Lengths(
             mode=self.profile.truncation,
             max_model_len=max_model_len,
             template_tokens=own.template_tokens,
-            query_tokens=query_tokens,
+            query_tokens=truncate.with_images(query_tokens, query, max_model_len),
         )
         long_documents = own.long_documents or self.settings.long_documents
         return truncate.worker_fields({}, lengths, long_documents=long_documents)

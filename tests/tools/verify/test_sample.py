@@ -6,26 +6,27 @@ from typing import Any
 import pytest
 
 from app.tools.verify.sample import SampleError, built_in, read
+from app.types import text_of
 
 
 def test_the_built_in_sample_is_always_the_same_and_of_a_size_that_says_something():
     sample = built_in()
     assert sample == built_in()
     assert [len(pairs) for pairs in sample] == [128] * 4
-    lengths = [len(text.split()) for pairs in sample for text in pairs.documents]
+    lengths = [len(text.split()) for pairs in sample for text in map(text_of, pairs.documents)]
     assert min(lengths) < 12
     assert max(lengths) > 75
 
 
 def test_the_built_in_sample_is_the_same_on_every_release_of_python():
-    texts = "\n".join(text for pairs in built_in() for text in pairs.documents)
+    texts = "\n".join(text for pairs in built_in() for text in map(text_of, pairs.documents))
     assert blake2b(texts.encode(), digest_size=4).hexdigest() == "fdd83185"
 
 
 def test_the_built_in_sample_has_near_ties_but_hardly_equals():
     for pairs in built_in():
         assert len(set(pairs.documents)) > 115
-        words = [" ".join(sorted(text.split())) for text in pairs.documents]
+        words = [" ".join(sorted(text_of(document).split())) for document in pairs.documents]
         assert len(set(words)) < len(set(pairs.documents)) - 10
 
 
