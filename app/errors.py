@@ -48,21 +48,22 @@ ConnectionShedReason = Literal["full", "unread"]
 
 # Of a message to a client: `/rerank` says it twice, and Milvus shows all of it to its user.
 _TOLD_CHARS = 299
+# Stands for the words of a worker in a message, which are put in its place for the client alone.
+SAID = "(what the worker said of the texts)"
 
 
 class _Failure(Exception):
-    """A failure whose message may quote a client's texts, in the part that is `words`."""
+    """A failure whose message may quote a client's texts, where a worker's words stand in it.
+
+    `redacted` is the message for all but the client whose texts these are: it has `SAID` in place of the words.
+    """
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, words: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        self.redacted = message
+        self.message = message.replace(SAID, words)
         self.retry_after_s = retry_after_s
         self.words = words
-
-    @property
-    def redacted(self) -> str:
-        """The message for all but the client whose texts these are."""
-        return self.message.replace(self.words, "(what the worker said of the texts)") if self.words else self.message
+        super().__init__(self.message)
 
 
 class RerankError(_Failure):
@@ -72,7 +73,7 @@ class RerankError(_Failure):
         message: The fault, the part of the request it is in, and what to do. Never text of a query or document.
         param: The request field at fault, such as `documents[3]`.
         retry_after_s: Seconds after which a new try makes sense; sent as `Retry-After`.
-        words: The part of the message that a worker said of the client's texts, which it may have quoted.
+        words: A worker's words on the client's texts, perhaps with quotes; they stand where the message has `SAID`.
     """
 
     status: ClassVar[int] = 500
@@ -185,7 +186,7 @@ class WorkerError(_Failure):
     Args:
         message: The event, starting with the worker's name: "gpu-1:8000 returned 7 scores for 8 documents".
         retry_after_s: The worker's own `Retry-After`, in seconds.
-        words: The part of the message that the worker said of the texts it got, which it may have quoted.
+        words: The worker's words on the texts it got, perhaps with quotes; they stand where the message has `SAID`.
     """
 
     outcome: ClassVar[str] = "error"

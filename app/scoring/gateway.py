@@ -307,7 +307,7 @@ def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:
     places = [f"documents[{index}]" for index in sorted(refused)]
     more = f" and {len(places) - _NAMED_DOCUMENTS} more" if len(places) > _NAMED_DOCUMENTS else ""
     first = refused[min(refused)]
-    message = f"{', '.join(places[:_NAMED_DOCUMENTS])}{more}: {first.message}"
+    message = f"{', '.join(places[:_NAMED_DOCUMENTS])}{more}: {first.redacted}"
     # A worker that can't score a text says nothing about whether the client wrote it wrongly.
     is_input = any(isinstance(error, ContentRejected) for error in refused.values())
     return (BadInput if is_input else BadGateway)(message, param=places[0], words=first.words)
@@ -318,11 +318,11 @@ def _to_client_error(error: WorkerError) -> RerankError:
     words = error.words
     match error:
         case ContentRejected():
-            return BadInput(error.message, words=words)
+            return BadInput(error.redacted, words=words)
         case AttemptTimeout():
             return DeadlineExceeded(f"Time ran out: {error.message}.")
         case Unavailable() | Unreachable() | OutOfFiles():
             wait_s = error.retry_after_s or 1.0
-            return NoWorker(f"No worker can serve now: {error.message}.", retry_after_s=wait_s, words=words)
+            return NoWorker(f"No worker can serve now: {error.redacted}.", retry_after_s=wait_s, words=words)
         case _:
-            return BadGateway(f"No worker gave a usable answer: {error.message}.", words=words)
+            return BadGateway(f"No worker gave a usable answer: {error.redacted}.", words=words)

@@ -146,7 +146,7 @@ class Prober(OnLoop):
             found = AttemptTimeout(f"{worker.name} didn't score a probe in {self._timeout_s:g} s")
         except WorkerError as exc:
             # The worker said them of the gateway's own texts, and the operator needs them.
-            exc.words = ""
+            exc.redacted = exc.message
             found = exc
         self._metrics.probe(worker.name, _outcome_of(found, worker.serves))
         if generation == worker.breaker.generation:

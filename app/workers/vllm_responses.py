@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 import orjson
 
-from app.errors import BadAnswer, Busy, ContentRejected, Misconfigured, NotFinite, Unavailable
+from app.errors import SAID, BadAnswer, Busy, ContentRejected, Misconfigured, NotFinite, Unavailable
 from app.net.http1 import Reply
 from app.types import LARGEST_SCORE, Answer
 from app.workers.link import Identity, ServedModel
@@ -153,12 +153,12 @@ def _check(reply: Reply, worker: str) -> None:
     if status == HTTPStatus.OK:
         return
     words = message_of(reply.body)
-    told = f"{worker} answered {status}: {words}"
+    told = f"{worker} answered {status}: {SAID}"
     if status in {400, 413, 422}:
         # vLLM answers a NaN score with a 400 too: that is the worker's fault, not the client's.
         if _TELLS_OF_NAN.search(reply.body):
             raise NotFinite(told, words=words)
-        raise ContentRejected(words, words=words)
+        raise ContentRejected(SAID, words=words)
     if status in {401, 403}:
         raise Misconfigured(f"{told}; check RERANK_WORKER_API_KEY", words=words)
     if status in {404, 405} or status // 100 == _REDIRECT:
