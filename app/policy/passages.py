@@ -24,7 +24,7 @@ _SENTENCE_END = re.compile(
 # Thai, Lao and Khmer have spaces between phrases, Chinese and Japanese commas.
 _WORD_END = re.compile(r"\s+|[、，；：]")  # noqa: RUF001 - they are meant
 # Characters around the wanted end within which a sentence's or a word's is searched for.
-_NEAR_CHARS = 2000
+_NEAR_CHARS = 1000
 # Parts of a character that stand behind each other at most; more are a decoration, and are cut.
 _MOST_PARTS = 32
 # Below this no passage says much; and a passage may not be so short that its overlap is all of it.

@@ -154,9 +154,9 @@ class Gateway(OnLoop):
         """The request's scores, all from workers of one fingerprint."""
         profile = self.profiles.of(fingerprint)
         treatment = self.long_documents.treatment(request, fingerprint, profile)
-        fields, room_tokens = await self._worker_fields(request, fingerprint, profile, treatment, context)
+        fields, lengths = await self._worker_fields(request, fingerprint, profile, treatment, context)
         is_by_passage = treatment == "passages"
-        cut = await self.long_documents.cut(request, fingerprint, room_tokens, context) if is_by_passage else None
+        cut = await self.long_documents.cut(request, fingerprint, fields, lengths, context) if is_by_passage else None
         pairs = cut.pairs if cut else request.pairs
         # Where a pair's score depends on the other pairs, it is worth nothing beside others.
         is_whole = _stays_whole(pairs, profile)
@@ -258,8 +258,8 @@ class Gateway(OnLoop):
         profile: ModelProfile,
         treatment: LongDocuments,
         context: RequestContext,
-    ) -> tuple[dict[str, Any], int]:
-        """The fields that go to workers, and how many tokens a document may have with them."""
+    ) -> tuple[dict[str, Any], truncate.Lengths]:
+        """The fields that go to workers, and the lengths that they were made for."""
         query = max(request.pairs.queries, key=most_tokens)
         query_tokens = most_tokens(query)
         if truncate.needs_count(query, fingerprint.max_model_len):
@@ -272,8 +272,7 @@ class Gateway(OnLoop):
             template_tokens=self.settings.for_model(fingerprint.model).template_tokens,
             query_tokens=truncate.with_images(query_tokens, query, fingerprint.max_model_len),
         )
-        fields = truncate.worker_fields(request.fields, lengths, long_documents=treatment)
-        return fields, truncate.room_tokens(fields, lengths)
+        return truncate.worker_fields(request.fields, lengths, long_documents=treatment), lengths
 
     def _complete(self, answer: Answer, model: str, *, degraded: str | None) -> Scored:
         """The answer with a score for every document; where workers refused one, as far as the settings allow."""

@@ -1,9 +1,12 @@
 """Documents too long for their model, and what becomes of them."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from time import perf_counter
+from typing import Any
 
 from app.errors import BadInput
+from app.policy import truncate
 from app.policy.model_profile import ModelProfile
 from app.policy.passages import LEAST_TOKENS, Cut, PassageLimits, PassagePairs, cut, with_passages
 from app.policy.token_estimate import likely_tokens, most_tokens
@@ -52,43 +55,49 @@ class DocumentFitter:
         return "truncate" if (asked or usual) == "passages" else asked or usual
 
     async def cut(
-        self, request: RerankRequest, fingerprint: Fingerprint, room_tokens: int, context: RequestContext
+        self,
+        request: RerankRequest,
+        fingerprint: Fingerprint,
+        fields: Mapping[str, Any],
+        lengths: truncate.Lengths,
+        context: RequestContext,
     ) -> PassagePairs | None:
         """The request's pairs with passages in the place of documents that don't fit; None when all of them do.
 
         Args:
             request: Whose documents may be too long.
             fingerprint: Its workers may be asked to count tokens.
-            room_tokens: That a document may have.
+            fields: That go to workers with the texts.
+            lengths: Of model, template and query.
             context: Until when there is time.
         """
         documents, stats = request.pairs.documents, context.stats
         # The request may have begun on another fingerprint.
         stats.passages = stats.passages_dropped = 0
+        room_tokens = truncate.room_tokens(fields, lengths)
         # With fewer tokens than that a document fits, however wrong the estimate; one with images isn't cut.
         likely = enumerate(likely_tokens(documents))
         places = [place for place, tokens in likely if 2 * tokens > room_tokens and isinstance(documents[place], str)]
-        if not places or room_tokens < LEAST_TOKENS:
+        if not places:
+            return None
+        query = max(request.pairs.queries, key=most_tokens)
+        samples = [_sample(text_of(documents[place]), room_tokens) for place in places]
+        query_tokens, *counts = await self._token_counter.count_each(
+            [text_of(query), *samples], fingerprint, context.deadline, request_id=context.request_id
+        )
+        if query_tokens is not None:
+            room_tokens = truncate.room_tokens(fields, lengths._replace(query_tokens=query_tokens))
+        if room_tokens < LEAST_TOKENS:
             return None
         limits = self._limits(request, fingerprint, room_tokens)
-        samples = [_sample(text_of(documents[place]), room_tokens) for place in places]
-        counts = await self._token_counter.count_each(
-            samples, fingerprint, context.deadline, request_id=context.request_id
-        )
-        cuts: dict[int, Cut] = {}
-        turn_ends = perf_counter() + _SLICE_S
-        for place, sample, count in zip(places, samples, counts, strict=True):
-            bytes_per_token = most_tokens(sample) / (count or likely_tokens([sample])[0])
-            bytes_per_token = min(_MOST_BYTES, max(_LEAST_BYTES, bytes_per_token))
-            made = cut(text_of(documents[place]), limits, bytes_per_token=bytes_per_token)
-            if made.dropped or len(made.passages) > 1:
-                cuts[place] = made
-            if perf_counter() >= turn_ends:
-                await asyncio.sleep(0)
-                turn_ends = perf_counter() + _SLICE_S
+        densities = [
+            min(_MOST_BYTES, max(_LEAST_BYTES, most_tokens(sample) / (count or likely_tokens([sample])[0])))
+            for sample, count in zip(samples, counts, strict=True)
+        ]
+        cuts = await _cuts([text_of(documents[place]) for place in places], limits, densities)
         if not cuts:
             return None
-        pairs = with_passages(request.pairs, cuts)
+        pairs = with_passages(request.pairs, {places[index]: made for index, made in cuts.items()})
         stats.passages, stats.passages_dropped = pairs.scored, pairs.dropped
         return pairs
 
@@ -97,6 +106,20 @@ class DocumentFitter:
         overlap = usual.passage_overlap_tokens if own.passage_overlap_tokens is None else own.passage_overlap_tokens
         most = own.max_passages_per_document or usual.max_passages_per_document
         return PassageLimits(room_tokens, overlap, min(most, request.max_passages or most))
+
+
+async def _cuts(documents: Sequence[str], limits: PassageLimits, densities: Sequence[float]) -> dict[int, Cut]:
+    """The passages of the documents that don't fit; `densities` are their bytes per token."""
+    cuts: dict[int, Cut] = {}
+    turn_ends = perf_counter() + _SLICE_S
+    for index, (document, bytes_per_token) in enumerate(zip(documents, densities, strict=True)):
+        made = cut(document, limits, bytes_per_token=bytes_per_token)
+        if made.dropped or len(made.passages) > 1:
+            cuts[index] = made
+        if perf_counter() >= turn_ends:
+            await asyncio.sleep(0)
+            turn_ends = perf_counter() + _SLICE_S
+    return cuts
 
 
 def _sample(text: str, room_tokens: int) -> str:

@@ -22,14 +22,14 @@ class Counting(ScriptedLink):
     """A worker with a short model, which remembers what it counted."""
 
     max_model_len: int = LENGTH
-    counted: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     counts_take_s: float = 0.0
     counting_fails: bool = False
     counting: int = 0
     most_counting: int = 0
 
     async def count_tokens(self, model: str, text: str, *, request_id: str) -> int:
-        self.counted.append(text)
+        self.texts.append(text)
         self.counting += 1
         self.most_counting = max(self.most_counting, self.counting)
         try:
@@ -39,6 +39,10 @@ class Counting(ScriptedLink):
         if self.counting_fails:
             raise Misconfigured("no route")
         return len(text.split())
+
+    @property
+    def counted(self) -> list[str]:
+        return [text for text in self.texts if text != "q"]
 
     @property
     def scored(self) -> list[str]:
@@ -106,6 +110,15 @@ async def test_whether_a_document_fits_is_for_the_worker_to_say():
 
 
 @on_virtual_clock
+async def test_a_querys_tokens_are_counted_too_so_that_passages_are_as_long_as_they_may_be():
+    link, query = Counting("w"), "wordwordword " * 4
+    async with engine([link], **BY_PASSAGE) as made:
+        await score(made, [text("a", 60)], query=query)
+    # A token for each of its bytes would leave them 71.
+    assert 100 < max(len(one.split()) for one in link.scored) <= ROOM - 3
+
+
+@on_virtual_clock
 async def test_of_a_document_far_too_long_only_samples_are_counted():
     link = Counting("w")
     async with engine([link], **BY_PASSAGE) as made:
@@ -132,13 +145,13 @@ async def test_at_most_64_texts_are_counted_eight_at_a_time_and_each_once():
     async with engine(links, **BY_PASSAGE) as made:
         await score(made, documents)
         counted = [one for link in links for one in link.counted]
-        assert sorted(counted) == sorted(documents[:64])
-        assert [len(link.counted) for link in links] == [32, 32]
+        assert sorted(counted) == sorted(documents[:63]), "the query is one"
+        assert [len(link.texts) for link in links] == [32, 32]
         assert sum(link.most_counting for link in links) <= 8 + 1
-        await score(made, documents[:64])
-        assert sum(len(link.counted) for link in links) == 64
+        await score(made, documents[:63])
+        assert sum(len(link.texts) for link in links) == 64
         await score(made, documents)
-        assert sum(len(link.counted) for link in links) == 100
+        assert sum(len(link.texts) for link in links) == 1 + 100
 
 
 @on_virtual_clock

@@ -262,6 +262,8 @@ def _body(request: Request) -> dict[str, Any]:
         body |= {"text_1": request.query, "text_2": request.documents}
     else:
         body |= {"query": request.query, "documents": request.documents}
+    if ask.is_by_passage:
+        body |= {"long_documents": "passages", "truncate_prompt_tokens": texts.READ_TOKENS}
     if ask.priority:
         body["priority"] = ask.priority
     if ask.timeout_ms is not None:

@@ -41,11 +41,7 @@ def _differences(outcome: Outcome, request: Request) -> Iterator[str]:
             yield f"{request.id} has documents without a score, though no worker refused any"
     wrong: dict[int, list[int]] = {}
     for weights in _weights_meanwhile(outcome, request):
-        wrong[weights] = [
-            place
-            for place in readable
-            if scores[place] != texts.score(weights, request.query, request.documents[place])
-        ]
+        wrong[weights] = [place for place in readable if scores[place] not in _right_scores(request, weights, place)]
         if all(_is_tainted(outcome, request, scores, place) for place in wrong[weights]):
             return
     best = min(wrong, key=lambda weights: len(wrong[weights]))
@@ -53,6 +49,12 @@ def _differences(outcome: Outcome, request: Request) -> Iterator[str]:
         f"{len(wrong[best])} of the {len(scores)} scores of {request.id} aren't those of weights {best}, which fit "
         f"best; the first is of {_origin(outcome, request, scores, wrong[best][0])}"
     )
+
+
+def _right_scores(request: Request, weights: int, place: int) -> set[float]:
+    """What a document may have by these weights: one number, unless it may be cut into passages in two ways."""
+    ways = request.ways(request.documents[place])
+    return {texts.best_score(weights, request.query, way) for way in ways}
 
 
 def _unscored(outcome: Outcome, request: Request, scores: list[float]) -> set[int]:
@@ -72,17 +74,18 @@ def _unscored(outcome: Outcome, request: Request, scores: list[float]) -> set[in
 
 def _is_tainted(outcome: Outcome, request: Request, scores: list[float], place: int) -> bool:
     """Whether a score may be another weights': nobody could know of them when they were used."""
-    document = request.documents[place]
     return any(
-        (weights, request.query, document) in outcome.record.tainted
-        and scores[place] == texts.score(weights, request.query, document)
+        (weights, request.query, text) in outcome.record.tainted
+        and scores[place] == texts.score(weights, request.query, text)
         for weights in {spell.weights for spell in outcome.record.spells}
+        for way in request.ways(request.documents[place])
+        for text in way
     )
 
 
 def _origin(outcome: Outcome, request: Request, scores: list[float], place: int) -> str:
     for weights in sorted({spell.weights for spell in outcome.record.spells}):
-        if scores[place] == texts.score(weights, request.query, request.documents[place]):
+        if scores[place] in _right_scores(request, weights, place):
             return f"weights {weights}"
     return _NOWHERE
 

@@ -152,7 +152,7 @@ def _wait(request: Request, calls: Sequence[Grant], until: float) -> Wait | None
     if not grants and request.ended <= request.began:
         return None
     ask, gone = request.ask, min(request.ended, request.left, until)
-    is_clear = not (ask.unreadable or ask.upload_s or ask.has_long_query)
+    is_clear = not (ask.unreadable or ask.upload_s or ask.has_long_query or ask.is_by_passage)
     sent = sum(grant.documents for grant in grants)
     # What was sent twice says nothing about shares: a call was given up.
     is_all_sent, is_clear = sent >= request.distinct, is_clear and sent <= request.distinct

@@ -22,12 +22,12 @@ def nobody_waits_for_idle_workers(outcome: Outcome) -> Iterator[str]:
     plan, record = outcome.plan, outcome.record
     if plan.replicas > 1 or record.standstills:
         return
-    asked = Counter((one.query, text) for one in record.requests for text in set(one.documents))
+    asked = Counter((one.query, text) for one in record.requests for text in one.texts)
     calls = sorted((call.began, call.ended) for call in record.calls if not call.is_probe)
     for request in record.requests:
         if len({(one.weights, one.version) for one in record.spells if request.ask.model in one.models}) > 1:
             continue
-        if request.ask.upload_s or any(asked[request.query, text] > 1 for text in request.documents):
+        if request.ask.upload_s or any(asked[request.query, text] > 1 for text in request.texts):
             # It may wait for its own body, or for another request's computation.
             continue
         for since, until in _gaps(calls, request.began, min(request.ended, request.left)):

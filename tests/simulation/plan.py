@@ -65,6 +65,7 @@ class Ask(Event):
         leaves_steps_later: So many steps of the event loop after that, at the same virtual time.
         upload_s: How long its body takes to arrive, in two parts; 0 for at once.
         has_long_query: Whether a worker has to count its query's tokens.
+        is_by_passage: Whether documents of more than `texts.READ_TOKENS` are scored by their best passage.
         route: Where it is sent.
         replica: Which gateway it asks.
     """
@@ -85,6 +86,7 @@ class Ask(Event):
     leaves_steps_later: int = 0
     upload_s: float = 0.0
     has_long_query: bool = False
+    is_by_passage: bool = False
     route: str = "/v1/rerank"
     replica: int = 0
 

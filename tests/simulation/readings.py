@@ -24,7 +24,7 @@ def is_shared(outcome: Outcome, owner: Request, since: float) -> bool:
     """Whether another request may wait for some of the same pairs: a chunk goes on whole for whoever needs a part."""
     if owner.ask.cache == "no-store" or not outcome.settings.cache:
         return False
-    wanted = set(owner.documents)
+    wanted = owner.texts
     return any(
         other is not owner
         and other.query == owner.query
@@ -32,6 +32,6 @@ def is_shared(outcome: Outcome, owner: Request, since: float) -> bool:
         and min(other.ended, other.left) > since
         and other.ask.cache != "no-store"
         and (outcome.settings.cache_across_keys or other.ask.key == owner.ask.key)
-        and not wanted.isdisjoint(other.documents)
+        and not wanted.isdisjoint(other.texts)
         for other in outcome.record.requests
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, NamedTuple
 
+from tests.simulation import texts
 from tests.simulation.plan import Ask
 
 
@@ -84,8 +85,17 @@ class Request:
 
     @property
     def distinct(self) -> int:
-        """How many of its documents differ."""
-        return len(set(self.documents))
+        """How many of its pairs differ, at most: where it is scored by passage, each passage is one."""
+        return sum(max(map(len, self.ways(document))) for document in set(self.documents))
+
+    @property
+    def texts(self) -> set[str]:
+        """All that may be scored with its query: its documents, or their passages."""
+        return {text for document in set(self.documents) for way in self.ways(document) for text in way}
+
+    def ways(self, document: str) -> list[list[str]]:
+        """The texts that one of its documents may be scored by: itself, or passages, cut in one of two ways."""
+        return texts.cuts(self.query, document) if self.ask.is_by_passage else [[document]]
 
 
 class Spell(NamedTuple):

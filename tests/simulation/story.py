@@ -47,7 +47,7 @@ def _of_request(request: Request) -> Iterator[Note]:
         said.append(f"key {ask.key}")
     if ask.model != "m":
         said.append(f"model {ask.model}")
-    for name in ("priority", "unreadable", "cache", "upload_s", "has_long_query", "replica"):
+    for name in ("priority", "unreadable", "cache", "upload_s", "has_long_query", "is_by_passage", "replica"):
         value = getattr(ask, name)
         if value != type(ask).__dataclass_fields__[name].default:
             said.append(f"{name} {value}")

@@ -8,6 +8,8 @@ from tests.simulation.scene import Scene
 
 # How often a request has documents of an earlier one.
 _AGAIN = 0.15
+# Documents of more words are scored by passage.
+_LONG_WORDS = 35
 # How often the first of those who want the same has little time.
 _FIRST_IS_SHORT = 0.4
 # What the requests of a loop may be at most, so that a run stays short.
@@ -39,7 +41,7 @@ class Workload:
             query, first = chance.choice(self._asked)
         self._asked.append((query, first))
         bad = tuple(sorted(chance.sample(range(documents), min(documents, chance.randint(1, 2)))))
-        return Ask(
+        ask = Ask(
             at=at,
             key=chance.choice(self._scene.keys),
             model=chance.choice(self._scene.models),
@@ -60,6 +62,7 @@ class Workload:
             route=chance.choice(["/v1/rerank", "/v1/rerank", "/v1/score", "/rerank"]),
             replica=chance.randrange(self._scene.replicas),
         )
+        return replace(ask, is_by_passage=ask.words > _LONG_WORDS)
 
     def _loop(self) -> list[Event]:
         """Some clients that send small requests, one after the other."""

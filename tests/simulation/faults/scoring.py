@@ -6,6 +6,7 @@ from typing import Any
 
 import app.api.body
 import app.api.rerank
+import app.policy.passages
 import app.scoring.attempts
 import app.scoring.gateway
 import app.scoring.singleflight
@@ -59,6 +60,14 @@ def _halves_mix_up_places(right: Any) -> Any:
     return merge
 
 
+def _first_passage_counts(right: Any) -> Any:
+    def by_document(cut: Any, answer: Answer) -> Answer:
+        best: Answer = right(cut, answer)
+        return best._replace(scores=[answer.scores[place] for place in cut.begins[:-1]])
+
+    return by_document
+
+
 def _work_outlives_its_client(_: Any) -> Any:
     async def cancelled_on_disconnect(_: Any, work: Any) -> Any:
         return await work
@@ -102,6 +111,12 @@ FAULTS: dict[str, Planted] = {
         app.scoring.attempts,
         "merge",
         _halves_mix_up_places,
+    ),
+    "first-passage-counts": Planted(
+        "a long document has the score of its first passage",
+        app.policy.passages.PassagePairs,
+        "by_document",
+        _first_passage_counts,
     ),
     "bytes-stay-charged": Planted("the bytes of a body stay charged", app.api.body.Reservation, "__exit__", nothing),
     "work-outlives-its-client": Planted(
