@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from app.policy.truncate import Truncation
 from app.types import Kind, ScoreScale
 
+# Only their prompts have a place for an instruction; vLLM drops it on others without a word.
+TAKE_INSTRUCTIONS: frozenset[Kind] = frozenset({"template", "listwise"})
 # What follows from a model's kind, as far as it isn't known otherwise.
 _TRUNCATION: Mapping[Kind, Truncation] = {"template": "document"}
 _SCORE_SCALE: Mapping[Kind, ScoreScale] = {"bi_encoder": "cosine", "listwise": "cosine", "late_interaction": "maxsim"}
@@ -30,12 +32,14 @@ class ModelProfile:
         truncation: What is cut when a pair is too long for it.
         score_scale: What its scores are, unless the request changes them.
         multimodal: Whether documents and queries may have images.
+        takes_instruction: Whether an instruction may do something.
     """
 
     kind: Kind = "cross_encoder"
     truncation: Truncation = "pair"
     score_scale: ScoreScale = "probability"
     multimodal: bool = False
+    takes_instruction: bool = True
 
     @property
     def is_listwise(self) -> bool:
@@ -54,4 +58,6 @@ def profile_from(declared: Traits, learned: Traits) -> ModelProfile:
         truncation=declared.truncation or implied.truncation or _TRUNCATION.get(kind, "pair"),
         score_scale=declared.score_scale or implied.score_scale or _SCORE_SCALE.get(kind, "probability"),
         multimodal=bool(multimodal),
+        # What nobody declared and looks like a cross-encoder may be behind a template.
+        takes_instruction=kind in TAKE_INSTRUCTIONS or (kind == "cross_encoder" and declared.kind is None),
     )

@@ -27,8 +27,10 @@ from app.errors import (
 )
 from app.policy import truncate
 from app.policy.dedup import dedup
+from app.policy.instruction import with_instruction
 from app.policy.merge import Part, expand, merge
 from app.policy.model_profile import ModelProfile
+from app.policy.score_scale import scaling_of
 from app.policy.split import split
 from app.policy.token_estimate import most_tokens, pair_tokens
 from app.queueing.admission import Admission
@@ -100,8 +102,11 @@ class Gateway(OnLoop):
             with self._waiting_for_worker(context):
                 fingerprint = await self.registry.pin(model, until=until)
             self._refuse_if_suspect(fingerprint)
+            own, profile = self.settings.for_model(model), self.profiles.of(fingerprint)
+            scaling = scaling_of(profile.score_scale, own.normalize, request.fields)
+            fields = scaling.fields(with_instruction(request.fields, own.instruction, model=model, profile=profile))
             try:
-                answer = await self._score_on(fingerprint, request, context)
+                answer = await self._score_on(fingerprint, replace(request, fields=fields), context)
             except FingerprintGone:
                 # Scores of two fingerprints don't mix: the request starts again, whole, on another.
                 until = context.deadline
@@ -110,7 +115,8 @@ class Gateway(OnLoop):
             except WorkerError as exc:
                 raise _to_client_error(exc) from exc
             else:
-                return self._complete(answer, request.model or model, degraded=degraded)
+                scored = self._complete(answer, request.model or model, degraded=degraded)
+                return replace(scored, scores=scaling.apply(scored.scores), score_scale=scaling.scale)
 
     def _refuse_if_suspect(self, fingerprint: Fingerprint) -> None:
         if self.settings.suspect_models == "refuse" and (suspicion := self.profiles.suspicion_of(fingerprint)):
@@ -233,20 +239,22 @@ class Gateway(OnLoop):
         context: RequestContext,
     ) -> tuple[dict[str, Any], int]:
         """The fields that go to workers, and how many tokens a document may have with them."""
-        query = max(request.pairs.queries, key=most_tokens)
-        query_tokens = most_tokens(query)
-        if truncate.needs_count(query, fingerprint.max_model_len):
-            query_tokens = await self.token_counter.count(
-                query, fingerprint, context.deadline, request_id=context.request_id
-            )
+        query_tokens = await self._most_tokens(max(request.pairs.queries, key=most_tokens), fingerprint, context)
+        instruction_tokens = await self._most_tokens(request.fields.get("instruction", ""), fingerprint, context)
         lengths = truncate.Lengths(
             mode=profile.truncation,
             max_model_len=fingerprint.max_model_len,
-            template_tokens=self.settings.for_model(fingerprint.model).template_tokens,
+            template_tokens=self.settings.for_model(fingerprint.model).template_tokens + instruction_tokens,
             query_tokens=query_tokens,
         )
         fields = truncate.worker_fields(request.fields, lengths, long_documents=treatment)
         return fields, truncate.room_tokens(fields, lengths)
+
+    async def _most_tokens(self, text: str, fingerprint: Fingerprint, context: RequestContext) -> int:
+        """An upper bound of a text's tokens; their number, as workers count it, when the text is long."""
+        if not truncate.needs_count(text, fingerprint.max_model_len):
+            return most_tokens(text)
+        return await self.token_counter.count(text, fingerprint, context.deadline, request_id=context.request_id)
 
     def _complete(self, answer: Answer, model: str, *, degraded: str | None) -> Scored:
         """The answer with a score for every document; where workers refused one, as far as the settings allow."""

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.policy.model_profile import Traits
+from app.policy.score_scale import Normalize
 from app.policy.truncate import Truncation
 from app.types import Kind, LongDocuments, ScoreScale
 
@@ -27,8 +28,13 @@ class ModelSettings(BaseModel):
     tokens)"""
     multimodal: bool | None = None
     """true: documents and queries may have images"""
+    normalize: Normalize = "none"
+    """sigmoid: scores are between 0 and 1, computed by the gateway from raw scores, so that it tells apart what a
+    worker's own precision makes equal; a request's `use_activation: false` or `raw_scores: true` wins"""
+    instruction: str = ""
+    """what the model is to judge by, where a request has no `instruction`; for kinds template and listwise"""
     template_tokens: int = Field(default=160, ge=0)
-    """tokens of the chat template around both texts, including its instruction"""
+    """tokens of the chat template around both texts, including an instruction of its own"""
     long_documents: LongDocuments | None = None
     """as the setting of that name, for this model"""
     passage_overlap_tokens: int | None = Field(default=None, ge=0)
