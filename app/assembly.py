@@ -22,7 +22,7 @@ from app.scoring.attempts import Attempts
 from app.scoring.call_outcomes import CallOutcomes
 from app.scoring.fallback import Fallback
 from app.scoring.gateway import Gateway
-from app.scoring.long_documents import DocumentFitter
+from app.scoring.preparation import Preparation
 from app.scoring.singleflight import Singleflight
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -99,8 +99,7 @@ class Assembly:
             singleflight=self.singleflight,
             admission=admission,
             scheduler=scheduler,
-            token_counter=token_counter,
-            long_documents=DocumentFitter(token_counter, settings),
+            preparation=Preparation(profiles, token_counter, settings),
             fallback=None if settings.fallback == "none" else Fallback(registry, admission, settings, metrics),
             settings=settings,
             metrics=metrics,

@@ -83,7 +83,12 @@ def create_app(
     )
     admin = AdminApi(assembly, history, bodies=bodies, settings=settings, keys=keys, is_draining=is_draining)
     service = service_router(assembly, has_fallback=settings.fallback != "none", is_draining=is_draining)
-    routers = [rerank.router(), models_router(assembly.registry, keys, settings), service, admin.router(admin_auth)]
+    routers = [
+        rerank.router(),
+        models_router(assembly.registry, assembly.profiles, keys, settings),
+        service,
+        admin.router(admin_auth),
+    ]
     routers += [ui_router(admin_auth)] if settings.ui else []
 
     @asynccontextmanager

@@ -278,6 +278,7 @@ class Scored:
         unscored: Documents no worker would score, by index, with the reason; they have the lowest score of all.
         degraded: The fallback that scored them, when no worker of the model could.
         by_passage: How the scores came about, when documents were cut into passages.
+        score_scale: Of the scores.
     """
 
     model: str
@@ -286,3 +287,4 @@ class Scored:
     unscored: Mapping[int, str] = field(default_factory=dict)
     degraded: str | None = None
     by_passage: ByPassage | None = None
+    score_scale: ScoreScale = "probability"

@@ -35,6 +35,7 @@ _QUERY_DEFAULTS = frozenset(
         "return_documents",
         "truncate_prompt_tokens",
         "max_tokens_per_doc",
+        "instruction",
         "long_documents",
         "return_passages",
         "timeout_ms",
@@ -145,8 +146,9 @@ class RerankApi(OnLoop):
             # It would shift the scores of Milvus, which goes by position.
             raise BadInput("top_n can't be set in the query string: send it in the body", param="top_n")
         for name in request.parameters.keys() & _QUERY_DEFAULTS:
-            # vLLM takes an empty model for none.
-            if body.get(name) in (None, ""):
+            given = body.get(name)
+            # vLLM takes an empty model for none; an empty instruction is one.
+            if given is None or (given == "" and name != "instruction"):
                 body[name] = request.parameters[name]
         if request.model:
             body["model"] = request.model

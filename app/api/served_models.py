@@ -10,8 +10,10 @@ from app.api.auth import Keys
 from app.api.paths import INFO, MODELS
 from app.api.responses import answer
 from app.errors import NoWorker
+from app.policy.score_scale import scaling_of
 from app.settings import Settings
-from app.types import Fingerprint
+from app.types import Fingerprint, ScoreScale
+from app.workers.profiles import Profiles
 from app.workers.registry import Registry
 
 # A fixed date: clients want the field, and a worker's own is merely the time of the call.
@@ -24,22 +26,26 @@ _UNKNOWN: dict[int | str, dict[str, Any]] = {
 }
 
 
-def models_router(registry: Registry, keys: Keys, settings: Settings) -> APIRouter:
+def models_router(registry: Registry, profiles: Profiles, keys: Keys, settings: Settings) -> APIRouter:
     """The list of models, and each of them as OpenAI's and TEI's clients ask for it."""
 
     async def check_key(request: Request) -> None:
         keys.name_of(request.headers.get("authorization"))
+
+    def entry(name: str, fingerprint: Fingerprint) -> dict[str, Any]:
+        of_model, own = profiles.of(fingerprint).score_scale, settings.for_model(fingerprint.model)
+        return _model(name, fingerprint, scaling_of(of_model, own.normalize, {}).scale)
 
     router = APIRouter(tags=["service"], dependencies=[Depends(check_key)])
 
     @router.get(MODELS, summary="The models that workers serve, aliases included", responses=_REFUSED)
     async def models() -> Response:
         known = registry.models()
-        return answer({"object": "list", "data": [_model(name, known[name]) for name in sorted(known)]})
+        return answer({"object": "list", "data": [entry(name, known[name]) for name in sorted(known)]})
 
     @router.get(f"{MODELS}/{{name:path}}", summary="One model, by any of its names", responses=_REFUSED | _UNKNOWN)
     async def model(name: str) -> Response:
-        return answer(_model(name, await _fingerprint(name, registry)))
+        return answer(entry(name, await _fingerprint(name, registry)))
 
     @router.get(INFO, summary="A model, as TEI tells of its own", responses=_REFUSED | _UNKNOWN)
     async def info(request: Request, model: str = "") -> Response:
@@ -63,7 +69,7 @@ async def _fingerprint(name: str, registry: Registry) -> Fingerprint:
     return fingerprint
 
 
-def _model(name: str, fingerprint: Fingerprint) -> dict[str, Any]:
+def _model(name: str, fingerprint: Fingerprint, score_scale: ScoreScale) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",
@@ -73,6 +79,7 @@ def _model(name: str, fingerprint: Fingerprint) -> dict[str, Any]:
         "max_model_len": fingerprint.max_model_len,
         # What Xinference's client, and with it Dify's, looks for.
         "model_type": "rerank",
+        "score_scale": score_scale,
     }
 
 

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.policy.truncate import Truncation
-from app.types import Kind, ScoreScale
+from app.types import Kind, Pairs, ScoreScale
 
+# Only their prompts have a place for an instruction; vLLM drops it on others without a word.
+TAKE_INSTRUCTIONS: frozenset[Kind] = frozenset({"template", "listwise"})
 # What follows from a model's kind, as far as it isn't known otherwise.
 _TRUNCATION: Mapping[Kind, Truncation] = {"template": "document"}
 _SCORE_SCALE: Mapping[Kind, ScoreScale] = {"bi_encoder": "cosine", "listwise": "cosine", "late_interaction": "maxsim"}
@@ -32,6 +34,7 @@ class ModelProfile:
         score_scale: What its scores are, unless the request changes them.
         multimodal: Whether documents and queries may have images.
         splits_images: Whether pairs with images may be split; their scores depend on each other where not.
+        takes_instruction: Whether an instruction may do something.
     """
 
     kind: Kind = "cross_encoder"
@@ -39,11 +42,16 @@ class ModelProfile:
     score_scale: ScoreScale = "probability"
     multimodal: bool = False
     splits_images: bool = True
+    takes_instruction: bool = True
 
     @property
     def is_listwise(self) -> bool:
         """True when a document's score depends on the others in the call: lists are never split or deduplicated."""
         return self.kind == "listwise"
+
+    def keeps_whole(self, pairs: Pairs) -> bool:
+        """True when the pairs' scores depend on each other, so that they go to a worker in one call, each time anew."""
+        return self.is_listwise or (not self.splits_images and pairs.hold_images())
 
 
 def profile_from(declared: Traits, learned: Traits) -> ModelProfile:
@@ -58,4 +66,6 @@ def profile_from(declared: Traits, learned: Traits) -> ModelProfile:
         score_scale=declared.score_scale or implied.score_scale or _SCORE_SCALE.get(kind, "probability"),
         multimodal=bool(multimodal),
         splits_images=declared.splits_images is not False,
+        # What nobody declared and looks like a cross-encoder may be behind a template.
+        takes_instruction=kind in TAKE_INSTRUCTIONS or (kind == "cross_encoder" and declared.kind is None),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from app.aio import OnLoop
 from app.cache.score_cache import ScoreCache
@@ -24,34 +24,22 @@ from app.errors import (
     Unreachable,
     WorkerError,
 )
-from app.policy import truncate
 from app.policy.dedup import dedup
 from app.policy.merge import Part, expand, merge
-from app.policy.model_profile import ModelProfile
+from app.policy.score_scale import Scaling
 from app.policy.split import split
-from app.policy.token_estimate import most_tokens, pair_tokens
+from app.policy.token_estimate import pair_tokens
 from app.queueing.admission import Admission
 from app.queueing.scheduler import Scheduler
 from app.scoring.fallback import Fallback
-from app.scoring.long_documents import DocumentFitter
+from app.scoring.preparation import Preparation, Prepared
 from app.scoring.singleflight import Singleflight, Wait, scores_of
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
-from app.types import (
-    Answer,
-    Chunk,
-    Fingerprint,
-    LongDocuments,
-    Pairs,
-    RequestContext,
-    RerankRequest,
-    Scored,
-    text_of,
-)
+from app.types import Answer, Chunk, Fingerprint, RequestContext, RerankRequest, Scored
 from app.workers.lexical import LEXICAL_MODEL
 from app.workers.profiles import Profiles
 from app.workers.registry import Registry
-from app.workers.token_counter import TokenCounter
 
 # Computations of others that a request waits for to get the same pair; after that it starts one of its own.
 _MOST_CHANCES = 2
@@ -70,8 +58,7 @@ class Gateway(OnLoop):
     singleflight: Singleflight
     admission: Admission
     scheduler: Scheduler
-    token_counter: TokenCounter
-    long_documents: DocumentFitter
+    preparation: Preparation
     fallback: Fallback | None
     settings: Settings
     metrics: Metrics
@@ -112,10 +99,9 @@ class Gateway(OnLoop):
         while True:
             fingerprint = await self._waited_for(self.registry.pin(model, until=until), context)
             self._refuse_if_suspect(fingerprint)
-            if not degraded:
-                self._check_images(request.pairs, fingerprint)
             try:
-                answer = await self._score_on(fingerprint, request, context)
+                prepared = await self.preparation.prepare(request, fingerprint, context, is_degraded=bool(degraded))
+                answer = await self._score_on(fingerprint, prepared, context)
             except FingerprintGone:
                 # Scores of two fingerprints don't mix: the request starts again, whole, on another.
                 until = context.deadline
@@ -124,23 +110,12 @@ class Gateway(OnLoop):
             except WorkerError as exc:
                 raise _to_client_error(exc) from exc
             else:
-                return self._complete(answer, request.model or model, degraded=degraded)
+                answer = prepared.by_document(answer)
+                return self._complete(answer, request.model or model, prepared.scaling, degraded=degraded)
 
     def _refuse_if_suspect(self, fingerprint: Fingerprint) -> None:
         if self.settings.suspect_models == "refuse" and (suspicion := self.profiles.suspicion_of(fingerprint)):
             raise SuspectModel(f"{fingerprint.model:.60} is served wrongly: {suspicion.seen}; {suspicion.fix}")
-
-    def _check_images(self, pairs: Pairs, fingerprint: Fingerprint) -> None:
-        """Refuse images for a model that reads none: its workers would refuse them one by one."""
-        if not pairs.hold_images() or self.profiles.of(fingerprint).multimodal:
-            return
-        name = f"{fingerprint.model:.80}"
-        message = (
-            f"The model {name} reads no images, as far as the gateway knows: send texts only. "
-            f"If it does, set models.{name}.multimodal: true"
-        )
-        first = next((index for index, document in enumerate(pairs.documents) if not isinstance(document, str)), None)
-        raise BadInput(message, param="query" if first is None else f"documents[{first}]")
 
     async def _waited_for(self, work: Awaitable[T], context: RequestContext) -> T:
         """The result of `work`, whose time counts for the request as a wait for a usable worker, in vain or not."""
@@ -150,16 +125,11 @@ class Gateway(OnLoop):
         finally:
             context.stats.no_worker_s += self._loop.time() - began
 
-    async def _score_on(self, fingerprint: Fingerprint, request: RerankRequest, context: RequestContext) -> Answer:
-        """The request's scores, all from workers of one fingerprint."""
-        profile = self.profiles.of(fingerprint)
-        treatment = self.long_documents.treatment(request, fingerprint, profile)
-        fields, lengths = await self._worker_fields(request, fingerprint, profile, treatment, context)
-        is_by_passage = treatment == "passages"
-        cut = await self.long_documents.cut(request, fingerprint, fields, lengths, context) if is_by_passage else None
-        pairs = cut.pairs if cut else request.pairs
+    async def _score_on(self, fingerprint: Fingerprint, prepared: Prepared, context: RequestContext) -> Answer:
+        """The scores of the pairs, all from workers of one fingerprint."""
+        pairs, fields = prepared.pairs, prepared.fields
         # Where a pair's score depends on the other pairs, it is worth nothing beside others.
-        is_whole = _stays_whole(pairs, profile)
+        is_whole = self.profiles.of(fingerprint).keeps_whole(pairs)
         digests = () if is_whole else self.cache.digests(pairs, fingerprint, fields, context)
         # Texts that have digests needn't be read once more.
         distinct, positions = dedup(range(len(pairs)) if is_whole else digests or pairs.texts())
@@ -168,8 +138,7 @@ class Gateway(OnLoop):
         context.stats.cache_hits = context.stats.coalesced = 0
         answer = await self._look_up_or_compute(chunk.part(distinct))
         self.metrics.documents("duplicate", len(pairs) - len(distinct))
-        answer = expand(answer, positions)
-        return cut.by_document(answer) if cut else answer
+        return expand(answer, positions)
 
     async def _look_up_or_compute(self, chunk: Chunk) -> Answer:
         """The scores of distinct pairs: those that are remembered, and the others anew."""
@@ -226,7 +195,7 @@ class Gateway(OnLoop):
 
     def _split(self, chunk: Chunk, places: Sequence[int]) -> Sequence[Sequence[int]]:
         """The places, by chunk."""
-        if not places or _stays_whole(chunk.pairs, self.profiles.of(chunk.fingerprint)):
+        if not places or self.profiles.of(chunk.fingerprint).keeps_whole(chunk.pairs):
             return [places] if places else []
         workers = self.scheduler.effective_workers(chunk.fingerprint)
         is_all = len(places) == len(chunk.pairs)
@@ -251,54 +220,27 @@ class Gateway(OnLoop):
         self.metrics.documents("coalesced", len(places))
         return places, Answer([scores[chunk.digests[place]] for place in places], 0)
 
-    async def _worker_fields(
-        self,
-        request: RerankRequest,
-        fingerprint: Fingerprint,
-        profile: ModelProfile,
-        treatment: LongDocuments,
-        context: RequestContext,
-    ) -> tuple[dict[str, Any], truncate.Lengths]:
-        """The fields that go to workers, and the lengths that they were made for."""
-        query = max(request.pairs.queries, key=most_tokens)
-        query_tokens = most_tokens(query)
-        if truncate.needs_count(query, fingerprint.max_model_len):
-            query_tokens = await self.token_counter.count(
-                text_of(query), fingerprint, context.deadline, request_id=context.request_id
-            )
-        lengths = truncate.Lengths(
-            mode=profile.truncation,
-            max_model_len=fingerprint.max_model_len,
-            template_tokens=self.settings.for_model(fingerprint.model).template_tokens,
-            query_tokens=truncate.with_images(query_tokens, query, fingerprint.max_model_len),
-        )
-        return truncate.worker_fields(request.fields, lengths, long_documents=treatment), lengths
-
-    def _complete(self, answer: Answer, model: str, *, degraded: str | None) -> Scored:
+    def _complete(self, answer: Answer, model: str, scaling: Scaling, *, degraded: str | None) -> Scored:
         """The answer with a score for every document; where workers refused one, as far as the settings allow."""
         whole = Scored(
             model=model,
-            scores=answer.scores,
+            scores=scaling.apply(answer.scores),
             tokens=answer.tokens,
             degraded=degraded,
             by_passage=answer.by_passage,
+            score_scale=scaling.scale,
         )
         if not answer.refused:
             return whole
-        scored = [score for place, score in enumerate(answer.scores) if place not in answer.refused]
+        scored = [score for place, score in enumerate(whole.scores) if place not in answer.refused]
         self.metrics.document_errors(len(answer.refused))
         if self.settings.document_errors == "error" or not scored:
             raise _named(answer.refused)
         self.metrics.documents("refused", len(answer.refused))
         lowest = min(scored)
-        scores = [lowest if place in answer.refused else score for place, score in enumerate(answer.scores)]
+        scores = [lowest if place in answer.refused else score for place, score in enumerate(whole.scores)]
         unscored = {place: error.message for place, error in answer.refused.items()}
         return replace(whole, scores=scores, unscored=unscored)
-
-
-def _stays_whole(pairs: Pairs, profile: ModelProfile) -> bool:
-    """True when the pairs' scores depend on each other, so that they go to a worker in one call, each time anew."""
-    return profile.is_listwise or (not profile.splits_images and pairs.hold_images())
 
 
 def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.policy.model_profile import Traits
+from app.policy.score_scale import Normalize
 from app.policy.truncate import Truncation
 from app.types import Kind, LongDocuments, ScoreScale
 
@@ -30,8 +31,13 @@ class ModelSettings(BaseModel):
     split_images: bool | None = None
     """false: a request that holds images goes to a worker in one call, and its scores aren't kept, since they depend on
     what else is in the call; `verify` tells"""
+    normalize: Normalize = "none"
+    """sigmoid: scores are between 0 and 1, computed by the gateway from raw scores, so that it tells apart what a
+    worker's own precision makes equal; a request's `use_activation: false` or `raw_scores: true` wins"""
+    instruction: str = ""
+    """what the model is to judge by, where a request has no `instruction`; for kinds template and listwise"""
     template_tokens: int = Field(default=160, ge=0)
-    """tokens of the chat template around both texts, including its instruction"""
+    """tokens of the chat template around both texts, including an instruction of its own"""
     long_documents: LongDocuments | None = None
     """as the setting of that name, for this model"""
     passage_overlap_tokens: int | None = Field(default=None, ge=0)

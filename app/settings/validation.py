@@ -7,9 +7,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import model_validator
 
+from app.policy.model_profile import TAKE_INSTRUCTIONS
 from app.settings.addresses import problem_with, without_password
 from app.settings.fields import Fields
 from app.settings.image_hosts import problem_with_host
+from app.settings.model_settings import ModelSettings
 
 # The first for all URLs of Redis, the others for rediss://.
 _REDIS_OPTIONS = ("db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
@@ -63,6 +65,18 @@ def _model_contradictions(settings: Fields) -> Iterable[str]:
     names = [name for model, own in settings.models.items() for name in (model, *own.aliases)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"models: the name {name} stands twice: give it to one model, as its name or as an alias"
+    for name, own in settings.models.items():
+        yield from (f"models.{name}: {problem}" for problem in _score_contradictions(own))
+
+
+def _score_contradictions(own: ModelSettings) -> Iterable[str]:
+    if own.instruction and own.kind and own.kind not in TAKE_INSTRUCTIONS:
+        yield (
+            f"instruction does nothing on kind {own.kind}: leave it out, or write kind: template if workers "
+            "have a chat template"
+        )
+    if own.normalize == "sigmoid" and (own.kind == "late_interaction" or own.score_scale == "maxsim"):
+        yield "normalize: sigmoid makes most sums over tokens equal (maxsim, late_interaction): leave it out"
 
 
 def _cache_contradictions(settings: Fields) -> Iterable[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.clients.background import gateway_in_background
-from tests.fake_vllm import FakeVllm, score_of, status
+from tests.fake_vllm import FakeVllm, altered, score_of, status
 
 pytest.importorskip(
     "milvus_lite",
@@ -28,6 +28,7 @@ from pymilvus import (  # type: ignore[import-untyped]  # ships no types
 
 COLLECTION = "docs"
 DIMENSIONS = 4
+AUTHORS = 7
 TEXTS = [f"document {number} about wind, sun & water <{number}>" for number in range(60)]
 # milvus-lite hands ten times as many hits to the reranker.
 LIMIT = len(TEXTS) // 10
@@ -41,6 +42,7 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusClient]:
     schema = client.create_schema(auto_id=False)
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("text", DataType.VARCHAR, max_length=1000)
+    schema.add_field("author", DataType.INT64)
     index = client.prepare_index_params()
     for name in ("one", "other"):
         schema.add_field(name, DataType.FLOAT_VECTOR, dim=DIMENSIONS)
@@ -49,7 +51,10 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusClient]:
     rng = Random(7)
     client.insert(
         COLLECTION,
-        [{"id": key, "text": text, "one": vector(rng), "other": vector(rng)} for key, text in enumerate(TEXTS)],
+        [
+            {"id": key, "text": text, "author": key % AUTHORS, "one": vector(rng), "other": vector(rng)}
+            for key, text in enumerate(TEXTS)
+        ],
     )
     yield client
     client.close()
@@ -70,15 +75,18 @@ def reranker(url: str, *queries: str, model: str = "tiny-reranker", key: str = "
     )
 
 
-def search(milvus: MilvusClient, ranker: Function, *, vectors: int = 1, limit: int = LIMIT) -> list[list[Any]]:
+def search(
+    milvus: MilvusClient, ranker: Function, *, vectors: int = 1, limit: int = LIMIT, **more: Any
+) -> list[list[Any]]:
     rng = Random(11)
     found: list[list[Any]] = milvus.search(
         COLLECTION,
         data=[vector(rng) for _ in range(vectors)],
         anns_field="one",
         limit=limit,
-        output_fields=["text"],
+        output_fields=["text", "author"],
         ranker=ranker,
+        **more,
     )
     return found
 
@@ -152,3 +160,20 @@ def test_a_search_fails_rather_than_rank_by_half_the_scores(milvus: MilvusClient
         pytest.raises(MilvusException, match=r"503: .*out of memory"),
     ):
         search(milvus, reranker(url, "wind"))
+
+
+def test_a_grouped_search_has_its_groups_in_the_order_of_their_best_documents(milvus: MilvusClient):
+    settings: dict[str, Any] = {"models": {"tiny-reranker": {"score_scale": "logit", "normalize": "sigmoid"}}}
+    # Nearly all below 0, as logits are.
+    with gateway_in_background(FakeVllm(always=altered(lowered)), **settings) as url:
+        (hits,) = search(milvus, reranker(url, "wind"), limit=4, group_by_field="author", group_size=2)
+    groups = [hit["entity"]["author"] for hit in hits]
+    assert groups == [author for author in dict.fromkeys(groups) for _ in range(2)]
+    distances = [hit["distance"] for hit in hits]
+    assert distances[::2] == sorted(distances[::2], reverse=True)
+    assert all(first > second > 0 for first, second in zip(distances[::2], distances[1::2], strict=True))
+
+
+def lowered(answer: dict[str, Any]) -> None:
+    for row in answer["data"]:
+        row["score"] = 10 * (row["score"] - 1)

@@ -39,7 +39,11 @@ def results(rows: list[dict[str, Any]], version: str = "1", tokens: int = TOKENS
         "model": "tiny-reranker",
         "usage": usage(tokens),
         "results": rows,
-        "meta": {"api_version": {"version": version}, "billed_units": {"search_units": 1}},
+        "meta": {
+            "api_version": {"version": version},
+            "billed_units": {"search_units": 1},
+            "score_scale": "probability",
+        },
     }
 
 

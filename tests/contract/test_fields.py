@@ -5,6 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.api import dialects
+from app.api.dialects.base import Dialect
 from tests.contract.asking import BEST, DOCUMENTS, answer_of, ask
 from tests.fake_vllm import FakeVllm
 from tests.running import gateway
@@ -141,3 +143,31 @@ async def test_fields_that_the_settings_list_go_on_and_no_other():
     assert sent["chat_template_kwargs"] == {"deep": [1, {"x": None}]}
     assert refused.status_code == 400
     assert refused.json()["error"]["param"] == "priority"
+
+
+@pytest.mark.parametrize("dialect", dialects.DIALECTS, ids=lambda dialect: dialect.name)
+async def test_every_dialect_takes_an_instruction_in_the_query_string(
+    dialect: Dialect, client: httpx.AsyncClient, worker: FakeVllm
+):
+    route = dialect.routes[-1] if dialect.routes else "/rerank"
+    path = f"{route}?model=tiny-reranker&instruction=find%20laws%20f%C3%BCr%20sea+and+shore"
+    if not dialect.routes:
+        path += f"&dialect={dialect.name}"
+    assert (await client.post(path, json=dialect.example)).status_code == 200
+    assert worker.scored[-1].body["instruction"] == "find laws für sea and shore"
+
+
+async def test_the_bodys_instruction_wins_over_the_query_strings_even_when_it_is_empty(
+    client: httpx.AsyncClient, worker: FakeVllm
+):
+    for own in ("find cures", ""):
+        await answer_of(client, "/rerank?instruction=find+laws", query="q", documents=DOCUMENTS, instruction=own)
+        assert worker.scored[-1].body["instruction"] == own
+
+
+async def test_a_model_that_reads_no_instruction_refuses_one_and_says_what_to_do():
+    async with gateway(FakeVllm(), models={"tiny-reranker": {"kind": "cross_encoder"}}) as client:
+        response = await ask(client, "/rerank?instruction=find+laws", query="q", documents=DOCUMENTS)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "instruction"
+    assert "leave it out" in response.json()["error"]["message"]

@@ -197,3 +197,36 @@ async def test_no_status_200_ever_covers_a_workers_bad_answer(fault: Fault):
     assert response.status_code in {502, 503, 504}
     assert response.json().keys() == {"error", "detail"}
     assert len(response.content) < 700
+
+
+def groups_as_milvus_ranks_them(scores: Sequence[float], group_of: Sequence[str]) -> list[str]:
+    """The groups of a grouped search, best first, as `newGroupingIDScores` of Milvus 2.6 ranks them by its scorer max.
+
+    A group's maximum begins at 0. Of equal ones the larger group comes first, then that with the lower key.
+    """
+    best: dict[str, tuple[float, int, int]] = {}
+    for key in sorted(range(len(scores)), key=lambda key: -_float32(scores[key])):
+        top, size, first = best.get(group_of[key], (0.0, 0, key))
+        best[group_of[key]] = max(top, _float32(scores[key])), size + 1, first
+    return sorted(best, key=lambda group: (-best[group][0], -best[group][1], best[group][2]))
+
+
+@pytest.mark.parametrize(
+    ("normalize", "ranked"),
+    [("none", ["two of them", "third", "fourth"]), ("sigmoid", ["fourth", "third", "two of them"])],
+)
+async def test_milvus_ranks_groups_rightly_whose_raw_scores_are_all_below_zero_once_they_are_normalized(
+    normalize: str, ranked: list[str]
+):
+    raw = [-9.0, -8.0, -3.0, -1.0]
+
+    def below_zero(answer: dict[str, Any]) -> None:
+        for row, score in zip(answer["data"], raw, strict=True):
+            row["score"] = score
+
+    models = {"tiny-reranker": {"score_scale": "logit", "normalize": normalize}}
+    async with gateway(FakeVllm(always=altered(below_zero)), models=models) as client:
+        answer = (await ask(client, b'{"documents":["a","b","c","d"],"query":"q"}')).json()
+    scores = [row["relevance_score"] for row in sorted(answer["results"], key=lambda row: row["index"])]
+    assert groups_as_milvus_ranks_them(scores, ["two of them", "two of them", "third", "fourth"]) == ranked
+    assert answer["meta"]["score_scale"] == ("logit" if normalize == "none" else "probability")

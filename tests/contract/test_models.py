@@ -101,6 +101,7 @@ async def test_the_list_of_models_has_what_openais_and_xinferences_clients_read(
                 "root": "tiny-reranker",
                 "max_model_len": 512,
                 "model_type": "rerank",
+                "score_scale": "probability",
             }
         ],
     }

@@ -26,11 +26,30 @@ def test_what_is_not_declared_follows_from_the_kind(kind: Kind, truncation: str,
     assert profile.is_listwise == (kind == "listwise")
 
 
+@pytest.mark.parametrize(
+    ("declared", "learned", "takes"),
+    [
+        (None, None, True),
+        # A model behind a template looks like a cross-encoder.
+        (None, "cross_encoder", True),
+        ("cross_encoder", None, False),
+        ("template", None, True),
+        ("listwise", None, True),
+        (None, "bi_encoder", False),
+        ("late_interaction", None, False),
+    ],
+)
+def test_an_instruction_may_do_something_unless_the_kind_is_known_to_read_none(
+    declared: Kind | None, learned: Kind | None, *, takes: bool
+):
+    assert profile_from(Traits(kind=declared), Traits(kind=learned)).takes_instruction == takes
+
+
 def test_what_is_declared_wins_over_what_was_learned_which_wins_over_what_the_kind_implies():
     declared = Traits(score_scale="probability", multimodal=False)
     learned = Traits(kind="bi_encoder", truncation="document", score_scale="logit", multimodal=True)
     assert profile_from(declared, learned) == ModelProfile(
-        kind="bi_encoder", truncation="document", score_scale="probability", multimodal=False
+        kind="bi_encoder", truncation="document", score_scale="probability", multimodal=False, takes_instruction=False
     )
     assert profile_from(Traits(), Traits(kind="bi_encoder")).score_scale == "cosine"
 

@@ -147,6 +147,26 @@ WRONG = {
         '{"jina": {"kind": "listwise", "long_documents": "passages"}}',
         ["models", "jina compares documents with each other", "long_documents to truncate"],
     ),
+    "instruction on a cross-encoder": (
+        "RERANK_MODELS",
+        '{"bge": {"kind": "cross_encoder", "instruction": "find laws"}}',
+        ["models.bge", "instruction does nothing on kind cross_encoder", "leave it out"],
+    ),
+    "sigmoid of sums": (
+        "RERANK_MODELS",
+        '{"colbert": {"kind": "late_interaction", "normalize": "sigmoid"}}',
+        ["models.colbert", "normalize: sigmoid", "late_interaction", "leave it out"],
+    ),
+    "sigmoid of what is declared a sum": (
+        "RERANK_MODELS",
+        '{"colbert": {"score_scale": "maxsim", "normalize": "sigmoid"}}',
+        ["models.colbert", "normalize: sigmoid", "maxsim"],
+    ),
+    "unknown normalization": (
+        "RERANK_MODELS",
+        '{"bge": {"normalize": "minmax"}}',
+        ["models.bge.normalize", "'none' or 'sigmoid'"],
+    ),
     "one name for two models": (
         "RERANK_MODELS",
         '{"a": {"aliases": ["c"]}, "b": {"aliases": ["c"]}}',

@@ -92,7 +92,7 @@ class Dialect:
             "model": scored.model,
             "usage": usage(scored),
             "results": rows(request, scored, score="relevance_score", document="document"),
-            "meta": about | _remarks(scored),
+            "meta": about | {"score_scale": scored.score_scale} | _remarks(scored),
         }
 
     def render_error(self, error: RerankError, path: str) -> object:
@@ -158,7 +158,7 @@ class Wire(BaseModel):
     max_tokens_per_query: int | None = Field(default=None, ge=0, description="Cut the query at this many tokens.")
     max_tokens_per_doc: int | None = Field(default=None, ge=0, description="Cut each document at this many tokens.")
     use_activation: bool | None = Field(default=None, description="false returns raw logits.")
-    instruction: str | None = Field(default=None, description="For models behind a chat template.")
+    instruction: str | None = Field(default=None, description="What to judge by; for models behind a chat template.")
     long_documents: LongDocuments | None = Field(
         default=None, description="What becomes of documents too long for the model: truncate, error or passages."
     )

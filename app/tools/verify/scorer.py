@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from app.errors import AttemptTimeout, WorkerError
 from app.policy import truncate
+from app.policy.instruction import with_instruction
 from app.policy.model_profile import ModelProfile, Traits, profile_from
 from app.policy.split import split
 from app.policy.token_estimate import most_tokens, pair_tokens
@@ -84,11 +85,12 @@ class Scorer:
         lengths = truncate.Lengths(
             mode=self.profile.truncation,
             max_model_len=max_model_len,
-            template_tokens=own.template_tokens,
+            template_tokens=own.template_tokens + most_tokens(own.instruction),
             query_tokens=truncate.with_images(query_tokens, query, max_model_len),
         )
         long_documents = own.long_documents or self.settings.long_documents
-        return truncate.worker_fields({}, lengths, long_documents=long_documents)
+        sent = with_instruction({}, own.instruction, model=self.fingerprint.model, profile=self.profile)
+        return truncate.worker_fields(sent, lengths, long_documents=long_documents)
 
 
 @asynccontextmanager
