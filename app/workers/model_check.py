@@ -92,6 +92,7 @@ class ModelCheck(OnLoop):
         self._shown: set[str] = set()
         self._woken = asyncio.Event()
         self._log = structlog.get_logger()
+        metrics.declare(catalog.SUSPECT)
         registry.on_change(self._woken.set)
         results.on_change(self._woken.set)
 
