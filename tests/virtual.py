@@ -85,7 +85,8 @@ async def _without_leftovers(test: Coroutine[Any, Any, None]) -> None:
 
 @dataclass
 class ScriptedLink:
-    """A worker in memory. While it has `problem` every call ends in it; `reverses` turns its order in a check around.
+    """A worker in memory. While it has `problem` every call ends in it, while it has `scores_problem` every
+    probe's scoring; `reverses` turns its order in a check around.
 
     `script` says how coming calls go, after it `always`; without both it scores after `takes_s`.
     """
@@ -99,6 +100,7 @@ class ScriptedLink:
     script: deque[Script | WorkerError] = field(default_factory=deque)
     always: Script | WorkerError | None = None
     problem: WorkerError | None = None
+    scores_problem: WorkerError | None = None
     hangs: bool = False
     hangs_probes: bool = False
     hangs_checks: bool = False
@@ -156,8 +158,8 @@ class ScriptedLink:
             self.in_flight -= 1
 
     async def _answer_probe(self, call: ScoreCall) -> Answer:
-        if self.problem:
-            raise self.problem
+        if problem := self.problem or self.scores_problem:
+            raise problem
         if self.hangs or self.hangs_probes:
             await asyncio.sleep(3600)
         return Answer([score + self.shift for score in right_scores(call.pairs.documents)], 1)

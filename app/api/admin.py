@@ -86,7 +86,9 @@ class AdminApi:
 
     async def workers(self, request: Request) -> Response:
         """All workers, and their sources."""
-        found = [admin_schemas.worker_report(worker, _now()) for worker in self._registry.workers]
+        found = [
+            admin_schemas.worker_report(worker, _now(), self._assembly.profiles) for worker in self._registry.workers
+        ]
         sources = [admin_schemas.SourceReport(name=one.name, problem=one.problem) for one in self._registry.sources]
         return answer(admin_schemas.WorkersReport(workers=found, sources=sources))
 
@@ -103,7 +105,7 @@ class AdminApi:
         if not worker.is_drained:
             worker.is_drained = True
             self._log.info("worker_drained", worker=worker.name, calls=worker.calls)
-        return answer(admin_schemas.worker_report(worker, _now()))
+        return answer(admin_schemas.worker_report(worker, _now(), self._assembly.profiles))
 
     async def undrain(self, request: Request) -> Response:
         """Give a drained worker work again."""
@@ -111,7 +113,7 @@ class AdminApi:
         if worker.is_drained:
             worker.is_drained = False
             self._log.info("worker_undrained", worker=worker.name)
-        return answer(admin_schemas.worker_report(worker, _now()))
+        return answer(admin_schemas.worker_report(worker, _now(), self._assembly.profiles))
 
     async def cache(self, request: Request) -> Response:
         """The size of the cache, and the documents it saved."""

@@ -9,7 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.dialects.schemas import ErrorAnswer
 from app.policy.breaker import State
+from app.policy.model_profile import ModelProfile
+from app.policy.suspicion import Suspicion
 from app.telemetry.metrics.history import Point
+from app.types import Fingerprint
+from app.workers.profiles import Profiles
 from app.workers.worker import Worker
 
 _ERRORS = {401: "No admin key, or a wrong one", 403: "The gateway isn't operated from there"}
@@ -70,7 +74,7 @@ def described(summary: str, report: type, body: type[AdminBody] | None = None) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelReport:
-    """A model as a worker serves it; all but `usable` is its fingerprint."""
+    """A model as a worker serves it: its fingerprint, how it is treated, and what its check found."""
 
     model: str
     root: str
@@ -79,6 +83,10 @@ class ModelReport:
     revision: str
     probe_scores: str
     usable: bool
+    profile: ModelProfile
+    check: Literal["pending", "passed", "suspect"]
+    unsure_of: Sequence[str]
+    suspicion: Suspicion | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +180,8 @@ class StatsReport:
     points: Sequence[Point]
 
 
-def worker_report(worker: Worker, now: float) -> WorkerReport:
-    """The worker as it is `now`, on the loop's clock."""
+def worker_report(worker: Worker, now: float, profiles: Profiles) -> WorkerReport:
+    """The worker as it is `now`, on the loop's clock, with what `profiles` know of its models."""
     is_tried_later = worker.breaker.state is State.OPEN
     return WorkerReport(
         name=worker.name,
@@ -182,7 +190,7 @@ def worker_report(worker: Worker, now: float) -> WorkerReport:
         is_ready=worker.is_ready,
         is_drained=worker.is_drained,
         problem=worker.problem.redacted if worker.problem else None,
-        models=[ModelReport(**served._asdict(), usable=worker.is_usable) for served in worker.serves.values()],
+        models=[_model_report(served, worker, profiles) for served in worker.serves.values()],
         calls=worker.calls,
         documents=worker.documents,
         tokens=worker.tokens,
@@ -192,6 +200,18 @@ def worker_report(worker: Worker, now: float) -> WorkerReport:
         last_success_s=None if worker.last_success_at == -inf else now - worker.last_success_at,
         next_probe_s=round(max(0.0, worker.breaker.probe_at - now), 3) if is_tried_later else None,
         latency_s=worker.latency_s,
+    )
+
+
+def _model_report(served: Fingerprint, worker: Worker, profiles: Profiles) -> ModelReport:
+    result, suspicion = profiles.result_about(served), profiles.suspicion_of(served)
+    return ModelReport(
+        **served._asdict(),
+        usable=worker.is_usable,
+        profile=profiles.of(served),
+        check="suspect" if suspicion else "passed" if result else "pending",
+        unsure_of=result.unsure_of if result else (),
+        suspicion=suspicion,
     )
 
 

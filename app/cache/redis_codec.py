@@ -137,6 +137,7 @@ def _is_sound(result: CheckResult) -> bool:
         and learned.truncation in (None, *get_args(Truncation))
         and learned.score_scale in (None, *get_args(ScoreScale))
         and learned.multimodal in (None, True, False)
+        and learned.splits_images in (None, True, False)
         and result.suspicion in (None, *get_args(Reason))
         and all(type(number) is int and 0 <= number <= _MOST_ASKED for number in counts)
         and all(isinstance(one, str) for one in result.unsure_of)

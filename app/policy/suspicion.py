@@ -43,9 +43,6 @@ class Suspicion:
     cause: str
     fix: str
 
-    def __str__(self) -> str:
-        return f"{self.seen}; likeliest cause: {self.cause}; {self.fix}"
-
 
 def suspicion_of(result: CheckResult, fingerprint: Fingerprint, *, used: Truncation) -> Suspicion | None:
     """The suspicion that a result raises; None when it raises none.

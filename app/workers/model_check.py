@@ -13,7 +13,7 @@ import structlog
 
 from app.aio import OnLoop, cancel_on_exit
 from app.cache.check_results import CheckResults
-from app.errors import Busy, Unreachable, WorkerError
+from app.errors import Busy, NotFinite, Unreachable, WorkerError
 from app.policy.check_verdict import CheckResult, Reason
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -39,6 +39,7 @@ _RETRY_S, _LONGEST_RETRY_S = 5.0, 300.0
 _SUSPECT_AGAIN_S = 300.0
 # Names of models that are gauges, whatever workers list.
 _MOST_MODELS = 1000
+_NOT_FINITE = CheckResult(suspicion="not_finite")
 
 
 @dataclass(slots=True)
@@ -91,6 +92,7 @@ class ModelCheck(OnLoop):
         self._shown: set[str] = set()
         self._woken = asyncio.Event()
         self._log = structlog.get_logger()
+        metrics.declare(catalog.SUSPECT)
         registry.on_change(self._woken.set)
         results.on_change(self._woken.set)
 
@@ -103,6 +105,7 @@ class ModelCheck(OnLoop):
     async def _run(self) -> None:
         while True:
             self._woken.clear()
+            self._note_broken_models()
             served = self._served()
             self._plans = {one: self._plans.get(one) or self._new_plan(one) for one in served}
             for fingerprint, workers in served.items():
@@ -117,12 +120,21 @@ class ModelCheck(OnLoop):
         served: defaultdict[Fingerprint, list[Worker]] = defaultdict(list)
         for worker in self._registry.workers:
             for fingerprint in worker.serves.values() if worker.is_usable else ():
+                self._show(fingerprint.model)
                 if fingerprint.model != LEXICAL_MODEL:
                     served[fingerprint].append(worker)
         return served
 
+    def _note_broken_models(self) -> None:
+        """Suspect models whose scores of a probe's pairs are no numbers: no worker of theirs gets as far as a check."""
+        for worker in self._registry.workers:
+            for fingerprint in worker.says.values() if isinstance(worker.problem, NotFinite) else ():
+                self._show(fingerprint.model)
+                if self._results.of(fingerprint) is None:
+                    self._results.found(fingerprint, _NOT_FINITE)
+                    self._tell(fingerprint, _NOT_FINITE)
+
     def _new_plan(self, fingerprint: Fingerprint) -> _Plan:
-        self._show(fingerprint.model)
         if result := self._results.of(fingerprint):
             # It was served before.
             return _Plan(self._next_check_at(result), told=result)
@@ -161,8 +173,10 @@ class ModelCheck(OnLoop):
         """Log a result that is news, and plan the next check."""
         before, plan.told, plan.failures = plan.told, result, 0
         plan.due_at = self._next_check_at(result)
-        if before == result:
-            return
+        if before != result:
+            self._tell(fingerprint, result)
+
+    def _tell(self, fingerprint: Fingerprint, result: CheckResult) -> None:
         model = fingerprint.model
         if suspicion := self._profiles.suspicion_of(fingerprint):
             told = {"reason": suspicion.reason, "seen": suspicion.seen, "cause": suspicion.cause, "fix": suspicion.fix}
@@ -220,9 +234,12 @@ class ModelCheck(OnLoop):
             self._metrics.read(catalog.SUSPECT, partial(self._is_suspect, model, reason), model, reason)
 
     def _is_suspect(self, model: str, reason: Reason) -> bool:
-        served = (worker.serves.get(model) for worker in self._registry.workers)
-        results = [self._results.of(fingerprint) for fingerprint in served if fingerprint]
-        return any(result.suspicion == reason for result in results if result)
+        for worker in self._registry.workers:
+            serves = worker.says if isinstance(worker.problem, NotFinite) else worker.serves
+            result = self._results.of(serves[model]) if model in serves else None
+            if result and result.suspicion == reason:
+                return True
+        return False
 
 
 @dataclass(slots=True)

@@ -161,7 +161,7 @@ class Prober(OnLoop):
         now = self._loop.time()
         must_score = not worker.is_well or worker.backs_off_until > now or self._is_idle(worker, now)
         async with asyncio.timeout(self._timeout_s):
-            fingerprints = await self._fingerprinter.identify(worker.link)
+            worker.says = fingerprints = await self._fingerprinter.identify(worker.link)
             if must_score or fingerprints != without_probe_scores(worker.serves):
                 return await self._add_probe_scores(worker, watch, fingerprints)
         if watch.is_doubted or now - watch.scored_at >= _INTERVALS_PER_SCORING * self._interval_s:

@@ -45,6 +45,8 @@ class Worker:
             least=settings.worker_min_documents, most=settings.worker_max_documents, chunk=settings.max_batch
         )
         self.serves: Mapping[str, Fingerprint] = {}
+        # What it says it serves, without the scores of the fixed pairs: known also of a worker that doesn't score.
+        self.says: Mapping[str, Fingerprint] = {}
         self._is_ready = True
         self._is_drained = False
         self._tell: Callable[[], None] = _tell_nobody

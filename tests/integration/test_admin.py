@@ -15,7 +15,7 @@ from app.settings import Settings
 from tests.fake_vllm import FakeVllm, score_of, status
 from tests.integration.commands import running
 from tests.running import gateway, rerank
-from tests.waiting import until
+from tests.waiting import until, until_it
 
 DOCUMENTS = [f"document {number}" for number in range(40)]
 JSON = {"Content-Type": "application/json"}
@@ -88,6 +88,11 @@ async def load(client: httpx.AsyncClient) -> AsyncIterator[list[httpx.Response]]
 async def test_a_worker_is_shown_with_all_that_decides_about_its_work():
     async with gateway(worker := FakeVllm(), other := FakeVllm()) as client:
         await rerank(client, ["a"])
+
+        async def is_checked() -> bool:
+            return all(one["models"][0]["check"] == "passed" for one in (await seen(client, "workers"))["workers"])
+
+        await until_it(is_checked)
         shown = await seen(client, "workers")
         assert shown["sources"] == [{"name": "RERANK_WORKERS", "problem": None}]
         assert {one["name"] for one in shown["workers"]} == {name_of(worker), name_of(other)}
@@ -97,7 +102,10 @@ async def test_a_worker_is_shown_with_all_that_decides_about_its_work():
     (model,) = asked.pop("models")
     assert re.fullmatch(r"\d\.\d\d(,\d\.\d\d){3}", model.pop("probe_scores"))
     expected = {"model": "tiny-reranker", "root": "/models/tiny-reranker", "max_model_len": 512, "version": "0.32.0"}
-    assert model == expected | {"revision": "", "usable": True}
+    right = {"kind": "cross_encoder", "truncation": "pair", "score_scale": "probability"}
+    assert model.pop("profile") == right | {"multimodal": False, "splits_images": True}
+    checked = {"check": "passed", "unsure_of": [], "suspicion": None}
+    assert model == expected | {"revision": "", "usable": True} | checked
     assert asked.pop("limit_documents") >= 64
     assert asked.pop("name")
     assert asked == {

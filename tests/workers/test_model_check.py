@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from app.assembly import Assembly
-from app.errors import Busy, SuspectModel
+from app.errors import Busy, NotFinite, SuspectModel
 from app.policy.check_verdict import CheckResult
 from app.policy.model_profile import Traits
 from app.settings import Settings
@@ -122,3 +122,16 @@ async def test_the_embedded_worker_is_not_checked():
         (worker,) = made.registry.workers
         assert worker.is_usable
         assert made.profiles.result_about(worker.serves["lexical"]) is None
+
+
+@on_virtual_clock
+async def test_a_model_whose_probe_scores_are_no_numbers_is_suspect_though_no_check_reaches_it():
+    link = ScriptedLink("w")
+    link.scores_problem = NotFinite("w returned a score that is no finite number")
+    async with engine([link]) as made:
+        await asyncio.sleep(0.01)
+        assert suspect(made, "not_finite") == 1
+        link.scores_problem = None
+        await asyncio.sleep(20)
+        assert result_of(made) == RIGHT
+        assert suspect(made, "not_finite") == 0

@@ -11,6 +11,13 @@ const STATES = {
   failing: "Failing",
   trying: "Being tried",
 };
+const KINDS = {
+  cross_encoder: "a cross-encoder",
+  template: "behind a template",
+  bi_encoder: "a bi-encoder",
+  late_interaction: "by late interaction",
+  listwise: "listwise",
+};
 const BREAKERS = { closed: "closed", open: "open", half_open: "half open" };
 // Below this nobody would call it slower than usual.
 const SLOW = 1.2;
@@ -101,11 +108,14 @@ function fill(row, worker) {
   button.ariaLabel = `${verb} ${worker.name}`;
 }
 
-const model = ({ model: name, max_model_len: length, version }) =>
-  `${name}, ${count(length)} tokens${version ? `, vLLM ${version}` : ""}`;
+const model = ({ model: name, max_model_len: length, version, check, profile }) =>
+  `${name}, ${count(length)} tokens${version ? `, vLLM ${version}` : ""}${check === "passed" ? `, ${KINDS[profile.kind]}` : ""}`;
 
-function problems({ problem, backs_off_s: backsOff, next_probe_s: next, state }) {
+function problems({ problem, backs_off_s: backsOff, next_probe_s: next, state, models }) {
   const told = problem ? [problem] : [];
+  for (const { model: name, suspicion } of models) {
+    if (suspicion) told.push(`${name} seems to be served wrongly: ${suspicion.seen}, likeliest for ${suspicion.cause}; ${suspicion.fix}`);
+  }
   if (backsOff > 0) told.push(`backs off for ${duration(Math.ceil(backsOff))}`);
   if (state !== "usable" && next !== null && next > 0) told.push(`next probe in ${duration(Math.ceil(next))}`);
   return told.join("; ");

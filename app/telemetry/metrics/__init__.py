@@ -128,10 +128,14 @@ class Metrics:
         """Count a failure of a background task that nobody foresaw."""
         self._child(process.TASK_FAILURES, task).inc()
 
-    def read(self, declared: Declaration, value: Callable[[], float], *labels: str) -> None:
-        """Read `value` at every scrape for the series of a gauge with these labels, so that nobody has to keep it."""
+    def declare(self, declared: Declaration) -> None:
+        """Show a gauge that has no series yet."""
         if declared not in self._metrics:
             self._metrics[declared] = _metric(declared, self.registry)
+
+    def read(self, declared: Declaration, value: Callable[[], float], *labels: str) -> None:
+        """Read `value` at every scrape for the series of a gauge with these labels, so that nobody has to keep it."""
+        self.declare(declared)
         self._child(declared, *labels).set_function(value)
 
     def begin_worker(self, name: str, *, owner: object) -> None:
