@@ -42,7 +42,6 @@ from app.types import (
     Chunk,
     Fingerprint,
     LongDocuments,
-    Pairs,
     RequestContext,
     RerankRequest,
     Scored,
@@ -113,7 +112,7 @@ class Gateway(OnLoop):
             fingerprint = await self._waited_for(self.registry.pin(model, until=until), context)
             self._refuse_if_suspect(fingerprint)
             if not degraded:
-                self._check_images(request.pairs, fingerprint)
+                self.profiles.of(fingerprint).check_images(request.pairs, fingerprint.model)
             try:
                 answer = await self._score_on(fingerprint, request, context)
             except FingerprintGone:
@@ -129,18 +128,6 @@ class Gateway(OnLoop):
     def _refuse_if_suspect(self, fingerprint: Fingerprint) -> None:
         if self.settings.suspect_models == "refuse" and (suspicion := self.profiles.suspicion_of(fingerprint)):
             raise SuspectModel(f"{fingerprint.model:.60} is served wrongly: {suspicion.seen}; {suspicion.fix}")
-
-    def _check_images(self, pairs: Pairs, fingerprint: Fingerprint) -> None:
-        """Refuse images for a model that reads none: its workers would refuse them one by one."""
-        if not pairs.hold_images() or self.profiles.of(fingerprint).multimodal:
-            return
-        name = f"{fingerprint.model:.80}"
-        message = (
-            f"The model {name} reads no images, as far as the gateway knows: send texts only. "
-            f"If it does, set models.{name}.multimodal: true"
-        )
-        first = next((index for index, document in enumerate(pairs.documents) if not isinstance(document, str)), None)
-        raise BadInput(message, param="query" if first is None else f"documents[{first}]")
 
     async def _waited_for(self, work: Awaitable[T], context: RequestContext) -> T:
         """The result of `work`, whose time counts for the request as a wait for a usable worker, in vain or not."""
@@ -159,7 +146,7 @@ class Gateway(OnLoop):
         cut = await self.long_documents.cut(request, fingerprint, fields, lengths, context) if is_by_passage else None
         pairs = cut.pairs if cut else request.pairs
         # Where a pair's score depends on the other pairs, it is worth nothing beside others.
-        is_whole = _stays_whole(pairs, profile)
+        is_whole = profile.keeps_whole(pairs)
         digests = () if is_whole else self.cache.digests(pairs, fingerprint, fields, context)
         # Texts that have digests needn't be read once more.
         distinct, positions = dedup(range(len(pairs)) if is_whole else digests or pairs.texts())
@@ -226,7 +213,7 @@ class Gateway(OnLoop):
 
     def _split(self, chunk: Chunk, places: Sequence[int]) -> Sequence[Sequence[int]]:
         """The places, by chunk."""
-        if not places or _stays_whole(chunk.pairs, self.profiles.of(chunk.fingerprint)):
+        if not places or self.profiles.of(chunk.fingerprint).keeps_whole(chunk.pairs):
             return [places] if places else []
         workers = self.scheduler.effective_workers(chunk.fingerprint)
         is_all = len(places) == len(chunk.pairs)
@@ -294,11 +281,6 @@ class Gateway(OnLoop):
         scores = [lowest if place in answer.refused else score for place, score in enumerate(answer.scores)]
         unscored = {place: error.message for place, error in answer.refused.items()}
         return replace(whole, scores=scores, unscored=unscored)
-
-
-def _stays_whole(pairs: Pairs, profile: ModelProfile) -> bool:
-    """True when the pairs' scores depend on each other, so that they go to a worker in one call, each time anew."""
-    return profile.is_listwise or (not profile.splits_images and pairs.hold_images())
 
 
 def _named(refused: Mapping[int, WorkerError]) -> BadInput | BadGateway:
