@@ -113,6 +113,7 @@ def verify(
         Path | None,
         typer.Option(help='JSONL with {"query": ..., "documents": [...]} per line, instead of the built-in.'),
     ] = None,
+    images: Annotated[bool, typer.Option("--images", help="Take pictures, for a model that reads them.")] = False,  # noqa: FBT002 - an option
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,  # noqa: FBT002 - an option
 ) -> None:
     """Tell whether splitting changes the ranking on a model, and how many documents a call should have.
@@ -125,7 +126,7 @@ def verify(
     settings = _load(config)
     if worker:
         settings = settings.model_copy(update={"workers": tuple(worker)})
-    raise typer.Exit(run(settings, model=model, sample_file=sample, prints_json=as_json))
+    raise typer.Exit(run(settings, model=model, sample_file=sample, images=images, prints_json=as_json))
 
 
 @cli.command()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.errors import BadInput
 from app.policy.truncate import Truncation
 from app.types import Kind, Pairs, ScoreScale
 
@@ -50,8 +51,24 @@ class ModelProfile:
         return self.kind == "listwise"
 
     def keeps_whole(self, pairs: Pairs) -> bool:
-        """True when the pairs' scores depend on each other, so that they go to a worker in one call, each time anew."""
+        """True when the pairs' scores depend on each other: they go to a worker in one call, each time anew."""
         return self.is_listwise or (not self.splits_images and pairs.hold_images())
+
+    def check_images(self, pairs: Pairs, model: str) -> None:
+        """Check that the model reads what the pairs hold; `model` is its name.
+
+        Raises:
+            BadInput: they hold images, which its workers would refuse one by one.
+        """
+        if self.multimodal or not pairs.hold_images():
+            return
+        name = f"{model:.80}"
+        message = (
+            f"The model {name} reads no images, as far as the gateway knows: send texts only. "
+            f"If it does, set models.{name}.multimodal: true"
+        )
+        first = next((index for index, document in enumerate(pairs.documents) if not isinstance(document, str)), None)
+        raise BadInput(message, param="query" if first is None else f"documents[{first}]")
 
 
 def profile_from(declared: Traits, learned: Traits) -> ModelProfile:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from app.errors import BadInput
 from app.policy import truncate
 from app.policy.instruction import with_instruction
 from app.policy.model_profile import ModelProfile
@@ -67,8 +66,8 @@ class Preparation:
             BadInput: the model can't do what the request asks for.
         """
         profile, own = self._profiles.of(fingerprint), self._settings.for_model(fingerprint.model)
-        if not (profile.multimodal or is_degraded):
-            _refuse_images(request.pairs, fingerprint.model)
+        if not is_degraded:
+            profile.check_images(request.pairs, fingerprint.model)
         scaling = scaling_of(profile.score_scale, own.normalize, request.fields)
         sent = with_instruction(request.fields, own.instruction, model=fingerprint.model, profile=profile)
         treatment = self._long_documents.treatment(request, fingerprint, profile)
@@ -101,15 +100,3 @@ class Preparation:
         return await self._token_counter.count(
             text_of(side), fingerprint, context.deadline, request_id=context.request_id
         )
-
-
-def _refuse_images(pairs: Pairs, model: str) -> None:
-    """Refuse images for a model that reads none: its workers would refuse them one by one."""
-    if not pairs.hold_images():
-        return
-    message = (
-        f"The model {model:.80} reads no images, as far as the gateway knows: send texts only. "
-        f"If it does, set models.{model:.80}.multimodal: true"
-    )
-    first = next((index for index, document in enumerate(pairs.documents) if not isinstance(document, str)), None)
-    raise BadInput(message, param="query" if first is None else f"documents[{first}]")

@@ -42,8 +42,13 @@ class Recording:
         return self._texts("documents", "items", "text_2", "data_2")
 
     def _texts(self, *names: str) -> list[str]:
-        texts: str | list[str] = next(self.body[name] for name in names if name in self.body)
-        return [texts] if isinstance(texts, str) else texts
+        sides: str | list[Any] = next(self.body[name] for name in names if name in self.body)
+        return [sides] if isinstance(sides, str) else [_text_of(side) for side in sides]
+
+
+def _text_of(side: Any) -> Any:
+    """The text of content that has one part."""
+    return side["content"][0]["text"] if isinstance(side, dict) and "content" in side else side
 
 
 def _read(path: Path) -> Recording:

@@ -78,9 +78,11 @@ def sample(tmp_path: Path) -> str:
 
 
 async def verified(sample: str, *workers: FakeVllm, **settings: str) -> tuple[int, Report]:
-    """The exit code and the report."""
+    """The exit code and the report; without a sample, on the built-in pictures."""
     urls = ",".join(worker.url for worker in workers)
-    ended = await run("verify", "--sample", sample, "--json", WORKERS=urls, **settings)
+    ended = await run(
+        "verify", *(("--sample", sample) if sample else ("--images",)), "--json", WORKERS=urls, **settings
+    )
     assert ended.err == ""
     assert TOP_SECRET not in ended.out
     return ended.code, Report.model_validate_json(ended.out)
@@ -143,6 +145,22 @@ async def test_a_listwise_model_is_not_safe_until_the_settings_say_that_it_is_li
         assert "kind: listwise" in report.verdict.advice
         code, report = await verified(sample, worker, MODELS='{"tiny-reranker": {"kind": "listwise"}}')
         assert (code, report.verdict.kind, report.verdict.max_batch) == (0, "listwise", None)
+
+
+def batched(call: Call) -> list[float]:
+    """As vllm#39631: images beside others score otherwise than alone."""
+    return [score + 0.5 * _share(f"{len(call.documents)} {score}") for score in pointwise(call)]
+
+
+async def test_a_model_whose_image_scores_move_in_batches_is_not_safe_until_the_settings_say_so():
+    async with FakeVllm(multimodal=True, always=scoring(batched)).running() as worker:
+        code, report = await verified("", worker)
+        assert (code, report.verdict.kind, report.verdict.max_batch) == (1, "not_safe", None)
+        assert "split_images: false" in report.verdict.advice
+        told = '{"tiny-reranker": {"multimodal": true, "split_images": false}}'
+        code, report = await verified("", worker, MODELS=told)
+        assert (code, report.verdict.kind, report.verdict.max_batch) == (0, "listwise", None)
+        assert "what else is in the call" in report.verdict.text
 
 
 @pytest.mark.parametrize(("scorer", "cause"), [(of_other_weights, "weights"), (coarser, "precision")])

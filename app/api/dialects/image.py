@@ -42,7 +42,7 @@ def image_of(url: str, place: str) -> Image:
         BadInput: it is neither, or no image; `place` says where it stands.
     """
     if url[:5].lower() == "data:":
-        return _image(_data_of(url, place), place)
+        return image_of_bytes(_data_of(url, place), place)
     address = _REMOTE.fullmatch(url) if len(url) <= _MOST_URL_CHARS else None
     if address is None:
         message = f"{place} has no image: send its url as data:image/png;base64,... or a plain https://host/path"
@@ -58,7 +58,28 @@ def image_of_text(text: str, place: str) -> Image:
     # Neither colon nor dot stands in base64.
     if ":" in text[:10]:
         return image_of(text, place)
-    return _image(_decoded(text, place), place)
+    return image_of_bytes(_decoded(text, place), place)
+
+
+def image_of_bytes(data: bytes, place: str) -> Image:
+    """The image in these bytes, whichever type its sender thinks it has.
+
+    Raises:
+        BadInput: they are none, or too large a one; `place` says where it stands.
+    """
+    if len(data) > MOST_IMAGE_BYTES:
+        raise _too_large(place)
+    read = _read_header(data)
+    if read is None or 0 in read[1:]:
+        raise BadInput(f"{place} has an image that is no {_TYPES}", param=place)
+    kind, width, height = read
+    if width * height > MOST_PIXELS:
+        message = f"{place} has an image of {width} x {height} pixels, more than {MOST_PIXELS}: shrink it"
+        raise BadInput(message, param=place)
+    digest = sha256(f"{kind}\0".encode())
+    digest.update(data)
+    url = f"data:image/{kind};base64,{b2a_base64(data, newline=False).decode()}"
+    return Image(url, digest.digest(), min(_MOST_TOKENS, width * height // _PATCH_PIXELS + 1))
 
 
 def _data_of(url: str, place: str) -> bytes:
@@ -85,23 +106,6 @@ def _decoded(text: str, place: str) -> bytes:
         return a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)
     except (Error, ValueError):
         raise BadInput(f"{place} has an image that is not base64", param=place) from None
-
-
-def _image(data: bytes, place: str) -> Image:
-    """The image in these bytes, whichever type its sender thinks it has."""
-    if len(data) > MOST_IMAGE_BYTES:
-        raise _too_large(place)
-    read = _read_header(data)
-    if read is None or 0 in read[1:]:
-        raise BadInput(f"{place} has an image that is no {_TYPES}", param=place)
-    kind, width, height = read
-    if width * height > MOST_PIXELS:
-        message = f"{place} has an image of {width} x {height} pixels, more than {MOST_PIXELS}: shrink it"
-        raise BadInput(message, param=place)
-    digest = sha256(f"{kind}\0".encode())
-    digest.update(data)
-    url = f"data:image/{kind};base64,{b2a_base64(data, newline=False).decode()}"
-    return Image(url, digest.digest(), min(_MOST_TOKENS, width * height // _PATCH_PIXELS + 1))
 
 
 def _too_large(place: str) -> BadInput:

@@ -18,14 +18,10 @@ _PART: dict[str, Any] = {
         _object(["type", "image_url"], type={"const": "image_url"}, image_url=_object(["url"], url=_STRING)),
     ]
 }
+_CONTENT: dict[str, Any] = {"type": "array", "minItems": 1, "items": _PART}
 SIDE_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        _STRING,
-        _object(["text"], text=_STRING),
-        _object(["image"], image=_STRING, text=_STRING),
-        _object(["content"], content={"type": "array", "minItems": 1, "items": _PART}),
-    ],
-    "description": "A string or an object with its text, image, or content: parts in vLLM's shape.",
+    "anyOf": [_STRING, _object([], text=_STRING, image=_STRING, content=_CONTENT) | {"minProperties": 1}],
+    "description": "A string, or an object: its text, its image or both, or its content in vLLM's shape.",
 }
 DOCUMENTS_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": "array", "minItems": 1, "items": SIDE_SCHEMA}, _STRING],

@@ -16,6 +16,7 @@ from app.errors import BadInput, WorkerError
 from app.settings import Settings, SettingsError
 from app.telemetry import log
 from app.tools.verify.compare import Measured
+from app.tools.verify.pictures import pictures
 from app.tools.verify.report import Report, as_json, show
 from app.tools.verify.runs import documents_to_score, measure
 from app.tools.verify.sample import Sample, SampleError, built_in, read
@@ -28,19 +29,20 @@ _SEED = 7
 _WIDTH = 120
 
 
-def run(settings: Settings, *, model: str | None, sample_file: Path | None, prints_json: bool) -> int:
+def run(settings: Settings, *, model: str | None, sample_file: Path | None, images: bool, prints_json: bool) -> int:
     """Verify, print the report, and return the exit code.
 
     Args:
         settings: Name the workers and how the gateway treats them.
         model: Name of the model; None when there is only one.
-        sample_file: The sample; None for the built-in one.
+        sample_file: The sample; None for a built-in one.
+        images: Take the built-in sample of pictures.
         prints_json: Print JSON for programs.
     """
     # Standard output is the report's alone, and what discovery would log is part of its error.
     log.configure(style="console", level="error")
     try:
-        sample = read(sample_file) if sample_file else built_in()
+        sample = read(sample_file) if sample_file else pictures() if images else built_in()
         report = asyncio.run(_report(settings, sample, model))
     except (SampleError, NotThere, SettingsError) as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - what a command prints
@@ -57,8 +59,12 @@ async def _report(settings: Settings, sample: Sample, model: str | None) -> Repo
         with _progress(len(scorers) * documents_to_score(sample)) as advance:
             # One worker after the other: two on one machine would slow each other down.
             measured = [await _measured(replace(scorer, on_scored=advance), sample) for scorer in scorers]
-    is_listwise = scorers[0].profile.is_listwise
-    verdict = judge(measured, is_listwise=is_listwise, usual_max_batch=Settings.model_fields["max_batch"].default)
+    verdict = judge(
+        measured,
+        is_whole=any(map(scorers[0].profile.keeps_whole, sample)),
+        usual_max_batch=Settings.model_fields["max_batch"].default,
+        holds_images=any(pairs.hold_images() for pairs in sample),
+    )
     return Report(sample, measured, verdict, settings.min_batch)
 
 

@@ -8,6 +8,8 @@ from random import Random
 import orjson
 import yaml
 
+from app.api.dialects.content import side_of, sides_of
+from app.errors import BadInput
 from app.types import Pairs
 
 # One query with all of its documents per entry.
@@ -55,14 +57,12 @@ def _read_line(line: bytes, where: str) -> Pairs:
     if not isinstance(entry, dict):
         raise SampleError(f"{where}: is no JSON object: write {_FORM}")
     query, documents = entry.get("query"), entry.get("documents")
-    if not isinstance(query, str):
-        raise SampleError(f"{where}: query must be a text: write {_FORM}")
     if not isinstance(documents, list) or not documents:
         raise SampleError(f"{where}: documents must be a list of one text or more: write {_FORM}")
-    for place, document in enumerate(documents):
-        if not isinstance(document, str):
-            raise SampleError(f"{where}: documents[{place}] must be a text")
-    return Pairs([query], documents)
+    try:
+        return Pairs([side_of(query, "query")], sides_of(documents, "documents"))
+    except BadInput as exc:
+        raise SampleError(f"{where}: {exc.message}") from None
 
 
 def _documents(topics: Sequence[Sequence[str]]) -> list[str]:

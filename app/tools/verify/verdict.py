@@ -45,24 +45,31 @@ class Verdict:
         return self.kind in {"not_safe", "workers_differ"}
 
 
-def judge(workers: Sequence[Measured], *, is_listwise: bool, usual_max_batch: int) -> Verdict:
+def judge(workers: Sequence[Measured], *, is_whole: bool, usual_max_batch: int, holds_images: bool = False) -> Verdict:
     """The verdict on a model.
 
     Args:
         workers: Its workers, at least one.
-        is_listwise: Whether the model's `kind` is `listwise`, with which the gateway never splits.
+        is_whole: Whether the settings keep the gateway from splitting the sample's lists.
         usual_max_batch: Recommended unless another size is clearly faster.
+        holds_images: Whether the sample's lists do.
     """
     most = max(workers, key=lambda one: (_RANK.index(split_kind(one)), one.splitting))
     kind = split_kind(most)
-    if kind == "not_safe" and not is_listwise:
-        return _not_safe(most)
+    setting = "split_images: false" if holds_images else "kind: listwise"
+    if kind == "not_safe" and not is_whole:
+        return _not_safe(most, setting)
     max_batch = None if kind == "not_safe" else recommended(workers, usual_max_batch)
     agreed, *others = groups(workers)
     if others:
         return _workers_differ(agreed, others, max_batch)
     if kind == "not_safe":
-        text = "listwise: the model compares documents with each other, and the gateway doesn't split it"
+        cause = (
+            "scores depend on what else is in the call"
+            if holds_images
+            else "the model compares documents with each other"
+        )
+        text = f"listwise: {cause}, and the gateway doesn't split it"
         return Verdict("listwise", text, "", None)
     if kind == "precision":
         name = "float16" if most.splitting <= _FLOAT16 * most.scale else "bfloat16"
@@ -71,7 +78,7 @@ def judge(workers: Sequence[Measured], *, is_listwise: bool, usual_max_batch: in
         text = "safe: splitting changes no more than repeating does"
     else:
         text = f"safe: splitting moves scores by next to nothing ({most.splitting:.1g} at most)"
-    advice = "kind: listwise in RERANK_MODELS isn't needed: without it the gateway splits lists" if is_listwise else ""
+    advice = f"{setting} in RERANK_MODELS isn't needed: without it the gateway splits lists" if is_whole else ""
     return Verdict(kind, text, advice, max_batch)
 
 
@@ -114,8 +121,8 @@ def recommended(workers: Sequence[Measured], usual: int) -> int:
     return min(good, key=lambda size: abs(log2(size / usual)))
 
 
-def _not_safe(worker: Measured) -> Verdict:
-    advice = "set kind: listwise for the model in RERANK_MODELS, and the gateway no longer splits its lists"
+def _not_safe(worker: Measured, setting: str) -> Verdict:
+    advice = f"set {setting} for the model in RERANK_MODELS, and the gateway no longer splits such lists"
     if depends_on_neighbours(worker):
         text = "not safe: the model compares documents with each other (listwise)"
     else:

@@ -7,6 +7,7 @@ import pytest
 
 from app.tools.verify.sample import SampleError, built_in, read
 from app.types import text_of
+from tests.pictures import content_of, png
 
 
 def test_the_built_in_sample_is_always_the_same_and_of_a_size_that_says_something():
@@ -38,16 +39,24 @@ def test_a_file_gives_a_query_and_its_documents_per_line(tmp_path: Path):
     assert (second.queries, second.documents) == (["é"], [""])
 
 
+def test_a_file_may_hold_images(tmp_path: Path):
+    file = tmp_path / "sample.jsonl"
+    file.write_text(json.dumps({"query": {"text": "q"}, "documents": [content_of("a", png())]}))
+    (pairs,) = read(file)
+    assert pairs.queries == ["q"]
+    assert pairs.hold_images()
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
         ("{", "is not JSON from character"),
         ("[]", "is no JSON object"),
-        ({"documents": ["hush"]}, "query must be a text"),
+        ({"documents": ["hush"]}, "query is null: send a string"),
         ({"query": "hush"}, "documents must be a list of one text or more"),
         ({"query": "hush", "documents": []}, "documents must be a list of one text or more"),
         ({"query": "hush", "documents": "hush"}, "documents must be a list of one text or more"),
-        ({"query": "hush", "documents": ["hush", 3]}, "documents[1] must be a text"),
+        ({"query": "hush", "documents": ["hush", 3]}, "documents[1] is a number: send a string"),
     ],
 )
 def test_a_line_of_another_form_is_named_by_its_number_without_its_text(tmp_path: Path, line: Any, problem: str):

@@ -40,7 +40,7 @@ def worker(
 
 
 def verdict(*workers: Measured, **given: Any) -> Verdict:
-    return judge(workers, **{"is_listwise": False, "usual_max_batch": 64} | given)
+    return judge(workers, **{"is_whole": False, "usual_max_batch": 64} | given)
 
 
 @pytest.mark.parametrize(("noise", "splitting"), [(0.0, 0.0), (1.2e-7, 1.2e-7), (1.2e-7, 5e-6), (0.03, 0.05)])
@@ -72,9 +72,9 @@ def test_a_difference_beyond_all_precision_is_not_safe_whatever_its_cause(neighb
 
 
 def test_the_settings_may_know_already_that_a_model_is_listwise():
-    found = verdict(worker(splitting=0.3, neighbours=0.3), is_listwise=True)
+    found = verdict(worker(splitting=0.3, neighbours=0.3), is_whole=True)
     assert (found.kind, found.max_batch, found.needs_action) == ("listwise", None, False)
-    assert "isn't needed" in verdict(worker(), is_listwise=True).advice
+    assert "isn't needed" in verdict(worker(), is_whole=True).advice
 
 
 def test_precision_is_measured_by_the_scale_of_the_scores():
@@ -107,7 +107,7 @@ def test_the_larger_group_of_workers_is_the_standard():
 
 def test_a_listwise_model_on_workers_that_differ_is_told_from_its_splitting():
     workers = worker("a", splitting=0.3, neighbours=0.3), worker("b", splitting=0.3, neighbours=0.3, apart=0.2)
-    assert verdict(*workers, is_listwise=True).kind == "workers_differ"
+    assert verdict(*workers, is_whole=True).kind == "workers_differ"
     assert verdict(*workers).kind == "not_safe"
 
 
