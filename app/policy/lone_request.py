@@ -29,11 +29,6 @@ class LoneRequest:
         if not self._pieces[request]:
             del self._pieces[request]
 
-    @property
-    def requests(self) -> int:
-        """The number of requests that have chunks waiting or under way."""
-        return len(self._pieces)
-
     def is_alone(self, now: float) -> bool:
         """True when there is one request, and has been no other for a second."""
         return len(self._pieces) == 1 and now - self._had_others_at > _ALONE_AFTER_S

@@ -46,16 +46,6 @@ class Scheduler(OnLoop):
         """Documents of the chunks that wait for a slot."""
         return sum(model_queue.queue.documents for model_queue in self._queues.values())
 
-    @property
-    def requests(self) -> int:
-        """Requests that have chunks waiting or under way, once for each fingerprint."""
-        return sum(model_queue.lone_request.requests for model_queue in self._queues.values())
-
-    @property
-    def documents_in_flight(self) -> int:
-        """Documents of the chunks that have a slot."""
-        return sum(model_queue.in_flight for model_queue in self._queues.values())
-
     def outlook(self, key: str, documents: int, fingerprint: Fingerprint) -> Outlook:
         """The wait ahead of a new request of `documents`."""
         workers = len(self._registry.usable(fingerprint))
@@ -210,7 +200,7 @@ class Scheduler(OnLoop):
             # The task of a waiter that was cancelled just now hasn't run yet to take it out of the queue.
             if not waiter.granted.done():
                 waiter.granted.set_result(self._grant(waiter.chunk, found, now))
-        model_queue.load.observe(model_queue.queue.documents, now)
+        model_queue.observe(now)
 
     def _with_room(
         self, usable: Sequence[Worker], model_queue: ModelQueue, now: float

@@ -5,6 +5,8 @@ import asyncio
 import structlog
 
 from app.errors import DeadlineExceeded, RerankError
+from app.policy.dedup import dedup
+from app.policy.merge import expand
 from app.queueing.admission import Admission
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -64,16 +66,20 @@ class Fallback:
             Overloaded: more documents are pending than the settings allow.
             DeadlineExceeded: the deadline passed.
         """
-        documents = len(request.pairs)
+        distinct, positions = dedup(request.pairs.texts())
+        documents = len(distinct)
         context.stats.model = LEXICAL_MODEL
         self._admission.check_limits(context.key, documents)
         self._admission.begin(context.key, documents, LEXICAL_MODEL)
         try:
             async with asyncio.timeout_at(context.deadline):
-                answer = await self._link.score(LEXICAL_MODEL, request.pairs, {}, request_id=context.request_id)
+                pairs = request.pairs.take(distinct)
+                answer = await self._link.score(LEXICAL_MODEL, pairs, {}, request_id=context.request_id)
         except TimeoutError:
             raise DeadlineExceeded(f"Time ran out while {documents} documents were scored lexically.") from None
         finally:
             self._admission.end(context.key, documents, LEXICAL_MODEL)
+        scores = expand(answer, positions).scores
         self._metrics.degraded(documents)
-        return Scored(model=request.model or LEXICAL_MODEL, scores=answer.scores, tokens=0, degraded=LEXICAL_MODEL)
+        self._metrics.documents("duplicate", len(scores) - documents)
+        return Scored(model=request.model or LEXICAL_MODEL, scores=scores, tokens=0, degraded=LEXICAL_MODEL)

@@ -8,6 +8,7 @@ import pytest
 from app.errors import DeadlineExceeded, NoWorker, Overloaded, UnknownModel, Unreachable
 from app.scoring.fallback import Fallback
 from app.settings import Settings
+from app.telemetry.metrics.catalog import requests
 from tests.virtual import ScriptedLink, elapsed, engine, on_virtual_clock, score
 
 DOCUMENTS = [f"document {number}" for number in range(64)]
@@ -57,7 +58,7 @@ async def test_what_the_fallback_scores_is_pending_like_everything_else():
     async with engine([link], fallback="lexical", no_worker_wait_s=0, max_pending_documents=100) as made:
         await score(made, ["a"])
         async with asyncio.TaskGroup() as group:
-            group.create_task(score(made, ["word " * 5000 for _ in range(100)]))
+            group.create_task(score(made, [f"{number} " + "word " * 5000 for number in range(100)]))
             await asyncio.sleep(0)
             assert made.admission.pending_documents == 100
             with pytest.raises(Overloaded):
@@ -87,3 +88,17 @@ async def test_time_that_runs_out_is_no_reason_for_the_fallback():
     async with engine([link], fallback="lexical") as made:
         with pytest.raises(DeadlineExceeded):
             await score(made, ["a"], within_s=2)
+
+
+@on_virtual_clock
+async def test_documents_that_were_sent_twice_are_scored_once_and_pending_once():
+    link = ScriptedLink("w", problem=Unreachable("w"))
+    async with engine([link], fallback="lexical", no_worker_wait_s=0, max_pending_documents=2) as made:
+        async with asyncio.TaskGroup() as group:
+            # Both are pending at the same time; two of one and one of the other would be too many, counted as sent.
+            first = group.create_task(score(made, ["q", "q", "q"], query="q"))
+            other = group.create_task(score(made, ["b", "b"], query="q"))
+        samples = {one.labels["source"]: one.value for one in made.metrics.samples(requests.DOCUMENTS)}
+    assert len(set(first.result().scores)) == 1
+    assert (len(first.result().scores), len(other.result().scores)) == (3, 2)
+    assert (samples["fallback"], samples["duplicate"]) == (2, 3)

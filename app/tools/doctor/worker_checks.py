@@ -32,6 +32,7 @@ _FIXES: Mapping[type[Exception], str] = {
     TimeoutError: "look for a firewall, and restart vLLM if it hangs",
     ClosedBeforeResponse: _SCHEME,
     ConnectionResetError: _SCHEME,
+    ConnectionAbortedError: _SCHEME,
     Unreachable: "start vLLM there (--host 0.0.0.0 if elsewhere), wait while it loads, or correct RERANK_WORKERS",
     WorkerError: "correct RERANK_WORKERS or RERANK_WORKER_API_KEY; let proxies pass /v1/models, /version, /v1/score",
 }

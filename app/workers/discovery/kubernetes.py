@@ -27,6 +27,8 @@ _JITTER = 0.2
 _TIMEOUT_S = 10.0
 # From a second to half a minute.
 _DOUBLINGS = 5
+# An EndpointSlice has 1000 endpoints at most, and etcd keeps nothing above 1.5 MiB.
+_LONGEST_LINE_BYTES = 4 * 2**20
 _REASON_CHARS = 200
 _ADVICE: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "; the token will be read again",
@@ -212,6 +214,8 @@ async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
         *lines, rest = (rest + part).split(b"\n")
         for line in lines:
             yield line
+        if len(rest) > _LONGEST_LINE_BYTES:
+            raise DiscoveryError(f"its API server sent a change of more than {_LONGEST_LINE_BYTES >> 20} MiB")
 
 
 def _decoded(text: bytes) -> Mapping[str, Any]:

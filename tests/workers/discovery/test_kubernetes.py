@@ -323,6 +323,15 @@ async def test_what_is_no_endpoint_slice_changes_nothing(tmp_path: Path, line: b
         assert source.problem is None
 
 
+async def test_a_change_that_never_ends_is_given_up_and_listed_anew(tmp_path: Path):
+    async with stage(tmp_path) as (server, slices, source, seen):
+        server.tell(b"x" * (5 * 2**20))
+        await until(lambda: "sent a change of more than 4 MiB" in (source.problem or ""))
+        assert seen.last == ONE
+        await slices.write("b", endpoint("10.1.0.2"))
+        await until(lambda: seen.last == TWO)
+
+
 async def test_a_pod_gets_in_with_its_service_account(tmp_path: Path, certificates: Certificates):
     (tmp_path / "ca.crt").write_bytes(certificates.authority.read_bytes())
     async with FakeKubernetes().running(certificates.serving()) as server:
