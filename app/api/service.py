@@ -43,7 +43,7 @@ def service_router(assembly: Assembly, *, has_fallback: bool, is_draining: Calla
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
-        return Response(metrics.render(), media_type=metrics.content_type)
+        return Response(await metrics.render(), media_type=metrics.content_type)
 
     return router
 

@@ -6,8 +6,10 @@ from typing import TypeVar
 
 W = TypeVar("W")
 
-# As good as all, as long as one of twenty is idle, and of a thousand workers it takes a tenth of the time.
-_MOST_COMPARED = 64
+# As good as all as long as one of twenty is idle, and with a thousand workers a choice costs a thirtieth.
+_MOST_COMPARED = 32
+# Among all of very many, each call would go to a worker whose connections have been closed meanwhile.
+_STAYS_S = 1.0
 # Below it a difference in speed may be noise; to act on that would send all calls of all gateways to one worker.
 _MARKEDLY_SLOWER = 2.0
 
@@ -28,13 +30,32 @@ def pick(candidates: Sequence[W], *, load: Callable[[W], float], rng: Random) ->
     return rng.choice([candidate for candidate, one in zip(candidates, loads, strict=True) if one == least])
 
 
-def compared(workers: Sequence[W], rng: Random) -> Sequence[W]:
-    """The workers that a choice is made among: all of a few; of more than 64 as many neighbours, from any one on."""
-    if len(workers) <= _MOST_COMPARED:
-        return workers
-    start = rng.randrange(len(workers))
-    end = start + _MOST_COMPARED
-    return [*workers[start:end], *workers[: max(0, end - len(workers))]]
+class Neighbours:
+    """Which of very many workers are compared: some that stand side by side, for a second the same.
+
+    Args:
+        rng: Draws where they stand, so that all workers have their turn and replicas don't meet.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._share = 0.0
+        self._until = float("-inf")
+
+    def among(self, workers: Sequence[W], now: float) -> Sequence[W]:
+        """The workers to compare: all of up to 32, else as many of them."""
+        if len(workers) <= _MOST_COMPARED:
+            return workers
+        if now >= self._until:
+            self.move(now)
+        start = int(self._share * len(workers))
+        end = start + _MOST_COMPARED
+        return [*workers[start:end], *workers[: max(0, end - len(workers))]]
+
+    def move(self, now: float) -> None:
+        """Compare others from now on."""
+        self._share = self._rng.random()
+        self._until = now + _STAYS_S
 
 
 def load_factor(own: float | None, fastest: float | None) -> float:

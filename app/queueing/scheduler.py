@@ -8,7 +8,7 @@ from random import Random
 
 from app.aio import OnLoop
 from app.errors import ChunkTooBig, Overloaded
-from app.policy.balance import compared, pick
+from app.policy.balance import Neighbours, pick
 from app.policy.shedding import Outlook
 from app.queueing.model_queue import ModelQueue, Waiter
 from app.queueing.placement import candidates_for, fits, load_factors
@@ -32,6 +32,7 @@ class Scheduler(OnLoop):
         self._registry = registry
         self._no_worker_wait_s = settings.no_worker_wait_s
         self._rng = rng
+        self._neighbours = Neighbours(rng)
         self._queues: defaultdict[Fingerprint, ModelQueue] = defaultdict(ModelQueue)
         self._waiting: dict[Chunk, Waiter] = {}
         registry.on_change(self._serve_all)
@@ -53,9 +54,9 @@ class Scheduler(OnLoop):
 
     def effective_workers(self, fingerprint: Fingerprint) -> int:
         """The number of full-speed workers that the usable ones add up to; at least 1."""
-        usable = self._registry.usable(fingerprint)
-        some = compared(usable, self._rng)
-        factors = load_factors(some, self._loop.time())
+        usable, now = self._registry.usable(fingerprint), self._loop.time()
+        some = self._neighbours.among(usable, now)
+        factors = load_factors(some, now)
         return max(1, round(sum(1 / factor for factor in factors.values()) * len(usable) / max(1, len(some))))
 
     async def slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Slot:
@@ -96,7 +97,7 @@ class Scheduler(OnLoop):
     def spare_slot(self, chunk: Chunk, *, avoid: AbstractSet[Worker]) -> Slot | None:
         """A free slot on a worker not in `avoid`, while no chunk waits; None when there is none."""
         now = self._loop.time()
-        usable = compared(self._registry.usable(chunk.fingerprint), self._rng)
+        usable = self._neighbours.among(self._registry.usable(chunk.fingerprint), now)
         free = [worker for worker in usable if worker not in avoid and worker.has_room(now)]
         model_queue = self._queues[chunk.fingerprint]
         if not free or len(model_queue.queue):
@@ -205,13 +206,20 @@ class Scheduler(OnLoop):
     def _with_room(
         self, usable: Sequence[Worker], model_queue: ModelQueue, now: float
     ) -> tuple[Sequence[Worker], Sequence[Worker]]:
-        """The workers to compare, and those of them that have room: all are compared where too few would have none."""
+        """The workers to compare, and those of them that have room.
+
+        While none of them is idle others are compared for each chunk, and all where these have no room either.
+        """
         alone = model_queue.lone_request.is_alone(now)
-        some = compared(usable, self._rng)
+        some = self._neighbours.among(usable, now)
         free = [worker for worker in some if worker.has_room(now, alone=alone)]
-        if free or len(some) == len(usable):
-            return some, free
-        return usable, [worker for worker in usable if worker.has_room(now, alone=alone)]
+        if len(some) < len(usable) and all(worker.calls for worker in free):
+            self._neighbours.move(now)
+            some = self._neighbours.among(usable, now)
+            free = [worker for worker in some if worker.has_room(now, alone=alone)]
+            if not free:
+                return usable, [worker for worker in usable if worker.has_room(now, alone=alone)]
+        return some, free
 
     def _grant(self, chunk: Chunk, candidates: Sequence[Worker], now: float) -> Slot:
         factors = load_factors(candidates, now)

@@ -1,7 +1,7 @@
 from collections import Counter
 from random import Random
 
-from app.policy.balance import compared, load_factor, pick
+from app.policy.balance import Neighbours, load_factor, pick
 
 LOADS = {"a": 3.0, "b": 1.0, "c": 2.0}
 
@@ -17,12 +17,22 @@ def test_equal_loads_are_spread_evenly():
 
 
 def test_a_few_are_compared_all_and_each_of_very_many_as_often_as_another():
-    rng = Random(1)
-    assert compared("abc", rng) == "abc"
-    drawn = [compared(range(640), rng) for _ in range(4000)]
-    assert all(len({*one}) == 64 for one in drawn)
+    neighbours = Neighbours(Random(1))
+    assert neighbours.among("abc", 0.0) == "abc"
+    drawn = [neighbours.among(range(320), float(second)) for second in range(4000)]
+    assert all(len({*one}) == 32 for one in drawn)
     times = Counter(worker for one in drawn for worker in one)
-    assert all(300 < times[worker] < 500 for worker in range(640))
+    assert all(300 < times[worker] < 500 for worker in range(320))
+
+
+def test_the_same_of_very_many_are_compared_for_a_second_unless_told_otherwise():
+    neighbours = Neighbours(Random(1))
+    first = neighbours.among(range(1000), 0.0)
+    assert neighbours.among(range(1000), 0.99) == first
+    assert neighbours.among(range(1000), 1.0) != first
+    before = neighbours.among(range(1000), 1.5)
+    neighbours.move(1.5)
+    assert neighbours.among(range(1000), 1.5) != before
 
 
 def test_only_a_marked_difference_in_speed_weighs():

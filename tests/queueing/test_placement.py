@@ -49,3 +49,15 @@ async def test_a_list_is_not_cut_for_a_worker_that_is_too_slow_to_help():
             await score(made, documents)
             pieces.append(sum(len(link.calls) for link in links) - before)
     assert (pieces[0], pieces[-1]) == (4, 3)
+
+
+@on_virtual_clock
+async def test_of_very_many_workers_a_few_are_called_again_and_again_but_no_more_than_one_call_waits_for_another():
+    links = [ScriptedLink(f"w{number}", takes_s=0.1) for number in range(300)]
+    async with engine(links, probe_interval_s=3600) as made:
+        for _ in range(5):
+            await score(made, DOCUMENTS[:1])
+        assert sum(bool(link.calls) for link in links) <= 5
+        times = await asyncio.gather(*[elapsed(score(made, DOCUMENTS[:1])) for _ in range(150)])
+    assert max(times) == pytest.approx(0.1)
+    assert max(link.most_in_flight for link in links) <= 2

@@ -64,5 +64,5 @@ def named(task: asyncio.Task[Any]) -> str:
 
 
 def _bytes_in_flight(replica: Replica) -> int:
-    lines = replica.engine.metrics.render().decode().splitlines()
+    lines = replica.engine.metrics.render_at_once().decode().splitlines()
     return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(_BYTES))

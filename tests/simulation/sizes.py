@@ -19,6 +19,6 @@ def sizes_of(replica: Replica) -> dict[str, int]:
         "pairs under way": engine.singleflight.pairs,
         "documents pending": engine.admission.pending_documents,
         "chunks waiting": engine.scheduler.waiting,
-        "series of metrics": sum(not line.startswith(b"#") for line in engine.metrics.render().splitlines()),
+        "series of metrics": sum(not line.startswith(b"#") for line in engine.metrics.render_at_once().splitlines()),
         "objects": sum(count for module, count in modules.items() if f"{module}.".startswith(_COUNTED)),
     }

@@ -37,7 +37,7 @@ def _series_of(sample: Sample) -> str:
 
 
 def scraped(made: Assembly) -> Samples:
-    return read(made.metrics.render())
+    return read(made.metrics.render_at_once())
 
 
 def counted(before: Samples, after: Samples) -> Samples:

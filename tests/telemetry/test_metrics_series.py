@@ -1,8 +1,9 @@
 """Neither clients nor workers that come and go add series without end, and a scrape is cheap."""
 
 import asyncio
+from itertools import pairwise
 from random import Random
-from time import process_time
+from time import perf_counter, process_time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -121,12 +122,12 @@ def test_workers_that_come_and_go_leave_no_series_behind():
         worker = a_worker(f"10.0.0.{number}:8000")
         watch_worker(worker, metrics)
         leave_traces_of(worker, metrics)
-        during = series(metrics.render())
+        during = series(metrics.render_at_once())
         metrics.forget_worker(worker.name, owner=worker)
-        after = series(metrics.render())
+        after = series(metrics.render_at_once())
         before = before or (during, after)
         assert (during, after) == before
-    assert "10.0.0." not in metrics.render().decode()
+    assert "10.0.0." not in metrics.render_at_once().decode()
 
 
 def test_workers_that_come_and_go_take_no_memory():
@@ -147,7 +148,7 @@ def test_what_a_worker_does_after_it_left_is_not_shown():
     watch_worker(worker, metrics)
     metrics.forget_worker(worker.name, owner=worker)
     leave_traces_of(worker, metrics)
-    assert "gone" not in metrics.render().decode()
+    assert "gone" not in metrics.render_at_once().decode()
     assert metrics.registry.get_sample_value("rerank_chunk_documents_count")
 
 
@@ -159,18 +160,20 @@ def test_a_worker_that_comes_back_under_its_name_begins_anew_and_outlives_the_ol
     watch_worker(new, metrics)
     metrics.attempt("w", "first", "ok", documents=1, seconds=1)
     assert (
-        metrics.registry.get_sample_value("rerank_attempts_total", {"worker": "w", "kind": "first", "outcome": "ok"})
+        metrics.worker_registry.get_sample_value(
+            "rerank_attempts_total", {"worker": "w", "kind": "first", "outcome": "ok"}
+        )
         == 1
     )
     metrics.forget_worker(old.name, owner=old)
-    assert metrics.registry.get_sample_value("rerank_worker_usable", {"worker": "w"}) == 0
+    assert metrics.worker_registry.get_sample_value("rerank_worker_usable", {"worker": "w"}) == 0
 
 
 async def test_two_workers_of_one_name_are_one_series():
     metrics = Metrics()
     for address in ("http://gpu-1:8000", "https://gpu-1:8000"):
         leave_traces_of(a_worker_at(address, metrics), metrics)
-    names = [line.rpartition(b" ")[0] for line in metrics.render().splitlines() if not line.startswith(b"#")]
+    names = [line.rpartition(b" ")[0] for line in metrics.render_at_once().splitlines() if not line.startswith(b"#")]
     assert len(set(names)) == len(names)
 
 
@@ -178,7 +181,7 @@ async def test_two_workers_of_one_name_are_one_series():
 async def test_credentials_of_a_workers_url_are_in_no_series(address: str):
     metrics = Metrics()
     leave_traces_of(a_worker_at(address, metrics), metrics)
-    text = metrics.render().decode()
+    text = metrics.render_at_once().decode()
     assert strangers(text.encode(), operators={"gpu-1:8000", *build()}) == set()
     for secret in ("hush", "hu@sh", "anna", "a@b", "a%40b"):
         assert secret not in text
@@ -194,10 +197,25 @@ def test_a_scrape_with_50_workers_costs_little():
             metrics.attempt(worker.name, "retry", outcome, documents=8, seconds=0.1)
         metrics.probe(worker.name, "ok")
         metrics.probe(worker.name, "attempt_timeout")
-    assert series(metrics.render()) > 1500
+    assert series(metrics.render_at_once()) > 1500
     costs_s = []
     for _ in range(20):
         began = process_time()
-        metrics.render()
+        metrics.render_at_once()
         costs_s.append(process_time() - began)
     assert min(costs_s) < 0.02
+
+
+async def test_requests_go_on_while_a_scrape_with_very_many_workers_is_written():
+    metrics, settings = Metrics(), Settings()
+    for number in range(500):
+        watch_worker(Worker(ScriptedLink(f"gpu-{number}.workers:8000"), settings), metrics)
+    began = perf_counter()
+    scrape = asyncio.create_task(metrics.render())
+    turns = [began]
+    while not scrape.done():
+        await asyncio.sleep(0)
+        turns.append(perf_counter())
+    assert series(scrape.result()) > 1500
+    longest_s = max(later - earlier for earlier, later in pairwise(turns))
+    assert longest_s < (turns[-1] - began) / 2

@@ -79,7 +79,7 @@ async def test_a_worker_whose_connections_cannot_be_closed_is_gone_all_the_same(
         ) as made:
             await source.show("a", "b")
             await source.show("b")
-            assert 'worker="a"' not in made.metrics.render().decode()
+            assert 'worker="a"' not in made.metrics.render_at_once().decode()
             assert _failures(made.metrics, "worker_close") == 1
     assert _failed(logged) == ["worker_close"]
 

@@ -20,7 +20,7 @@ DOCUMENTS = [f"document {number}" for number in range(64)]
 
 
 def _series(made: Assembly, worker: str) -> list[str]:
-    return [line for line in made.metrics.render().decode().splitlines() if f'worker="{worker}"' in line]
+    return [line for line in made.metrics.render_at_once().decode().splitlines() if f'worker="{worker}"' in line]
 
 
 @on_virtual_clock
