@@ -118,7 +118,6 @@ _LABELS = """
 _DECLARED_ELSEWHERE = {
     "route": ", ".join(f"`{route}`" for route in ROUTES),
     "dialect": ", ".join(f"`{dialect.name}`" for dialect in DIALECTS),
-    "model": "names under which workers serve models",
     "worker": "host, port and path of a worker's URL, without its credentials",
     "model": "names of the setting `models`",
     "version": "the gateway's version",
