@@ -61,8 +61,9 @@ class Call:
 class FakeVllm:
     """One worker.
 
-    `faults` are used up one per scoring call, before it answers normally again; `always` stays. Scoring takes `fixed_s`
-    and `per_document_s`, times `slowness`, one call after another, as on one GPU.
+    `faults` are used up one per scoring call, before it answers normally again; `always` stays. `reverses` turns the
+    order of what the gateway asks on its own account around. Scoring takes `fixed_s` and `per_document_s`, times
+    `slowness`, one call after another, as on one GPU.
     """
 
     model: str = "tiny-reranker"
@@ -79,6 +80,7 @@ class FakeVllm:
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault | None = None
     fails_probes: bool = False
+    reverses: bool = False
     calls: MutableSequence[Call] = field(default_factory=list)
     connections: int = 0
     in_flight: int = 0
@@ -134,7 +136,11 @@ class FakeVllm:
 
     async def _score(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if call.is_probe and not self.fails_probes:
-            reply(writer, 200, answer_to(call))
+            right = answer_to(call)
+            if self.reverses:
+                for row in right["data"]:
+                    row["score"] = 1 - row["score"]
+            reply(writer, 200, right)
             return
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)

@@ -19,38 +19,34 @@ _WRONG_TEXTS = 3
 Score = Callable[[Pairs, Mapping[str, int]], Awaitable[Sequence[float]]]
 
 
-async def check(score: Score, fingerprint: Fingerprint, own: ModelSettings) -> CheckResult:
+async def check(
+    score: Score, fingerprint: Fingerprint, own: ModelSettings, *, is_thorough: bool = False
+) -> CheckResult:
     """What a model's scores of the check's pairs say about it.
 
     Args:
         score: Makes the calls.
         fingerprint: Of the model.
         own: What its operator says of it.
+        is_thorough: Whether all pairs are asked for, whatever the first ones say: 40 instead of 24 at most.
 
     Raises:
         WorkerError, TimeoutError: a call failed or took too long.
     """
-    measured = await measure(score, max_model_len=fingerprint.max_model_len, template_tokens=own.template_tokens)
+    measured = await _measure(score, fingerprint.max_model_len, own.template_tokens, is_thorough=is_thorough)
     return judge(measured, own.traits)
 
 
-async def measure(score: Score, *, max_model_len: int, template_tokens: int) -> Measured:
-    """The scores of the check's pairs: English ones; if these are in order also all others, else more English ones.
-
-    Args:
-        score: Makes the calls.
-        max_model_len: In tokens.
-        template_tokens: Tokens of the chat template, if there is one.
-
-    Raises:
-        WorkerError, TimeoutError: a call failed or took too long.
-    """
+async def _measure(score: Score, max_model_len: int, template_tokens: int, *, is_thorough: bool) -> Measured:
+    """The scores of the check's pairs: English ones; if these are in order also all others, else more English ones."""
     try:
-        english = [await _ordered(score, pair, [pair.wrong]) for pair in ENGLISH]
-        measured = Measured(english=english)
-        if is_doubtful(measured):
+        first = Measured(english=[await _ordered(score, pair, [pair.wrong]) for pair in ENGLISH])
+        measured = first
+        if is_thorough or is_doubtful(first):
             more = [await _ordered(score, pair, wrong) for pair, wrong in _with_wrong_texts(MORE_ENGLISH)]
-            return Measured(english=english + more)
+            measured = replace(first, english=[*first.english, *more])
+        if is_doubtful(first) and not is_thorough:
+            return measured
         return await _measure_others(score, measured, max_model_len, template_tokens)
     except NotFinite:
         return Measured(is_finite=False)

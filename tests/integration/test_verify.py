@@ -107,6 +107,19 @@ async def test_a_model_that_scores_each_pair_by_itself_is_safe_and_measured_in_a
     assert not any(text_of(text) in ended.out for text in texts)
 
 
+async def test_a_model_that_is_served_wrongly_needs_action_and_is_told_with_the_option_to_add(sample: str):
+    async with FakeVllm(model="qwen3-reranker", reverses=True).running() as worker:
+        code, report = await verified(sample, worker)
+        told = await run("verify", "--worker", worker.url, "--sample", sample)
+    check = report.workers[0].check
+    assert (code, told.code, report.verdict.kind) == (1, 1, "safe")
+    assert (check.kept, check.asked) == (0, 8)
+    assert check.suspicion
+    assert check.suspicion.reason == "order"
+    assert "--chat-template qwen3_reranker.jinja" in check.suspicion.fix
+    assert "served wrongly" in told.out
+
+
 async def test_calls_have_the_sizes_that_are_reported(sample: str):
     async with FakeVllm(fixed_s=0.002).running() as worker:
         _, report = await verified(sample, worker)

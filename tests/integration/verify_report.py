@@ -24,12 +24,36 @@ class Split(Compared):
     documents_per_s: list[float]
 
 
+class Profile(_Strict):
+    kind: str
+    truncation: str
+    score_scale: str
+    multimodal: bool
+    splits_images: bool
+
+
+class Suspicion(_Strict):
+    reason: str
+    seen: str
+    cause: str
+    fix: str
+
+
+class Check(_Strict):
+    kept: int
+    asked: int
+    unsure_of: list[str]
+    profile: Profile
+    suspicion: Suspicion | None
+
+
 class Worker(_Strict):
     name: str
     root: str
     version: str
     max_model_len: int
     verdict: Literal["safe", "precision", "not_safe"]
+    check: Check
     repeated: Compared
     shuffled: Compared
     neighbours: Compared | None

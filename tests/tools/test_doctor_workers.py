@@ -90,19 +90,35 @@ async def test_a_worker_without_a_score_route_is_yellow_and_still_examined(exami
     assert levels(found)["worker-scores"] == "green"
 
 
+async def without_head(call: Call, writer: asyncio.StreamWriter) -> None:
+    """Score alike whatever the text."""
+    rows = [{"index": place, "score": 0.5} for place in range(len(call.documents))]
+    reply(writer, 200, {"data": rows, "usage": {"total_tokens": 1}})
+
+
 async def by_end(call: Call, writer: asyncio.StreamWriter) -> None:
     """Score at the last token, which a cut takes away: what a model behind a chat template does."""
-    cut = "truncate_prompt_tokens" in call.body
-    rows = [{"index": place, "score": 0.02 if cut else 0.97} for place in range(len(call.documents))]
-    reply(writer, 200, {"data": rows, "usage": {"total_tokens": 1}})
+    if "truncate_prompt_tokens" in call.body:
+        await without_head(call, writer)
+    else:
+        await by_beginning(call, writer)
+
+
+async def test_a_model_that_is_served_wrongly_is_yellow_with_the_option_to_add(examine: Examine):
+    async with FakeVllm(model="qwen3-reranker", always=without_head).running() as worker:
+        seen = told(await examine(NOBODY, worker.url), "worker-ranking", "yellow")
+    assert "qwen3-reranker on" in seen
+    assert "all texts score alike" in seen
+    assert "--chat-template qwen3_reranker.jinja" in seen
 
 
 async def test_a_model_behind_a_chat_template_is_told_by_its_scores_of_cut_texts(examine: Examine):
     async with FakeVllm(model="qwen3-reranker", always=by_end).running() as worker:
-        seen = told(await examine(NOBODY, worker.url), "worker-truncation", "red")
-        assert """RERANK_MODELS='{"qwen3-reranker": {"truncation": "document"}}'""" in seen
-        settled = Settings(models={"qwen3-reranker": {"truncation": "document"}})
-        assert levels(await examine(NOBODY, worker.url, settings=settled))["worker-truncation"] == "green"
+        (ranking,) = [one for one in await examine(NOBODY, worker.url) if one.id == "worker-ranking"]
+        assert (ranking.level, ranking.seen.endswith("looks like: template")) == ("green", True)
+        wrong = Settings(models={"qwen3-reranker": {"truncation": "pair"}})
+        seen = told(await examine(NOBODY, worker.url, settings=wrong), "worker-ranking", "yellow")
+    assert """RERANK_MODELS='{"qwen3-reranker": {"truncation": "document"}}'""" in seen
 
 
 async def test_an_old_release_is_yellow(examine: Examine, healthy: FakeVllm):

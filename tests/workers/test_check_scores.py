@@ -53,6 +53,12 @@ async def test_a_check_has_24_pairs_in_all(model: Model):
     assert model.pairs == 24
 
 
+async def test_a_thorough_check_has_all_pairs_whatever_the_first_ones_say():
+    for model in (Model(), Reversed()):
+        await check(model.score, MODEL, ModelSettings(), is_thorough=True)
+        assert model.pairs == 40
+
+
 async def test_a_right_model_is_checked_in_six_languages_and_with_long_texts_cut_in_both_ways():
     model = Model()
     found = await check(model.score, MODEL, ModelSettings())

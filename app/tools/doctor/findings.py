@@ -19,7 +19,7 @@ CHECKS: Mapping[str, tuple[str, ...]] = {
     "Limits": ("documents", "body"),
     "Time": ("time", "deadline"),
     "Workers": ("workers-found", "worker-answers", "worker-version", "worker-health", "worker-model"),
-    "Scores of workers": ("worker-scores", "worker-score-route", "worker-queue", "worker-truncation"),
+    "Scores of workers": ("worker-scores", "worker-score-route", "worker-queue", "worker-ranking"),
     "Connections to workers": ("worker-keep-alive",),
     "Workers of one model": ("workers-agree", "workers-scores"),
 }

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from socket import gaierror
 
 from app.errors import AttemptTimeout, Busy, ClosedBeforeResponse, Unreachable, WorkerError
-from app.policy.model_profile import Traits, profile_from
+from app.policy.model_profile import profile_from
+from app.policy.suspicion import suspicion_of
 from app.settings import Settings
 from app.tools.doctor.findings import CHECKS, Findings
 from app.tools.doctor.options import Options
 from app.tools.doctor.server_client import ServerClient
 from app.types import Fingerprint, Pairs, text_of
+from app.workers.check_scores import check
 from app.workers.fingerprinter import PROBE_PAIRS, Fingerprinter
 from app.workers.vllm import VllmLink
 
@@ -37,15 +39,6 @@ _FIXES: Mapping[type[Exception], str] = {
     WorkerError: "correct RERANK_WORKERS or RERANK_WORKER_API_KEY; let proxies pass /v1/models, /version, /v1/score",
 }
 _QUERY = text_of(PROBE_PAIRS.queries[0])
-_SENTENCE = "The capital of France is Paris. "
-_FILLER = "It has a river and many old houses. "
-# Enough for any template, and cheap.
-_CUT_TOKENS = 384
-# Of a cross-encoder's special tokens, with some to spare.
-_SPECIAL_TOKENS = 8
-_FILLERS = 120
-# bf16 moves scores by half of it.
-_ALIKE = 0.1
 
 
 @dataclass(eq=False)
@@ -93,7 +86,7 @@ async def examine(worker: Worker, options: Options, *, until: float) -> Findings
         await asyncio.gather(
             found.run(_check_health(worker, found), "worker-health"),
             found.run(_check_keep_alive(worker, found, idle_s=min(options.idle_s, _IDLE_S)), "worker-keep-alive"),
-            found.run(_check_scoring(worker, worker.serves.max_model_len, found), *CHECKS["Scores of workers"]),
+            found.run(_check_scoring(worker, found), *CHECKS["Scores of workers"]),
         )
     return found
 
@@ -143,8 +136,8 @@ async def _check_keep_alive(worker: Worker, found: Findings, *, idle_s: float) -
     found.yellow("worker-keep-alive", seen, fix)
 
 
-async def _check_scoring(worker: Worker, max_model_len: int, found: Findings) -> None:
-    """Check that a worker scores; if so, also its route, the largest chunk and how it truncates."""
+async def _check_scoring(worker: Worker, found: Findings) -> None:
+    """Check that a worker scores; if so, also its route, the largest chunk and whether it ranks."""
     name, count = worker.link.name, len(PROBE_PAIRS)
     started = asyncio.get_running_loop().time()
     try:
@@ -159,7 +152,7 @@ async def _check_scoring(worker: Worker, max_model_len: int, found: Findings) ->
     found.green("worker-scores", f"{name} scores {count} documents in {took_ms:.0f} ms")
     await _check_route(worker, found)
     await _check_queue(worker, found)
-    await _check_truncation(worker, max_model_len, found)
+    await _check_ranking(worker, found)
 
 
 async def _check_route(worker: Worker, found: Findings) -> None:
@@ -189,38 +182,26 @@ async def _check_queue(worker: Worker, found: Findings) -> None:
         found.green("worker-queue", f"{worker.link.name} takes {documents} documents in one call")
 
 
-async def _check_truncation(worker: Worker, max_model_len: int, found: Findings) -> None:
-    """Check that long texts may be truncated the way the settings say.
-
-    A model behind a chat template reads its score at the last token, and `truncate_prompt_tokens` cuts that off. So a
-    text that is cut by it must score like its own beginning; where it doesn't, only documents may be cut.
-    """
-    name, model = worker.link.name, worker.model
-    if profile_from(worker.settings.for_model(model).traits, Traits()).truncation == "document":
-        found.green("worker-truncation", f"{name} is sent documents that are cut, as RERANK_MODELS says for {model}")
+async def _check_ranking(worker: Worker, found: Findings) -> None:
+    """Check that the model's scores mean something, as the gateway does when it first sees a model."""
+    name, model = worker.link.name, worker.serves
+    if model is None:
         return
-    limit = min(_CUT_TOKENS, max_model_len - max_model_len // 3)
+
+    async def score(pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
+        return await worker.score(pairs, **fields)
+
+    own = worker.settings.for_model(model.model)
     try:
-        fitting = await _fitting_text(worker, limit)
-        (cut,) = await worker.score(Pairs([_QUERY], [_SENTENCE + _FILLER * _FILLERS]), truncate_prompt_tokens=limit)
-        (whole,) = await worker.score(Pairs([_QUERY], [fitting]))
+        result = await check(score, model, own)
     except WorkerError as exc:
-        fix = "for models behind a chat template set truncation: document in RERANK_MODELS; docs/vllm.md"
-        found.yellow("worker-truncation", f"{name}: not checked: {exc.message}", fix)
+        fix = "see what it says of its scores; docs/vllm.md has the flags of each family"
+        found.yellow("worker-ranking", f"{name}: not checked: {exc.message}", fix)
         return
-    if abs(cut - whole) <= _ALIKE:
-        found.green("worker-truncation", f"{name} scores a text that is cut like its beginning")
-        return
-    seen = f"{name} scores a text {cut:.3f} when it is cut, and its beginning {whole:.3f}: long texts get nonsense"
-    setting = f"""'{{"{model}": {{"truncation": "document"}}}}'"""
-    found.red("worker-truncation", seen, f"the model needs its template whole: RERANK_MODELS={setting}")
-
-
-async def _fitting_text(worker: Worker, limit: int) -> str:
-    """The beginning of the long text that fits into so many tokens without truncation."""
-    sentence, fillers, query = [
-        await worker.link.count_tokens(worker.model, text, request_id=_REQUEST_ID)
-        for text in (_SENTENCE, _FILLER * _FILLERS, _QUERY)
-    ]
-    room = limit - _SPECIAL_TOKENS - query - sentence
-    return (_SENTENCE + _FILLER * max(0, room * _FILLERS // max(fillers, 1))).strip()
+    profile = profile_from(own.traits, result.learned)
+    if suspicion := suspicion_of(result, model, used=profile.truncation):
+        seen = f"{model.model} on {name} is served wrongly, likeliest for {suspicion.cause}: {suspicion.seen}"
+        found.yellow("worker-ranking", seen, suspicion.fix)
+    else:
+        kind = profile.kind.replace("_", " ")
+        found.green("worker-ranking", f"{model.model} on {name} ranks as it should, and looks like: {kind}")

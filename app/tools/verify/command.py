@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from app.errors import BadInput, WorkerError
+from app.policy.model_profile import profile_from
+from app.policy.suspicion import suspicion_of
 from app.settings import Settings, SettingsError
 from app.telemetry import log
 from app.tools.verify.compare import Measured
 from app.tools.verify.pictures import pictures
-from app.tools.verify.report import Report, as_json, show
+from app.tools.verify.report import Checked, Report, as_json, show
 from app.tools.verify.runs import documents_to_score, measure
 from app.tools.verify.sample import Sample, SampleError, built_in, read
 from app.tools.verify.scorer import NotThere, Scorer, serving
@@ -51,11 +53,13 @@ def run(settings: Settings, *, model: str | None, sample_file: Path | None, imag
         print(orjson.dumps(as_json(report), option=orjson.OPT_INDENT_2).decode())  # noqa: T201 - as above
     else:
         show(report, Console(width=None if sys.stdout.isatty() else _WIDTH))
-    return _NEEDS_ACTION if report.verdict.needs_action else _SAFE
+    return _NEEDS_ACTION if report.needs_action else _SAFE
 
 
 async def _report(settings: Settings, sample: Sample, model: str | None) -> Report:
-    async with serving(settings, model) as scorers:
+    async with serving(settings, model) as found:
+        checked = [await _checked(scorer) for scorer in found]
+        scorers = [replace(scorer, profile=check.profile) for scorer, check in zip(found, checked, strict=True)]
         with _progress(len(scorers) * documents_to_score(sample)) as advance:
             # One worker after the other: two on one machine would slow each other down.
             measured = [await _measured(replace(scorer, on_scored=advance), sample) for scorer in scorers]
@@ -65,13 +69,27 @@ async def _report(settings: Settings, sample: Sample, model: str | None) -> Repo
         usual_max_batch=Settings.model_fields["max_batch"].default,
         holds_images=any(pairs.hold_images() for pairs in sample),
     )
-    return Report(sample, measured, verdict, settings.min_batch)
+    return Report(sample, measured, checked, verdict, settings.min_batch)
+
+
+async def _checked(scorer: Scorer) -> Checked:
+    with _naming(scorer):
+        result = await scorer.check()
+    profile = profile_from(scorer.settings.for_model(scorer.fingerprint.model).traits, result.learned)
+    return Checked(result, profile, suspicion_of(result, scorer.fingerprint, used=profile.truncation))
 
 
 async def _measured(scorer: Scorer, sample: Sample) -> Measured:
+    with _naming(scorer):
+        return await measure(scorer, sample, Random(_SEED))  # noqa: S311 - shuffles texts
+
+
+@contextmanager
+def _naming(scorer: Scorer) -> Iterator[None]:
+    """Have failures in the block end the command, with the worker's name."""
     name = scorer.link.name
     try:
-        return await measure(scorer, sample, Random(_SEED))  # noqa: S311 - shuffles texts
+        yield
     except (WorkerError, BadInput) as exc:
         raise NotThere(str(exc) if name in str(exc) else f"{name}: {exc}") from exc
 

@@ -8,9 +8,20 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Column, Table
 
+from app.policy.check_verdict import CheckResult
+from app.policy.model_profile import ModelProfile
+from app.policy.suspicion import Suspicion
 from app.tools.verify.compare import Comparison, Measured, compare
 from app.tools.verify.sample import Sample
 from app.tools.verify.verdict import Verdict, groups, split_kind
+
+
+class Checked(NamedTuple):
+    """What the check of a model found on one worker, and what follows: how it is treated, and whether it is suspect."""
+
+    result: CheckResult
+    profile: ModelProfile
+    suspicion: Suspicion | None
 
 
 class Report(NamedTuple):
@@ -19,14 +30,21 @@ class Report(NamedTuple):
     Args:
         sample: The sample; only its numbers are shown.
         measured: The measurements of each worker.
-        verdict: The verdict on them.
+        checked: The check of each worker, in the same order.
+        verdict: The verdict on the measurements.
         min_batch: The setting in force.
     """
 
     sample: Sample
     measured: Sequence[Measured]
+    checked: Sequence[Checked]
     verdict: Verdict
     min_batch: int
+
+    @property
+    def needs_action(self) -> bool:
+        """True if somebody has to change how the workers are set up."""
+        return self.verdict.needs_action or any(check.suspicion for check in self.checked)
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -35,7 +53,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "model": report.measured[0].fingerprint.model,
         "sample": {"queries": len(report.sample), "documents": sum(map(len, report.sample))},
-        "workers": [_worker(each) for each in report.measured],
+        "workers": [_worker(each, check) for each, check in zip(report.measured, report.checked, strict=True)],
         "across": [{"worker": name, "from": base, **found._asdict()} for name, base, found in _across(report.measured)],
         "verdict": {**asdict(verdict), "needs_action": verdict.needs_action},
     }
@@ -62,11 +80,16 @@ def show(report: Report, console: Console) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _worker(measured: Measured) -> dict[str, Any]:
+def _worker(measured: Measured, check: Checked) -> dict[str, Any]:
     return {
         "name": measured.worker,
         **{name: getattr(measured.fingerprint, name) for name in ("root", "version", "max_model_len")},
         "verdict": split_kind(measured),
+        "check": {
+            **{name: getattr(check.result, name) for name in ("kept", "asked", "unsure_of")},
+            "profile": asdict(check.profile),
+            "suspicion": asdict(check.suspicion) if check.suspicion else None,
+        },
         **{name: row and row._asdict() for name, row in _whole_lists(measured).items()},
         "splits": [
             {"max_batch": size, **split.comparison._asdict(), "documents_per_s": list(split.documents_per_s)}
@@ -103,6 +126,9 @@ def _cells(found: Comparison | None) -> Sequence[str]:
 
 def _conclusions(report: Report) -> Iterator[str]:
     verdict = report.verdict
+    for worker, check in zip(report.measured, report.checked, strict=True):
+        if one := check.suspicion:
+            yield f"\n{worker.worker}: served wrongly, likeliest for {one.cause}: {one.seen}; {one.fix}"
     yield f"\n{verdict.text}"
     if verdict.advice:
         yield verdict.advice

@@ -1,14 +1,15 @@
 """The workers to verify, each asked for scores as the gateway asks it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from app.errors import AttemptTimeout, WorkerError
 from app.policy import truncate
+from app.policy.check_verdict import CheckResult
 from app.policy.instruction import with_instruction
-from app.policy.model_profile import ModelProfile, Traits, profile_from
+from app.policy.model_profile import ModelProfile
 from app.policy.split import split
 from app.policy.token_estimate import most_tokens, pair_tokens
 from app.settings import Settings
@@ -17,9 +18,11 @@ from app.settings.certificates import Certificates
 from app.tools.discover import discover
 from app.types import Answer, Fingerprint, Pairs, Side, text_of
 from app.workers.call_ids import CallIds
+from app.workers.check_scores import check
 from app.workers.connect import connect
 from app.workers.fingerprinter import Fingerprinter
 from app.workers.link import WorkerLink
+from app.workers.model_check import CHECK_PREFIX
 
 # A Kubernetes API server may take 10 s to list.
 _SEARCH_S = 12.0
@@ -50,6 +53,19 @@ class Scorer:
     profile: ModelProfile = field(default_factory=ModelProfile)
     on_scored: Callable[[int], None] = lambda _: None
 
+    async def check(self) -> CheckResult:
+        """What the gateway's check of the model finds, with more pairs than the gateway has time for.
+
+        Raises:
+            WorkerError: the worker didn't score them.
+        """
+
+        async def score(pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
+            return (await self._call(pairs, fields, request_id=f"{CHECK_PREFIX}verify")).scores
+
+        own = self.settings.for_model(self.fingerprint.model)
+        return await check(score, self.fingerprint, own, is_thorough=True)
+
     async def score(self, pairs: Pairs) -> Answer:
         """The scores of one call.
 
@@ -58,14 +74,17 @@ class Scorer:
             BadInput: the query is too long for the model.
         """
         fields = await self._fields(pairs.queries[0])
+        answer = await self._call(pairs, fields, request_id=_REQUEST_ID)
+        self.on_scored(len(pairs))
+        return answer
+
+    async def _call(self, pairs: Pairs, fields: Mapping[str, object], *, request_id: str) -> Answer:
         try:
             async with asyncio.timeout(_CALL_LIMIT_S):
-                answer = await self.link.score(self.fingerprint.model, pairs, fields, request_id=_REQUEST_ID)
+                return await self.link.score(self.fingerprint.model, pairs, fields, request_id=request_id)
         except TimeoutError:
             message = f"{self.link.name} didn't score {len(pairs)} documents in {_CALL_LIMIT_S:g} s"
             raise AttemptTimeout(message) from None
-        self.on_scored(len(pairs))
-        return answer
 
     def pieces(self, pairs: Pairs, max_batch: int) -> Sequence[Sequence[int]]:
         """The places of the pairs that go into each call, when a call may have `max_batch` of them."""
@@ -113,9 +132,8 @@ async def serving(settings: Settings, model: str | None) -> AsyncIterator[list[S
             stack.push_async_callback(link.close)
         served = await _served(links, settings)
         name = _model({name for models in served for name in models}, model or settings.default_model)
-        profile = profile_from(settings.for_model(name).traits, Traits())
         yield [
-            Scorer(link=link, fingerprint=models[name], settings=settings, profile=profile)
+            Scorer(link=link, fingerprint=models[name], settings=settings)
             for link, models in zip(links, served, strict=True)
             if name in models
         ]
