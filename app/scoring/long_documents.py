@@ -86,6 +86,7 @@ class DocumentFitter:
             [text_of(query), *samples], fingerprint, context.deadline, request_id=context.request_id
         )
         if query_tokens is not None:
+            query_tokens = truncate.with_images(query_tokens, query, fingerprint.max_model_len)
             room_tokens = truncate.room_tokens(fields, lengths._replace(query_tokens=query_tokens))
         if room_tokens < LEAST_TOKENS:
             return None

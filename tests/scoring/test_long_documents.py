@@ -8,7 +8,7 @@ import pytest
 
 from app.assembly import Assembly
 from app.errors import BadInput, ContentRejected, Misconfigured, Overloaded
-from app.types import Answer, Content, Image, Pairs, RequestContext, RequestStats, RerankRequest, Scored
+from app.types import Answer, Content, Image, Pairs, RequestContext, RequestStats, RerankRequest, Scored, Side
 from tests.fake_vllm import score_of
 from tests.virtual import ScoreCall, ScriptedLink, elapsed, engine, now, on_virtual_clock, right_scores, score
 
@@ -272,6 +272,19 @@ async def test_a_document_one_of_whose_passages_is_refused_is_named_as_the_clien
     async with engine([link], **BY_PASSAGE) as made:
         with pytest.raises(BadInput, match=r"^documents\[1\]: it is bad"):
             await score(made, [text("a", 30), text("bad", 30), text("c", 30)])
+
+
+@on_virtual_clock
+async def test_a_querys_image_leaves_passages_less_room():
+    image = Image(url="data:image/png;base64,AA==", digest=b"a", tokens=40)
+    queries: list[Side] = ["q", Content(("q", image))]
+    async with engine([Counting("w")], models={"m": {"multimodal": True}}, **BY_PASSAGE) as made:
+        costs = []
+        for query in queries:
+            context = RequestContext(key="k", request_id="r", deadline=now() + 25)
+            await made.gateway.score(RerankRequest(pairs=Pairs([query], [text("b", 40)])), context)
+            costs.append(context.stats.passages)
+    assert costs[1] > costs[0] > 1
 
 
 @on_virtual_clock
