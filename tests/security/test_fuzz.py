@@ -10,10 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.api.dialects import NAMES, ROUTES
+from tests.pictures import content_of, png
 from tests.security.raw import BODY, heard
 
 VALID: dict[str, dict[str, Any]] = {
     "vllm": {"query": "q", "documents": ["a", {"text": "b"}], "top_n": 1, "return_documents": True},
+    "images": {"query": content_of("q", png()), "documents": [content_of(png(), "a"), {"image": "a", "text": "b"}]},
     "cohere1": {"query": "q", "documents": [{"title": "a"}], "rank_fields": ["title"], "return_documents": True},
     "tei": {"query": "q", "texts": ["a"], "truncation_direction": "Left", "raw_scores": True, "return_text": True},
     "voyage": {"query": "q", "documents": ["a"], "top_k": 1, "truncation": True, "return_documents": True},
@@ -43,7 +45,9 @@ leaves = st.one_of(
 values = st.recursive(
     leaves,
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["text", "title", ""]), inner, max_size=3)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["text", "title", ""]), inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["content", "type", "image", "image_url", "url", "text"]), inner, max_size=3)
     ),
     max_leaves=6,
 )

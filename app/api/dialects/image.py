@@ -31,8 +31,8 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\xff])", re.DOTALL)
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _SCAN = 0xDA
-# A segment has 64 KiB at most: more of them than this don't fit into an image.
-_MOST_SEGMENTS = 256
+# Segments that are looked at before the frame: a few, and more in a long file, so that many short ones cost little.
+_MOST_SEGMENTS, _BYTES_PER_SEGMENT = 32, 2048
 
 
 def image_of(url: str, place: str) -> Image:
@@ -42,7 +42,7 @@ def image_of(url: str, place: str) -> Image:
         BadInput: it is neither, or no image; `place` says where it stands.
     """
     if url[:5].lower() == "data:":
-        return image_of_bytes(_data_of(url, place), place)
+        return _image(*_data_of(url, place), place)
     address = _REMOTE.fullmatch(url) if len(url) <= _MOST_URL_CHARS else None
     if address is None:
         message = f"{place} has no image: send its url as data:image/png;base64,... or a plain https://host/path"
@@ -58,15 +58,20 @@ def image_of_text(text: str, place: str) -> Image:
     # Neither colon nor dot stands in base64.
     if ":" in text[:10]:
         return image_of(text, place)
-    return image_of_bytes(_decoded(text, place), place)
+    return _image(*_decoded(text, place), place)
 
 
 def image_of_bytes(data: bytes, place: str) -> Image:
-    """The image in these bytes, whichever type its sender thinks it has.
+    """The image in these bytes.
 
     Raises:
         BadInput: they are none, or too large a one; `place` says where it stands.
     """
+    return _image(data, _encoded(data), place)
+
+
+def _image(data: bytes, encoded: str, place: str) -> Image:
+    """The image in these bytes, whichever type its sender thinks it has; `encoded` is their base64."""
     if len(data) > MOST_IMAGE_BYTES:
         raise _too_large(place)
     read = _read_header(data)
@@ -78,12 +83,13 @@ def image_of_bytes(data: bytes, place: str) -> Image:
         raise BadInput(message, param=place)
     digest = sha256(f"{kind}\0".encode())
     digest.update(data)
-    url = f"data:image/{kind};base64,{b2a_base64(data, newline=False).decode()}"
-    return Image(url, digest.digest(), min(_MOST_TOKENS, width * height // _PATCH_PIXELS + 1))
+    return Image(
+        f"data:image/{kind};base64,{encoded}", digest.digest(), min(_MOST_TOKENS, width * height // _PATCH_PIXELS + 1)
+    )
 
 
-def _data_of(url: str, place: str) -> bytes:
-    """The bytes in a `data:` URL."""
+def _data_of(url: str, place: str) -> tuple[bytes, str]:
+    """The bytes in a `data:` URL, and their base64."""
     head, comma, data = url[5:].partition(",")
     kind, _, encoding = head.rpartition(";")
     if not comma or encoding.strip().lower() != "base64":
@@ -93,19 +99,26 @@ def _data_of(url: str, place: str) -> bytes:
     return _decoded(data, place)
 
 
-def _decoded(text: str, place: str) -> bytes:
-    """The bytes that base64 stands for, in any of its spellings: wrapped, for URLs, without its end."""
+def _decoded(text: str, place: str) -> tuple[bytes, str]:
+    """The bytes of base64 in any spelling, be it wrapped, for URLs or without its end; and their usual base64."""
     if len(text) > _MOST_CHARS:
         raise _too_large(place)
     try:
-        return a2b_base64(text, strict_mode=True)
+        data = a2b_base64(text, strict_mode=True)
+        # Bits beyond the last byte may say anything.
+        return data, text[: len(data) // 3 * 4] + _encoded(data[len(data) // 3 * 3 :])
     except ValueError:
         pass
     try:
         plain = text.encode("ascii").translate(_URL_SAFE, delete=_SPACE).rstrip(b"=")
-        return a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)
+        data = a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)
     except (Error, ValueError):
         raise BadInput(f"{place} has an image that is not base64", param=place) from None
+    return data, _encoded(data)
+
+
+def _encoded(data: bytes) -> str:
+    return b2a_base64(data, newline=False).decode()
 
 
 def _too_large(place: str) -> BadInput:
@@ -142,7 +155,7 @@ def _read_webp(data: bytes) -> tuple[str, int, int] | None:
 def _read_jpeg(data: bytes) -> tuple[str, int, int] | None:
     """The size of a JPEG image, the largest that stands before its first scan. Source: ITU T.81, annex B."""
     at, width, height = 2, 0, 0
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MOST_SEGMENTS + len(data) // _BYTES_PER_SEGMENT):
         marker = _JPEG_MARKER.match(data, at)
         if marker is None:
             return None

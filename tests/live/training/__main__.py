@@ -8,7 +8,7 @@ import os
 
 import torch
 
-from tests.live.training import decoder, encoder
+from tests.live.training import decoder, encoder, pictures
 
 # What is trained, and in how many steps.
 _KINDS = {
@@ -17,6 +17,7 @@ _KINDS = {
     "late-interaction": (encoder.late_interaction, 500),
     "template": (decoder.behind_template, 700),
     "listwise": (decoder.listwise, 200),
+    "pictures": (pictures.pictures, 1),
 }
 
 
