@@ -10,6 +10,7 @@ import structlog
 
 from app.aio import OnLoop, StallDetector
 from app.errors import AttemptTimeout, Busy, OutOfFiles, Unreachable, WorkerError
+from app.policy.pace import Pace
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.supervision import supervised
@@ -22,6 +23,12 @@ _JITTER = 0.2
 _SHORTEST_INTERVAL_S = 1.0
 # Probe intervals after which even a worker that is busy all the time has to score again.
 _INTERVALS_PER_SCORING = 3
+# Probes of thousands of workers that are found at once would keep requests waiting for seconds, and end by their own
+# time limits.
+_PROBES_PER_S = 250
+_PROBES_AT_ONCE = 50
+# The rest is for workers that are new or in doubt: with more than this per interval, the others' takes longer.
+_ROUTINE_PROBES_PER_S = 200
 
 Found = Mapping[str, Fingerprint] | WorkerError
 
@@ -54,7 +61,7 @@ class Prober(OnLoop):
     and has to score now and then, since it may have new weights; that they wait in its queue is no failure.
 
     A probe's result is discarded when a call took the worker out of use meanwhile: the next one will tell. So is its
-    failure while this process itself stood still.
+    failure while this process itself stood still. Of very many workers only a few are probed at once.
 
     Args:
         settings: How often a usable worker is asked, how long the fixed pairs may take, the models' revisions.
@@ -70,6 +77,7 @@ class Prober(OnLoop):
         self._stalls = stalls
         self._metrics = metrics
         self._rng = rng
+        self._pace = Pace(per_s=_PROBES_PER_S, burst=_PROBES_AT_ONCE)
         self._watches: dict[Worker, _Watch] = {}
         self._log = structlog.get_logger()
 
@@ -114,13 +122,16 @@ class Prober(OnLoop):
 
     async def _probe_on(self, worker: Worker, watch: _Watch) -> None:
         while True:
+            if delay_s := self._pace.delay_s(self._loop.time()):
+                await asyncio.sleep(delay_s)
             await self._probe(worker, watch)
             await self._until_due(worker, watch)
 
     async def _until_due(self, worker: Worker, watch: _Watch) -> None:
         """Wait until the next probe is due: after the breaker's pause, the interval, or soon if in doubt."""
         spread, now = self._rng.uniform(1, 1 + _JITTER), self._loop.time()
-        routine_at = now + self._interval_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+        interval_s = max(self._interval_s, len(self._watches) / _ROUTINE_PROBES_PER_S)
+        routine_at = now + interval_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
         earliest_at = min(routine_at, now + _SHORTEST_INTERVAL_S)
         while True:
             now = self._loop.time()

@@ -1,6 +1,7 @@
 """Probes: who is found to hang before a client meets it, who is well again, and whose weights have changed."""
 
 import asyncio
+from itertools import pairwise
 
 from app.errors import Busy, Unreachable
 from tests.virtual import ScriptedLink, elapsed, engine, now, on_virtual_clock, right_scores, score
@@ -95,3 +96,20 @@ async def test_a_worker_in_doubt_that_says_it_is_busy_is_still_in_doubt():
         for _ in range(20):
             await asyncio.sleep(1)
             assert not made.registry.workers[0].is_usable
+
+
+@on_virtual_clock
+async def test_of_very_many_workers_a_few_are_probed_at_once_and_all_in_the_end():
+    links = [ScriptedLink(f"w{number}", probes_take_s=0.01) for number in range(600)]
+    async with engine(links, probe_interval_s=1) as made:
+        asked = [0]
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            asked.append(sum(link.asked for link in links))
+        assert all(worker.is_usable for worker in made.registry.workers)
+        made.prober.suspend(made.registry.workers[0], Unreachable("w0"))
+        await asyncio.sleep(0.2)
+        assert made.registry.workers[0].is_usable
+    assert max(later - earlier for earlier, later in pairwise(asked)) <= 50 + 25
+    # 600 times a second would be too often; each has its turn all the same.
+    assert min(link.asked for link in links) >= 2

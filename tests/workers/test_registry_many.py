@@ -19,6 +19,8 @@ FEW, MANY = 100, 1000
 async def workers(count: int) -> AsyncIterator[Assembly]:
     links = [ScriptedLink(f"w{number}") for number in range(count)]
     async with engine(links, probe_interval_s=3600) as made:
+        # Until all have been probed.
+        await asyncio.sleep(60)
         yield made
 
 
