@@ -103,7 +103,7 @@ async def test_a_worker_is_shown_with_all_that_decides_about_its_work():
     assert re.fullmatch(r"\d\.\d\d(,\d\.\d\d){3}", model.pop("probe_scores"))
     expected = {"model": "tiny-reranker", "root": "/models/tiny-reranker", "max_model_len": 512, "version": "0.32.0"}
     right = {"kind": "cross_encoder", "truncation": "pair", "score_scale": "probability"}
-    assert model.pop("profile") == right | {"multimodal": False, "splits_images": True}
+    assert model.pop("profile") == right | {"multimodal": False, "splits_images": True, "takes_instruction": True}
     assert (model.pop("check"), model.pop("unsure_of"), model.pop("suspicion")) == ("passed", [], None)
     assert model == expected | {"revision": "", "usable": True}
     assert asked.pop("limit_documents") >= 64
