@@ -90,9 +90,9 @@ async def test_a_gateway_asks_once_for_what_it_does_not_remember(server: Valkey,
 
 
 def _lookups(middleman: Middleman) -> list[list[bytes]]:
-    """What was asked about pairs; names of weights are asked for in the same way."""
+    """What was asked about pairs; names of weights and checks of models are asked for in the same way."""
     asked = [command for command in middleman.asked if command[0] == b"MGET"]
-    return [command for command in asked if not command[1].startswith(b"rerank:1:weights:")]
+    return [command for command in asked if not command[1].startswith((b"rerank:1:weights:", b"rerank:1:check:"))]
 
 
 async def test_keys_share_with_themselves_on_other_gateways_and_only_by_the_same_secret(

@@ -24,14 +24,6 @@ class Split(Compared):
     documents_per_s: list[float]
 
 
-class Profile(_Strict):
-    kind: str
-    truncation: str
-    score_scale: str
-    multimodal: bool
-    splits_images: bool
-
-
 class Suspicion(_Strict):
     reason: str
     seen: str
@@ -43,7 +35,7 @@ class Check(_Strict):
     kept: int
     asked: int
     unsure_of: list[str]
-    profile: Profile
+    profile: dict[str, str | bool]
     suspicion: Suspicion | None
 
 
