@@ -1,4 +1,4 @@
-"""The suite: `python -m bench` takes 20 minutes, `python -m bench --quick` two."""
+"""The suite: `python -m bench` takes 25 minutes, `python -m bench --quick` two."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from bench.connection import NotAnswered
 from bench.page import write_page
 from bench.processes import OTHER_CORES, NotServing
 from bench.report import Report
-from bench.rows import compared, live, memory, mixed, pairs, searches, split, start
+from bench.rows import compared, live, many, memory, mixed, pairs, searches, split, start
 from bench.table import show
 
 RESULTS = Path(__file__).parent / "results"
@@ -40,6 +40,7 @@ _PARTS = {
     "split": _Part("1000 documents over several workers", split.measure, 60, 14),
     "live": _Part("1000 documents over a real worker", live.measure, 150, 100),
     "mixed": _Part("small requests beside big ones", mixed.measure, 100, 18),
+    "many": _Part("very many workers", many.measure, 160, 40),
     "memory": _Part("memory", memory.measure, 640, 22),
 }
 

@@ -1,10 +1,12 @@
 """The process of a fake vLLM: it answers as vLLM 0.32.0 does and costs less than what it is called by.
 
 It keeps to a service time, one call after another as on one GPU, and counts what it scored. It ends with its stdin.
+Below `/w1`, `/w2` and so on it answers as at its root, so that it can be very many workers.
 """
 
 import asyncio
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ from app.workers.model_check import CHECK_PREFIX
 
 MODEL = "tiny-reranker"
 _MAX_MODEL_LEN = 512
+_PLACE = re.compile(r"/w\d+(?=/)")
 _LIMIT = {"max_model_len": _MAX_MODEL_LEN}
 _ABOUT: dict[str, Any] = {
     "/health": {},
@@ -117,7 +120,7 @@ class _Connection(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
-        path, call = self._url.decode(), orjson.loads(self._body or b"{}")
+        path, call = _PLACE.sub("", self._url.decode(), count=1), orjson.loads(self._body or b"{}")
         if not path.endswith(("/rerank", "/score")):
             self._tell(path, call)
         elif self._is_probe:

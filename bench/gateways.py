@@ -53,9 +53,14 @@ class Served(Subject):
 async def gateway(
     workers: Sequence[str], name: str = "gateway", *, cores: frozenset[int] = MEASURED_CORES, **settings: str
 ) -> AsyncIterator[Served]:
-    """A gateway over these workers, until the end of the block. It logs each request, to nowhere."""
+    """A gateway over these workers, or those its settings name, until the end of the block.
+
+    It logs each request, to nowhere.
+    """
     port = free_port()
-    environment = {"RERANK_PORT": str(port), "RERANK_WORKERS": ",".join(workers), "RERANK_DRAIN_S": "0"} | settings
+    environment = {"RERANK_PORT": str(port), "RERANK_DRAIN_S": "0"} | settings
+    if workers:
+        environment["RERANK_WORKERS"] = ",".join(workers)
     command = (sys.executable, "-m", "tests.chaos.gateway", "serve")
     async with serving(command, port=port, cores=cores, ready="/readyz", environment=environment) as server:
         yield Served(name, server.url, server=server)

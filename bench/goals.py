@@ -90,6 +90,7 @@ _SPENT = (
     "percent each"
 )
 _ALONE = "the gateway's own time for 1000 documents doesn't get shorter with more workers"
+_MANY = "each worker is called and probed on connections of its own, which are opened anew after 2.5 s without a call"
 GOALS = (
     Goal(
         f"{_SMALL}, none known: CPU per request",
@@ -151,6 +152,18 @@ GOALS = (
         "x",
         "what a worker holds can't be reordered, and to keep it busy it holds a chunk and a half: decision 0008",
     ),
+    Goal("p50 with 10 clients, 1,000 workers against 10", _times("many_p50_ms", "1000", "10"), 1.2, 1.5, "x", _MANY),
+    Goal("p50 with 10 clients, 5,000 workers against 10", _times("many_p50_ms", "5000", "10"), 1.5, 3, "x", _MANY),
+    Goal("CPU that probes of 1,000 workers take", _of("many_probing_percent", "1000"), 10, 20, "% of a core", _MANY),
+    Goal(
+        "slowest `/livez` beside a scrape, 5,000 workers",
+        _of("many_livez_ms", "5000"),
+        20,
+        150,
+        "ms",
+        "a thread writes the metrics, and has the interpreter for 5 ms at a time",
+    ),
+    Goal("memory, 5,000 workers", _of("many_memory_mb", "5000"), 300, 400, "MB"),
     Goal("memory, idle", _of("memory_mb", "idle"), 90, 120, "MB"),
     Goal("memory growth over the soak", _of("memory_growth_percent"), 1, 3, "%"),
     Goal("ready with workers that can be reached", _of("start_s", "ready"), 1.0, 1.5, "s", "most of it is imports"),

@@ -17,9 +17,9 @@ _INTRODUCTION = """\
 
 <!-- Written by bench/page.py from bench/results/latest.json. Run `make bench` for both. -->
 
-<!-- not run: takes 20 minutes, and writes this page -->
+<!-- not run: takes 25 minutes, and writes this page -->
 ```bash
-make bench          # all of this, about 20 minutes; writes this page
+make bench          # all of this, about 25 minutes; writes this page
 make bench-quick    # two minutes, figures that are about right, no page
 make bench-live     # the part over a real vLLM worker on CPU; installs vLLM (2.4 GB) when it is missing
 ```
@@ -32,6 +32,16 @@ Debian; what isn't installed is left out, and named below. `.venv/bin/python -m 
 _LIVE = {
     "live_ms": "one real vLLM worker whose model computes next to nothing, p50",
     "live_ms.cpu": "one real vLLM worker that computes on the same cores, p50",
+}
+_MANY_CLIENTS = "10 clients, 32 documents, none known"
+_MANY = {
+    "many_p50_ms": "p50, ms",
+    "many_cpu_ms": "CPU per request, probes included, ms",
+    "many_probing_percent": "CPU of probes without requests, % of a core",
+    "many_scrape_ms": "a scrape of `/metrics`, ms",
+    "many_livez_p50_ms": "`/livez`, p50, ms",
+    "many_livez_ms": "`/livez`, the slowest, beside that scrape, ms",
+    "many_memory_mb": "memory, MB",
 }
 _METHOD = """\
 ## How it is measured
@@ -71,7 +81,7 @@ def page(report: Report) -> str:
     """The page as Markdown."""
     drawn = charts(report)
     sections = [_INTRODUCTION, *_goals(report), *_compared(report, drawn), *_split(report, drawn)]
-    sections += [*_further(report), *_memory(report, drawn), _METHOD, *_setting(report)]
+    sections += [*_further(report), *_many(report), *_memory(report, drawn), _METHOD, *_setting(report)]
     return "\n".join(sections)
 
 
@@ -135,6 +145,15 @@ def _further(report: Report) -> Iterator[str]:
         yield from _table([f"up to 10 documents beside up to 200, 4 workers ({_peak(report)})", "ms, ms, %"], rows)
     if pair := figures.get("pair_us"):
         yield from _table(["a pair in the cache", "us of CPU"], _rows(pair))
+
+
+def _many(report: Report) -> Iterator[str]:
+    if "many_p50_ms" not in report.figures:
+        return
+    yield "## Very many workers\n"
+    counts = list(report.figures["many_p50_ms"])
+    rows = [(head, *(f"{report.figures[what][count]:.4g}" for count in counts)) for what, head in _MANY.items()]
+    yield from _table([f"all are one fake worker; {_MANY_CLIENTS}", *(f"{count} workers" for count in counts)], rows)
 
 
 def _memory(report: Report, drawn: Mapping[str, str]) -> Iterator[str]:
