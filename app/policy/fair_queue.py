@@ -175,13 +175,12 @@ class _Key(_Flow, Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """The items that wait, taken in fair order; `documents` are all of theirs, `requests` those they belong to."""
+    """The items that wait, taken in fair order; `documents` are all of theirs."""
 
     def __init__(self) -> None:
         self._keys: _Level[_Key[T]] = _Level(_Key, remembers=True)
         self._length = 0
         self.documents = 0
-        self.requests = 0
 
     def __len__(self) -> int:
         return self._length
@@ -201,7 +200,6 @@ class FairQueue(Generic[T]):
         if level is None:
             level = owner.levels[priority] = _Level(_Request, remembers=False)
         claim = level.flow(request)
-        self.requests += not claim.items
         claim.items.append((item, documents))
         level.add(claim, documents)
         self._keys.add(owner, documents)
@@ -255,7 +253,6 @@ class FairQueue(Generic[T]):
 
     def _leave(self, owner: _Key[T], claim: _Request[T], waiting: tuple[T, int], *, is_granted: bool) -> None:
         claim.items.remove(waiting)
-        self.requests -= not claim.items
         owner.leave(claim, waiting[1], is_granted=is_granted)
         self._keys.leave(owner, waiting[1], is_granted=is_granted)
         self._length -= 1

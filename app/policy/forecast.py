@@ -5,7 +5,6 @@ fair shares give to others, and no more.
 """
 
 from collections import deque
-from math import exp
 
 # So many seconds in a row have to bring documents for these to count as a stream: a burst that ends sooner brings
 # nothing that isn't waiting already.
@@ -25,11 +24,10 @@ class Arrivals:
         self._turn_to(now)
         self._by_second[-1] += documents
 
-    def per_s(self, now: float) -> float:
-        """The documents that come every second, if each of the last three brought some."""
+    def per_s(self, now: float) -> int:
+        """The documents that come every second: the least that came in one of the last three."""
         self._turn_to(now)
-        whole = list(self._by_second)[:-1]
-        return sum(whole) / len(whole) if all(whole) else 0.0
+        return min(list(self._by_second)[:-1])
 
     def _turn_to(self, now: float) -> None:
         passed = int(now) - self._second
@@ -37,29 +35,7 @@ class Arrivals:
         self._by_second.extend([0] * min(passed, _SECONDS + 1))
 
 
-class Crowd:
-    """The number of requests that wait, on average over the last seconds.
-
-    Clients that send when they have their answer come in waves, since fair shares have them done at about the same
-    time. The first of a wave finds few before it, and the rest beside it a moment later.
-    """
-
-    def __init__(self) -> None:
-        self._average = 0.0
-        self._present = 0
-        self._at = 0.0
-
-    def observe(self, requests: int, now: float) -> None:
-        """Note that so many wait from now on."""
-        self._average, self._present, self._at = self.average(now), requests, now
-
-    def average(self, now: float) -> float:
-        """How many waited of late; what was `_SECONDS` ago counts for a third."""
-        fading = exp((self._at - now) / _SECONDS)
-        return self._average * fading + self._present * (1 - fading)
-
-
-def documents_before(*, documents: int, waiting: int, most: float, arriving_per_s: float, per_s: float) -> float:
+def documents_before(*, documents: int, waiting: int, most: int, arriving_per_s: float, per_s: float) -> float:
     """The documents granted to others before a new request is done.
 
     While it waits more come, of which it lets pass all that fits: the queue of workers that get done `per_s` and are

@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from app.policy.fair_queue import FairQueue
-from app.policy.forecast import Arrivals, Crowd, documents_before, documents_in_flight
+from app.policy.forecast import Arrivals, documents_before, documents_in_flight
 from app.policy.lone_request import LoneRequest
 from app.policy.shedding import Load, Outlook
 from app.policy.throughput import Throughput
@@ -40,7 +40,6 @@ class ModelQueue:
 
     queue: FairQueue[Waiter] = field(default_factory=FairQueue)
     arrivals: Arrivals = field(default_factory=Arrivals)
-    crowd: Crowd = field(default_factory=Crowd)
     throughput: Throughput = field(default_factory=Throughput)
     calls: int = 0
     in_flight: int = 0
@@ -55,21 +54,14 @@ class ModelQueue:
         in_flight = documents_in_flight(documents=self.in_flight, calls=self.calls, workers=workers)
         before: float = waiting
         if waiting and per_s is not None:
-            # As many may come to wait beside it as did of late.
-            more = max(1.0, self.crowd.average(now) / self.queue.requests)
             before = documents_before(
                 documents=documents,
                 waiting=waiting,
-                most=more * self.queue.most_before(key=key, documents=documents),
+                most=self.queue.most_before(key=key, documents=documents),
                 arriving_per_s=self.arrivals.per_s(now),
                 per_s=per_s,
             )
         return Outlook(waiting, before, in_flight, per_s, self.load.is_overload)
-
-    def observe(self, now: float) -> None:
-        """Note what waits from now on."""
-        self.load.observe(self.queue.documents, now)
-        self.crowd.observe(self.queue.requests, now)
 
     def begin(self, chunk: Chunk) -> None:
         """Count a chunk as in flight."""

@@ -201,7 +201,7 @@ class Scheduler(OnLoop):
             # The task of a waiter that was cancelled just now hasn't run yet to take it out of the queue.
             if not waiter.granted.done():
                 waiter.granted.set_result(self._grant(waiter.chunk, found, now))
-        model_queue.observe(now)
+        model_queue.load.observe(model_queue.queue.documents, now)
 
     def _with_room(
         self, usable: Sequence[Worker], model_queue: ModelQueue, now: float

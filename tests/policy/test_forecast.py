@@ -1,10 +1,8 @@
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.policy.forecast import Arrivals, Crowd, documents_before, documents_in_flight
+from app.policy.forecast import Arrivals, documents_before, documents_in_flight
 
 
 def _steady(per_s: int, seconds: int) -> Arrivals:
@@ -25,33 +23,16 @@ def test_a_stream_counts_when_it_has_lasted_for_three_seconds_and_no_longer_when
     assert _steady(200, 5).per_s(1006.0) == 0
 
 
-def test_a_stream_of_uneven_seconds_counts_as_their_mean():
-    arrivals = Arrivals()
-    for second, documents in enumerate([100, 200, 600, 10_000]):
-        arrivals.record(documents, now=1000 + second)
-    assert arrivals.per_s(1003.5) == 300
-
-
-def test_a_crowd_is_remembered_for_a_few_seconds_after_it_has_left():
-    crowd = Crowd()
-    crowd.observe(12, now=1000)
-    crowd.observe(0, now=1100)
-    assert crowd.average(1100) == pytest.approx(12)
-    assert crowd.average(1103) == pytest.approx(12 / math.e)
-    assert crowd.average(1130) < 0.01
-
-
-def test_a_crowd_that_comes_and_goes_counts_as_its_mean():
-    crowd = Crowd()
-    for tenth in range(1000):
-        crowd.observe(10 if tenth % 2 else 2, now=1000 + tenth / 10)
-    assert crowd.average(1100) == pytest.approx(6, abs=0.5)
-
-
 def test_a_burst_is_no_stream():
     arrivals = Arrivals()
     arrivals.record(10_000, now=1000)
     assert [arrivals.per_s(now) for now in (1000, 1001, 1002, 1003, 1e6)] == [0] * 5
+
+
+def test_a_burst_beside_a_stream_is_no_part_of_it():
+    arrivals = _steady(30, 3)
+    arrivals.record(10_000, now=1002.9)
+    assert arrivals.per_s(1003.0) == 30
 
 
 def test_without_a_stream_only_what_waits_is_before_a_request():

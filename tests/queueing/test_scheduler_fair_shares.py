@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import pytest
 
 from app.assembly import Assembly
 from app.errors import Overloaded
-from tests.virtual import SerialLink, elapsed, engine, now, on_virtual_clock, score
+from tests.virtual import SerialLink, engine, now, on_virtual_clock, score
 
 PER_DOCUMENT_S = 0.001
 SMALL = 32
@@ -96,32 +95,6 @@ async def test_what_admission_expects_is_what_happens(clients: int):
     assert outlook.per_s is not None
     assert outlook.per_s == pytest.approx(1 / PER_DOCUMENT_S, rel=0.1)
     assert (outlook.in_flight + outlook.before + BIG) / outlook.per_s == pytest.approx(took_s, rel=0.25)
-
-
-@on_virtual_clock
-async def test_clients_that_come_in_waves_wait_as_long_as_admission_expects():
-    ratios: list[float] = []
-    links = [SerialLink(f"w{number}", per_document_s=0.01) for number in range(3)]
-
-    async def client(made: Assembly, number: int) -> None:
-        for asked in range(10**6):
-            outlook = made.scheduler.outlook("anonymous", 40, made.registry.models()["m"])
-            texts = [f"{number}, {asked}, {index}" for index in range(40)]
-            took_s = await elapsed(score(made, texts, within_s=3600))
-            if outlook.per_s and outlook.waiting:
-                ratios.append(took_s / ((outlook.in_flight + outlook.before + 40) / outlook.per_s))
-            await asyncio.sleep(0.3)
-
-    settings: dict[str, Any] = PATIENT | {"max_batch": 8, "min_batch": 4, "worker_min_documents": 1}
-    async with engine(links, **settings) as made:
-        clients = [asyncio.create_task(client(made, number)) for number in range(12)]
-        await asyncio.sleep(5)
-        ratios.clear()
-        await asyncio.sleep(8)
-        for one in clients:
-            one.cancel()
-        await asyncio.gather(*clients, return_exceptions=True)
-    assert 0.8 <= median(ratios) <= 1.2, median(ratios)
 
 
 @on_virtual_clock
