@@ -39,7 +39,7 @@ ENGLISH: Sequence[CheckPair] = (
         "My neighbour painted his kitchen yellow.",
     ),
 )
-# For a model that didn't put all of the above in order: each query's right text has three wrong ones to beat, so that a
+# For a model that didn't put all of the above in order: each query's right text has two wrong ones to beat, so that a
 # model which goes by nothing seldom does.
 MORE_ENGLISH: Sequence[CheckPair] = (
     CheckPair(

@@ -200,7 +200,8 @@ def _are_sums(measured: Measured, itself: float) -> bool:
 def _score_scale(measured: Measured, kind: Kind | None) -> ScoreScale:
     if kind == "late_interaction":
         return "maxsim"
-    if kind == "bi_encoder":
+    # Those that compare documents with each other compare what they make of them, by the cosine.
+    if kind == "bi_encoder" or (kind == "listwise" and measured.largest <= 1):
         return "cosine"
     return "probability" if measured.are_probabilities else "logit"
 

@@ -13,7 +13,7 @@ from app.types import Fingerprint, Pairs
 # Tokens to which long texts are cut: enough for their point and much that follows, and cheap for any model.
 _CUT_TOKENS = 192
 _FEWEST_TOKENS = 16
-_WRONG_TEXTS = 3
+_WRONG_TEXTS = 2
 
 # The scores of some pairs, which share a query and what goes to the worker beside them.
 Score = Callable[[Pairs, Mapping[str, int]], Awaitable[Sequence[float]]]
@@ -28,7 +28,7 @@ async def check(
         score: Makes the calls.
         fingerprint: Of the model.
         own: What its operator says of it.
-        is_thorough: Whether all pairs are asked for, whatever the first ones say: 40 instead of 24 at most.
+        is_thorough: Whether all pairs are asked for, whatever the first ones say: 36 instead of 24 at most.
 
     Raises:
         WorkerError, TimeoutError: a call failed or took too long.
@@ -40,8 +40,10 @@ async def check(
 async def _measure(score: Score, max_model_len: int, template_tokens: int, *, is_thorough: bool) -> Measured:
     """The scores of the check's pairs: English ones; if these are in order also all others, else more English ones."""
     try:
-        first = Measured(english=[await _ordered(score, pair, [pair.wrong]) for pair in ENGLISH])
-        measured = first
+        english = [await _ordered(score, pair, [pair.wrong]) for pair in ENGLISH]
+        # The same text beside another one, and the query as a text: they tell the kind of a doubtful model too.
+        itself, elsewhere = await score(Pairs([ENGLISH[0].query], [ENGLISH[0].query, ENGLISH[0].right]), {})
+        first = measured = Measured(english=english, itself=itself, elsewhere=elsewhere)
         if is_thorough or is_doubtful(first):
             more = [await _ordered(score, pair, wrong) for pair, wrong in _with_wrong_texts(MORE_ENGLISH)]
             measured = replace(first, english=[*first.english, *more])
@@ -55,7 +57,6 @@ async def _measure(score: Score, max_model_len: int, template_tokens: int, *, is
 async def _measure_others(score: Score, measured: Measured, max_model_len: int, template_tokens: int) -> Measured:
     """What was measured, with all that matters only for a model that puts English texts in order."""
     first = ENGLISH[0]
-    itself, elsewhere = await score(Pairs([first.query], [first.query, first.right]), {})
     others = {language: await _ordered(score, pair, [pair.wrong]) for language, pair in OTHER_LANGUAGES.items()}
     room = min(_CUT_TOKENS, max_model_len // 2, max_model_len - template_tokens - _query_tokens(first))
     by_pair, by_document = None, None
@@ -64,9 +65,7 @@ async def _measure_others(score: Score, measured: Measured, max_model_len: int, 
         limit = room + _query_tokens(first)
         by_pair = await _cut(score, first, room, {"truncate_prompt_tokens": limit})
         by_document = await _cut(score, first, room, {"max_tokens_per_doc": room})
-    return replace(
-        measured, others=others, itself=itself, elsewhere=elsewhere, cut_pair=by_pair, cut_document=by_document
-    )
+    return replace(measured, others=others, cut_pair=by_pair, cut_document=by_document)
 
 
 async def _ordered(

@@ -60,10 +60,10 @@ def test_a_model_without_a_head_seldom_passes():
     passed = 0
     for _ in range(2000):
         first = Measured(english=[Ordered(rng.random(), rng.random()) for _ in range(4)])
-        more = [Ordered(rng.random(), max(rng.random() for _ in range(3))) for _ in range(4)]
+        more = [Ordered(rng.random(), max(rng.random() for _ in range(2))) for _ in range(4)]
         whole = replace(first, english=[*first.english, *more]) if is_doubtful(first) else first
         passed += judge(whole, NOTHING).suspicion is None
-    assert passed < 2000 * 0.25
+    assert passed < 2000 * 0.3
 
 
 def test_scores_that_are_no_numbers_are_suspect():
@@ -103,7 +103,7 @@ def test_a_declared_truncation_that_makes_nonsense_of_long_texts_is_suspect(decl
 @pytest.mark.parametrize(
     ("measured", "kind", "scale"),
     [
-        ({"elsewhere": 0.8}, "listwise", "probability"),
+        ({"elsewhere": 0.8}, "listwise", "cosine"),
         ({"itself": 1.0, "english": [Ordered(0.8, -0.1)] * 4}, "bi_encoder", "cosine"),
         ({"itself": 1.0, "english": [Ordered(0.88, 0.71)] * 4, "elsewhere": 0.88}, "bi_encoder", "cosine"),
         ({"itself": 0.9999}, "cross_encoder", "probability"),

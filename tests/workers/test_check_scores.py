@@ -3,6 +3,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from app.errors import ContentRejected, NotFinite
+from app.policy.check_pairs import ENGLISH
 from app.settings.model_settings import ModelSettings
 from app.types import Fingerprint, Pairs, text_of
 from app.workers.check_scores import check
@@ -40,6 +41,16 @@ class Loses(Model):
         return await super().score(pairs, fields)
 
 
+class Misses(Model):
+    """Compares documents with each other, and levels one query's texts."""
+
+    async def score(self, pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
+        scores = await super().score(pairs, fields)
+        if pairs.queries[0] == ENGLISH[2].query:
+            return [0.5] * len(scores)
+        return [0.8 * score / max(scores) if pairs.documents[0] in pairs.queries else score for score in scores]
+
+
 class Overflows(Model):
     async def score(self, pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
         if max(map(len, pairs.documents)) > 400:
@@ -47,16 +58,22 @@ class Overflows(Model):
         return await super().score(pairs, fields)
 
 
-@pytest.mark.parametrize("model", [Model(), Reversed()])
-async def test_a_check_has_24_pairs_in_all(model: Model):
+@pytest.mark.parametrize(("model", "pairs"), [(Model(), 24), (Reversed(), 22)])
+async def test_a_check_has_24_pairs_at_most(model: Model, pairs: int):
     await check(model.score, MODEL, ModelSettings())
-    assert model.pairs == 24
+    assert model.pairs == pairs
+
+
+async def test_the_kind_of_a_model_is_told_though_it_misses_an_english_pair():
+    found = await check(Misses().score, MODEL, ModelSettings())
+    assert (found.suspicion, found.kept, found.asked) == (None, 7, 8)
+    assert found.learned.kind == "listwise"
 
 
 async def test_a_thorough_check_has_all_pairs_whatever_the_first_ones_say():
     for model in (Model(), Reversed()):
         await check(model.score, MODEL, ModelSettings(), is_thorough=True)
-        assert model.pairs == 40
+        assert model.pairs == 36
 
 
 async def test_a_right_model_is_checked_in_six_languages_and_with_long_texts_cut_in_both_ways():
