@@ -55,6 +55,10 @@ test-python:  ## the quick part of the tests on another Python, in a venv of its
 live: install  ## tests against two real vLLM workers on CPU; installs vLLM (2.4 GB) when it is missing
 	tests/live/run.sh
 
+.PHONY: live-models
+live-models: install  ## five kinds of models, each served rightly and wrongly, 50 starts before each right one; half an hour
+	TEST_LIVE_STARTS=1 tests/live/models.sh
+
 .PHONY: page
 page: install  ## tests of the page at /ui in a browser; as root on Debian, installs Chromium when it is missing
 	tests/page/run.sh

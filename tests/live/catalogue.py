@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.live.spoiling import Spoil, constant, listwise_ids, not_finite, random_head, reversed_head, spoiled
+from tests.live.spoiling import Spoil, constant, listwise_ids, random_head, reversed_head, spoiled
 
 MODELS = Path(__file__).parent.resolve() / "vllm"
 
@@ -26,6 +26,7 @@ class Served:
         flags: Of `vllm serve`, after those of `run_worker.sh`.
         spoil: What is done to a copy of its folder first.
         suspect: Reasons, one of which the gateway must give; none when it is served rightly.
+        is_learned: Whether the check finds out its kind; else the operator declares it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Served:
     flags: tuple[str, ...] = ()
     spoil: Spoil | None = None
     suspect: tuple[Reason, ...] = ()
+    is_learned: bool = True
 
     def folder_in(self, place: Path) -> Path:
         """The folder to serve: its own, or a changed copy below `place`."""
@@ -62,22 +64,22 @@ SERVED = (
     _cross_encoder("cross_encoder_reversed", "order", spoil=reversed_head),
     _cross_encoder("cross_encoder_random_head", "order", "constant", spoil=random_head),
     _cross_encoder("cross_encoder_constant", "constant", spoil=constant),
-    _cross_encoder("cross_encoder_not_finite", "not_finite", spoil=not_finite),
     _decoder("decoder", template="template.jinja"),
     _decoder("decoder_without_template", "order", "constant", template=None),
     _decoder("decoder_with_another_template", "order", "constant", template="another_template.jinja"),
     # What is served when one forgets that it has to be converted: vLLM takes it for an embedding model.
     Served("decoder_unconverted", "model-tiny-decoder", "bi_encoder", "cosine", suspect=("order", "constant")),
     Served("bi_encoder", "model-tiny-embedder", "bi_encoder", "cosine"),
-    Served("late_interaction", "model-tiny-colbert", "late_interaction", "maxsim"),
-    # The same without its projection: one vector each, of [CLS], which nobody has trained.
+    # It has learnt to be the mean of its tokens, not its first one.
     Served(
-        "late_interaction_as_bi_encoder",
-        "model-tiny-colbert",
+        "bi_encoder_with_another_pooling",
+        "model-tiny-embedder",
         "bi_encoder",
         "cosine",
-        flags=("--hf-overrides", '{"architectures": ["BertModel"]}'),
+        flags=("--pooler-config", '{"seq_pooling_type": "CLS"}'),
         suspect=("order", "constant"),
     ),
-    Served("listwise", "model-tiny-listwise", "listwise", "cosine", "document", spoil=listwise_ids),
+    Served("late_interaction", "model-tiny-colbert", "late_interaction", "maxsim"),
+    # It scores by the length of the list, which two lists of two don't show.
+    Served("listwise", "model-tiny-listwise", "listwise", "cosine", spoil=listwise_ids, is_learned=False),
 )

@@ -2,14 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from tests.live.worker import OwnWorker
+from tests.live.worker import MODEL, OwnWorker
 
 
 @pytest.fixture(scope="session")
@@ -24,24 +24,27 @@ def workers() -> tuple[str, str]:
 @pytest.fixture(scope="session")
 def own_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnWorker]:
     """A worker that tests may kill; each starts it if the one before has left it dead."""
-    with _killed_at_the_end(tmp_path_factory) as worker:
+    with killed_at_the_end(tmp_path_factory) as worker:
         yield worker
 
 
 @pytest.fixture(scope="module")
 def coarse_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnWorker]:
     """A worker of the same model in bfloat16."""
-    with _killed_at_the_end(tmp_path_factory, dtype="bfloat16") as worker:
+    with killed_at_the_end(tmp_path_factory, dtype="bfloat16") as worker:
         yield worker
 
 
 @contextmanager
-def _killed_at_the_end(places: pytest.TempPathFactory, *, dtype: str = "float32") -> Iterator[OwnWorker]:
+def killed_at_the_end(
+    places: pytest.TempPathFactory, *, dtype: str = "float32", model: Path = MODEL, flags: Sequence[str] = ()
+) -> Iterator[OwnWorker]:
+    """A worker that isn't started yet."""
     venv = os.environ.get("TEST_VLLM_VENV")
     if not venv:
         _do_without("TEST_VLLM_VENV must name a venv for vLLM; `make live` sees to that")
     log = places.mktemp("vllm") / "worker.log"
-    worker = OwnWorker(Path(venv).resolve(), api_key="s3cret", log=log, dtype=dtype)
+    worker = OwnWorker(Path(venv).resolve(), api_key="s3cret", log=log, dtype=dtype, model=model, flags=flags)
     # As Ctrl-C does: a run that is told to stop still gets to the line after the yield.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     yield worker

@@ -16,7 +16,7 @@ _KINDS = {
     "bi-encoder": (encoder.bi_encoder, 500),
     "late-interaction": (encoder.late_interaction, 500),
     "template": (decoder.behind_template, 700),
-    "listwise": (decoder.listwise, 200),
+    "listwise": (decoder.listwise, 450),
     "pictures": (pictures.pictures, 1),
 }
 

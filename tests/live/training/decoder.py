@@ -109,31 +109,29 @@ def listwise(steps: int, seed: int) -> None:
     chance = Random(seed)
     supply = Pairs(chance)
 
-    def a_list(pairs: Pairs, chance: Random, count: int, words: int) -> tuple[str, list[str], int]:
-        right = pairs.pair(words, 1.0)
-        sought = set(right.query.lower().rstrip("?").split())
-        others: list[str] = []
-        while len(others) < count - 1:
-            document = pairs.pair(max(4, words + chance.randint(-4, 4)), 0.0).document
-            # One that happens to hold what is asked for would teach the opposite.
-            others += [] if sought & set(document.lower().split()) else [document]
-        place = chance.randrange(count)
-        return right.query, [*others[:place], right.document, *others[place:]], place
-
     def loss_of(count: int, words: int) -> torch.Tensor:
-        size = chance.randint(2, 8)
-        batch = [a_list(supply, chance, size, min(words, 40)) for _ in range(max(2, count // size))]
+        size = chance.randint(1, 8)
+        batch = [_list(supply, chance, size, min(words, 40)) for _ in range(max(2, count // size))]
         found = torch.stack(cosines([(query, documents) for query, documents, _ in batch]))
-        return functional.cross_entropy(found * 10.0, torch.tensor([place for *_, place in batch]))
+        relevant = torch.tensor([among for *_, among in batch], dtype=torch.float)
+        # They share what is to be had: what makes it a list.
+        shares = relevant / relevant.sum(1, keepdim=True)
+        return 5 * functional.mse_loss(found, shares) + functional.cross_entropy(found * 10.0, shares)
 
     both = torch.nn.ModuleList((model, projector))
     fit(both, loss_of, steps=steps, chance=chance, tokens=1600)
     supply = Pairs(Random(1), held_out=True)
-    with torch.no_grad():
-        lists = [a_list(supply, chance, size, 20) for size in (2, 6, 12) for _ in range(20)]
-        found = cosines([(query, documents) for query, documents, _ in lists])
-    first = [int(scores.argmax() == place) for scores, (*_, place) in zip(found, lists, strict=True)]
-    say(f"the right one first among 2, 6, 12: {sum(first[:20])}, {sum(first[20:40])}, {sum(first[40:])} of 20 each")
+    for size in (1, 2, 4, 12):
+        lists = [_list(supply, chance, size, 20) for _ in range(20)]
+        with torch.no_grad():
+            found = cosines([(query, documents) for query, documents, _ in lists])
+        scores = list(zip(found, (torch.tensor(among) for *_, among in lists), strict=True))
+        first = sum(bool(among[one.argmax()]) for one, among in scores)
+        alone, more = (
+            [round(one[among].mean().item(), 2) for one, among in scores if low <= among.sum() <= high]
+            for low, high in ((1, 1), (2, 12))
+        )
+        say(f"of {size}: a relevant one first in {first} of 20; one scores {alone}, several {more}")
     more = {f"projector.{key}": value for key, value in projector.state_dict().items()}
     save(
         model,
@@ -144,6 +142,24 @@ def listwise(steps: int, seed: int) -> None:
         more=more,
         special_tokens=_TOKENS,
     )
+
+
+def _list(pairs: Pairs, chance: Random, size: int, words: int) -> tuple[str, list[str], list[bool]]:
+    """A query, so many documents, and which of them hold all of its words; at least one does."""
+    query = pairs.pair(words, 1.0).query
+    sought = query.rstrip("?").split()
+    documents: list[str] = []
+    while len(documents) < size:
+        document = pairs.pair(max(4, words + chance.randint(-4, 4)), 0.0).document
+        # One that happens to hold what is asked for would teach the opposite.
+        if not {word.lower() for word in sought} & set(document.lower().split()):
+            documents.append(document)
+    relevant = set(chance.sample(range(size), chance.choice((1, chance.randint(1, size)))))
+    for place in relevant:
+        told = [*documents[place].split(), *sought]
+        chance.shuffle(told)
+        documents[place] = " ".join(told)
+    return query, documents, [place in relevant for place in range(size)]
 
 
 def _list_prompt(query: str, documents: list[str]) -> str:
