@@ -70,7 +70,7 @@ async def test_the_fallback_ends_with_the_deadline():
     async with engine([link], fallback="lexical", no_worker_wait_s=0) as made:
         began = perf_counter()
         with pytest.raises(DeadlineExceeded, match="lexically"):
-            await score(made, ["word " * 100_000 for _ in range(1000)], within_s=0.3)
+            await score(made, [f"{number} " + "word " * 100_000 for number in range(100)], within_s=0.3)
         assert perf_counter() - began < 3
 
 
