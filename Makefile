@@ -5,10 +5,11 @@ DEPLOY_VENV := .venv-deploy
 RELEASE_VENV := .venv-release
 DIST_VENV := .venv-dist
 SBOM := dist/rerank-gateway.cdx.json
-OVERLAY ?= dev
+VALUES ?= dev
+RELEASE ?= rerank
+NAMESPACE ?= rerank
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
 PEERS_VENV := .venv-peers
-RULES := deploy/kubernetes/components/monitoring/prometheusrule.yaml
 DOCKER ?= docker
 IMAGE ?= rerank-gateway:local
 
@@ -89,13 +90,16 @@ deploy-check: deploy-install  ## manifests, compose files and Dockerfile against
 	$(DEPLOY_VENV)/bin/python -m pytest deploy/checks
 
 .PHONY: render
-render: deploy-install  ## print what a cluster would get: make render OVERLAY=prod
-	@$(DEPLOY_VENV)/bin/kubectl kustomize deploy/kubernetes/overlays/$(OVERLAY)
+render: deploy-install  ## print what Helm would install, as plain YAML: make render VALUES=prod RELEASE=rerank NAMESPACE=rerank
+	@PYTHONPATH=deploy $(DEPLOY_VENV)/bin/python -m checks.render $(VALUES) $(RELEASE) $(NAMESPACE)
+
+.PHONY: chart
+chart: deploy-install  ## package the Helm chart into dist/, to be pushed to an OCI registry
+	@$(DEPLOY_VENV)/bin/python -c 'import sys; from helm_python import Chart; print(Chart.load(sys.argv[1]).save(sys.argv[2]))' deploy/chart dist
 
 .PHONY: manifests
-manifests:  ## write the manifest of the alerting rules anew
-	{ sed '/^spec:/q' $(RULES); sed 's/^\(.\)/  \1/' deploy/monitoring/rules.yaml; } >$(RULES).new
-	mv $(RULES).new $(RULES)
+manifests:  ## write the chart's copies of rules and dashboard anew
+	cp deploy/monitoring/rules.yaml deploy/monitoring/dashboard.json deploy/chart/files/
 
 .PHONY: image
 image:  ## build the container image

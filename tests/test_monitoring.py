@@ -28,7 +28,7 @@ PROMETHEUS = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 # What Prometheus puts on every series it scrapes.
-TARGET_LABELS: dict[str, tuple[str, ...]] = {"job": (), "instance": ()}
+TARGET_LABELS: dict[str, tuple[str, ...]] = {"namespace": (), "job": (), "instance": ()}
 
 
 def queries(part: Any) -> Iterator[str]:
@@ -60,8 +60,8 @@ async def series() -> Series:
         exposed = re.findall(r"^# TYPE (\S+) (\w+)$", (await client.get("/metrics")).text, re.MULTILINE)
     declared = {metric.name: metric for metric in METRICS}
     known: dict[str, Labels] = {"up": TARGET_LABELS}
-    known["ALERTS"] = {"alertname": tuple(ALERTS), "alertstate": ("pending", "firing")}
-    known |= {name: dict.fromkeys(labels_of(name), ()) for name in RECORDED}
+    known["ALERTS"] = {"namespace": (), "job": (), "alertname": tuple(ALERTS), "alertstate": ("pending", "firing")}
+    known |= {name: dict.fromkeys({"namespace", "job", *labels_of(name)}, ()) for name in RECORDED}
     for name, kind in exposed:
         metric = declared.get(name)
         labels = TARGET_LABELS | {label.name: label.values for label in (metric.labels if metric else ())}
@@ -101,9 +101,17 @@ async def test_what_does_not_exist_is_found(series: Series, wrong: str):
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_recorded_name_begins_with_its_labels(name: str):
-    summed = [set(labels.split(", ")) - {"le"} for labels in re.findall(r"\bby \((.+?)\)", RECORDED[name])]
+    summed = [set(labels.split(", ")) - {"le", "namespace"} for labels in re.findall(r"\bby \((.+?)\)", RECORDED[name])]
     assert summed == [labels_of(name)] * len(summed)
     assert summed or RECORDED[name].startswith("vector(")
+
+
+def test_every_series_of_the_rules_is_one_releases():
+    """The chart writes its release's namespace and job in place of it."""
+    for rule in RULES:
+        for one in selectors(rule["expr"]):
+            assert ("job", "=", "rerank-gateway") in one.matchers, rule["expr"]
+    assert all(rule["labels"] == {"job": "rerank-gateway"} for rule in RULES if rule["expr"].startswith("vector("))
 
 
 @pytest.mark.parametrize("alert", ALERTS)

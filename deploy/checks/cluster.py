@@ -1,8 +1,6 @@
-"""What a cluster would get from an overlay, and how its parts belong together."""
+"""What a cluster would get from the chart with some values, and how its parts belong together."""
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,20 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from helm_python import Chart
 
 ROOT = Path(__file__).parent.parent.parent
-KUBERNETES = ROOT / "deploy" / "kubernetes"
+CHART = ROOT / "deploy" / "chart"
+EXAMPLES = ROOT / "deploy" / "examples"
 TOOLS = Path(sys.executable).parent
+RELEASE, NAMESPACE = "rerank", "search"
+NOTES = "rerank-gateway/templates/NOTES.txt"
 
 Resource = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The resources that one overlay renders to.
+    """The resources that the chart renders to with some values.
 
     Args:
-        name: The overlay's, or the component's that is tried over the bases.
+        name: Of the values' file.
         text: The rendered YAML.
     """
 
@@ -59,6 +61,11 @@ def labels_selected(resource: Resource) -> dict[str, str]:
     return labels
 
 
+def workers(cluster: Cluster) -> list[Resource]:
+    """The Deployments of workers."""
+    return [one for one in cluster.of("Deployment") if labels_of(one)["app.kubernetes.io/name"] == "vllm"]
+
+
 def pod(deployment: Resource) -> Resource:
     """The pod's spec of a Deployment."""
     spec: Resource = deployment["spec"]["template"]["spec"]
@@ -77,14 +84,17 @@ def container(deployment: Resource) -> Resource:
     return dict(only)
 
 
-def environment(cluster: Cluster, deployment: Resource) -> dict[str, str]:
+def environment(deployment: Resource) -> dict[str, str]:
     """The variables a container starts with; those from a Secret as an empty text."""
-    found: dict[str, str] = {}
-    for source in container(deployment).get("envFrom", []):
-        settings = cluster.named("ConfigMap", source["configMapRef"]["name"])
-        assert settings, f"{deployment['metadata']['name']} reads a ConfigMap that is not there"
-        found |= settings["data"]
-    return found | {one["name"]: one.get("value", "") for one in container(deployment).get("env", [])}
+    return {one["name"]: one.get("value", "") for one in container(deployment).get("env", [])}
+
+
+def settings(cluster: Cluster) -> dict[str, Any]:
+    """The gateway's settings file."""
+    mounted = cluster.named("ConfigMap", "rerank-gateway")
+    assert mounted
+    read: dict[str, Any] = yaml.safe_load(mounted["data"]["settings.yaml"])
+    return read
 
 
 def known_settings() -> set[str]:
@@ -93,33 +103,26 @@ def known_settings() -> set[str]:
     return set(re.findall(r"^\| `(RERANK_\w+)`", page, re.MULTILINE))
 
 
-def overlays() -> list[Path]:
-    """The folders of what is meant to be installed."""
-    return sorted((KUBERNETES / "overlays").iterdir())
+def set_ups() -> list[Path]:
+    """The files of values that are meant to be installed, and those that are tried besides."""
+    return sorted([*EXAMPLES.iterdir(), *(CHART / "ci").iterdir()], key=lambda path: path.name)
 
 
-def components() -> list[Path]:
-    """The folders of what an overlay may add to the bases."""
-    return sorted((KUBERNETES / "components").iterdir())
+def values_of(path: Path) -> dict[str, Any]:
+    """The values in a file."""
+    read: dict[str, Any] = yaml.safe_load(path.read_text())
+    return read
 
 
-def alone(component: Path, scratch: Path) -> Path:
-    """An overlay of both bases and one component, as somebody may write it.
-
-    Args:
-        component: Its folder.
-        scratch: An empty folder.
-    """
-    bases = [KUBERNETES / "base" / "gateway", KUBERNETES / "base" / "worker"]
-    overlay = {
-        "resources": [os.path.relpath(base.resolve(), scratch.resolve()) for base in bases],
-        "components": [os.path.relpath(component.resolve(), scratch.resolve())],
-    }
-    (scratch / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
-    return scratch
+def rendered(values: Mapping[str, Any], *, name: str = RELEASE, namespace: str = NAMESPACE) -> dict[str, str]:
+    """What `helm template` makes of the chart: text by template, the notes among them."""
+    texts: dict[str, str] = Chart.load(str(CHART)).render(dict(values), name=name, namespace=namespace)
+    return texts
 
 
-def render(folder: Path) -> str:
-    """What `kubectl kustomize` makes of a folder."""
-    command = [str(TOOLS / "kubectl"), "kustomize", str(folder)]
-    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=60).stdout
+def render(values: Mapping[str, Any], *, name: str = RELEASE, namespace: str = NAMESPACE) -> str:
+    """The YAML of what is installed, without the notes and the pod of `helm test`."""
+    texts = rendered(values, name=name, namespace=namespace)
+    parts = [text.strip() for file, text in sorted(texts.items()) if file != NOTES and "/tests/" not in file]
+    text = "\n".join(part if part.startswith("---") else f"---\n{part}" for part in parts if part)
+    return re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE) + "\n"

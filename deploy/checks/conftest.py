@@ -2,18 +2,16 @@
 
 import pytest
 
-from checks.cluster import Cluster, alone, components, overlays, render
+from checks.cluster import EXAMPLES, Cluster, render, set_ups, values_of
 
 
-@pytest.fixture(scope="session", params=[*overlays(), *components()], ids=lambda folder: folder.name)
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    """Every overlay, and every component by itself."""
-    folder = request.param
-    is_component = folder.parent.name == "components"
-    return Cluster(folder.name, render(alone(folder, tmp_path_factory.mktemp(folder.name)) if is_component else folder))
+@pytest.fixture(scope="session", params=set_ups(), ids=lambda path: path.stem)
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """The chart with every file of values."""
+    return Cluster(request.param.stem, render(values_of(request.param)))
 
 
-@pytest.fixture(scope="session", params=[one for one in overlays() if one.name != "dev"], ids=lambda one: one.name)
+@pytest.fixture(scope="session", params=["milvus", "prod"])
 def production(request: pytest.FixtureRequest) -> Cluster:
-    """Every overlay that people depend on."""
-    return Cluster(request.param.name, render(request.param))
+    """The examples that people depend on."""
+    return Cluster(request.param, render(values_of(EXAMPLES / f"{request.param}.yaml")))

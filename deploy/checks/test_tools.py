@@ -9,11 +9,11 @@ from pathlib import Path
 import jsonschema
 import yaml
 
-from checks.cluster import KUBERNETES, ROOT, TOOLS, Cluster, overlays, render
+from checks.cluster import ROOT, TOOLS, Cluster, render, set_ups, values_of
 
 KUBERNETES_VERSION = "1.36"
 # Kinds that operators add; kubernetes-validate knows Kubernetes's own.
-SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (KUBERNETES / "schemas").glob("*.json")}
+SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "schemas").glob("*.json")}
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -37,8 +37,8 @@ def test_operators_know_every_field(cluster: Cluster):
 
 
 def test_checkov_finds_nothing_but_the_reasoned_exceptions(tmp_path: Path):
-    for folder in overlays():
-        (tmp_path / f"{folder.name}.yaml").write_text(render(folder))
+    for values in set_ups():
+        (tmp_path / values.name).write_text(render(values_of(values)))
     (tmp_path / "Dockerfile").write_text((ROOT / "Dockerfile").read_text())
     told = run(TOOLS / "checkov", "--config-file", "deploy/checkov.yaml", "--directory", tmp_path)
     assert told.returncode == 0, told.stdout + told.stderr

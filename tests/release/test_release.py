@@ -11,6 +11,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
+import yaml
 
 from app import __version__
 from tests.documents import ROOT
@@ -68,9 +69,8 @@ def test_the_version_is_the_same_wherever_it_is_written():
     assert told.stdout.strip() == __version__
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)[0] == __version__
-    manifests = "".join(path.read_text() for path in (ROOT / "deploy" / "kubernetes").rglob("*.yaml"))
-    images = re.findall(r"image: rerank-gateway:(\S+)|/rerank-gateway\n +newTag: (\S+)", manifests)
-    assert {one or other for one, other in images} == {__version__}
+    chart = yaml.safe_load((ROOT / "deploy" / "chart" / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
 
 
 def test_every_requirement_is_met():
