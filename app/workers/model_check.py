@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from random import getrandbits
 from typing import get_args
@@ -20,7 +20,7 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog import workers as catalog
 from app.telemetry.supervision import supervised
 from app.types import Fingerprint, Pairs
-from app.workers.check_scores import check
+from app.workers.check_scores import Score, check
 from app.workers.lexical import LEXICAL_MODEL
 from app.workers.profiles import Profiles
 from app.workers.registry import Registry
@@ -50,17 +50,21 @@ class _Plan:
         due_at: Infinite once it has passed.
         failures: Checks in a row that didn't come to their end.
         told: The result that was logged last.
+        scores: By what was sent, of a check that didn't come to its end: the next goes on from there, so that a slow
+            worker is checked in the end.
     """
 
     due_at: float
     failures: int = 0
     told: CheckResult | None = None
+    scores: dict[tuple[Hashable, ...], Sequence[float]] = field(default_factory=dict)
 
 
 class ModelCheck(OnLoop):
     """Checks each fingerprint when it is first seen, and suspect ones again every five minutes.
 
-    A check's calls go one at a time to a worker that has nothing else to do. As probes, they take no slot.
+    A check's calls go one at a time to a worker that has nothing else to do. As probes, they take no slot; neither
+    goes to a worker beside the other, which it might keep past its time limit.
 
     Args:
         registry: The workers.
@@ -156,13 +160,15 @@ class ModelCheck(OnLoop):
             return
         worker = min(workers, key=lambda worker: worker.documents)
         try:
-            result = await self._check(worker, fingerprint)
+            result = await self._check(worker, fingerprint, plan)
         except (WorkerError, TimeoutError) as exc:
             # What is wrong with a worker is for probes and requests to find out.
             pause_s = min(_LONGEST_RETRY_S, _RETRY_S * 2**plan.failures)
             plan.failures += 1
             plan.due_at = self._loop.time() + pause_s
-            self._log.debug("model_check_failed", model=fingerprint.model, worker=worker.name, reason=str(exc))
+            self._log.debug(
+                "model_check_failed", model=fingerprint.model, worker=worker.name, reason=str(exc) or "slow"
+            )
             return
         self._results.found(fingerprint, result)
         if self._ask_replicas:
@@ -172,6 +178,7 @@ class ModelCheck(OnLoop):
     def _conclude(self, fingerprint: Fingerprint, plan: _Plan, result: CheckResult) -> None:
         """Log a result that is news, and plan the next check."""
         before, plan.told, plan.failures = plan.told, result, 0
+        plan.scores.clear()
         plan.due_at = self._next_check_at(result)
         if before != result:
             self._tell(fingerprint, result)
@@ -186,40 +193,46 @@ class ModelCheck(OnLoop):
             told = {"kind": profile.kind, "truncation": profile.truncation, "score_scale": profile.score_scale}
             self._log.info("model_checked", model=model, **told, unsure_of=list(result.unsure_of))
 
-    async def _check(self, worker: Worker, fingerprint: Fingerprint) -> CheckResult:
+    async def _check(self, worker: Worker, fingerprint: Fingerprint, plan: _Plan) -> CheckResult:
         """What the model's scores say.
 
         Raises:
             WorkerError, TimeoutError: the worker didn't give them, or had no time.
         """
-        score = partial(self._score, worker, fingerprint, _Clock())
-        return await check(score, fingerprint, self._settings.for_model(fingerprint.model))
+        call = partial(self._call, worker, fingerprint, _Clock())
+        return await check(partial(self._score, call, plan), fingerprint, self._settings.for_model(fingerprint.model))
 
-    async def _score(
-        self, worker: Worker, fingerprint: Fingerprint, clock: "_Clock", pairs: Pairs, fields: Mapping[str, int]
-    ) -> Sequence[float]:
+    async def _score(self, call: Score, plan: _Plan, pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
         scores: list[float] = []
         for start in range(0, len(pairs), self._settings.max_batch):
             part = pairs.take(range(start, min(len(pairs), start + self._settings.max_batch)))
-            await self._until_idle(worker, fingerprint)
-            began = self._loop.time()
-            async with asyncio.timeout(clock.left_s):
-                answer = await worker.link.score(fingerprint.model, part, fields, request_id=self._request_id)
-            clock.left_s -= self._loop.time() - began
-            scores += answer.scores
+            sent = (*part.queries, *part.documents, *fields.items())
+            if sent not in plan.scores:
+                plan.scores[sent] = await call(part, fields)
+            scores += plan.scores[sent]
         return scores
 
-    async def _until_idle(self, worker: Worker, fingerprint: Fingerprint) -> None:
-        """Wait until the worker has nothing to do, or for a while, if it has room then.
-
-        Raises:
-            WorkerError: it can't take a call.
-        """
+    async def _call(
+        self, worker: Worker, fingerprint: Fingerprint, clock: "_Clock", pairs: Pairs, fields: Mapping[str, int]
+    ) -> Sequence[float]:
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 while worker.calls:
                     await worker.finish()
-        # It may have left meanwhile.
+        async with worker.own_call:
+            self._check_room(worker, fingerprint)
+            began = self._loop.time()
+            async with asyncio.timeout(clock.left_s):
+                answer = await worker.link.score(fingerprint.model, pairs, fields, request_id=self._request_id)
+            clock.left_s -= self._loop.time() - began
+        return answer.scores
+
+    def _check_room(self, worker: Worker, fingerprint: Fingerprint) -> None:
+        """Check that the worker may get a call: it may have left, or be busy after all.
+
+        Raises:
+            WorkerError: it may not.
+        """
         if worker not in self._registry.usable(fingerprint):
             raise Unreachable(f"{worker.name} no longer serves what is checked")
         if not worker.has_room(self._loop.time()):

@@ -1,4 +1,7 @@
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -7,9 +10,22 @@ from app.errors import Busy, NotFinite, SuspectModel
 from app.policy.check_verdict import CheckResult
 from app.policy.model_profile import Traits
 from app.settings import Settings
+from app.types import Answer, Pairs
 from tests.virtual import ScriptedLink, engine, on_virtual_clock, score
 
 RIGHT = CheckResult(learned=Traits(kind="cross_encoder", truncation="pair", score_scale="probability"), kept=4, asked=4)
+
+
+@dataclass
+class OneLane(ScriptedLink):
+    """A worker that scores one document after the other, whoever asks, a tenth of a second each."""
+
+    lane: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def score(self, model: str, pairs: Pairs, fields: Mapping[str, Any], *, request_id: str) -> Answer:
+        async with self.lane:
+            await asyncio.sleep(0.1 * len(pairs))
+        return await super().score(model, pairs, fields, request_id=request_id)
 
 
 def result_of(made: Assembly) -> CheckResult | None:
@@ -79,6 +95,19 @@ async def test_a_check_that_does_not_end_is_tried_again_later_and_later():
         link.hangs_checks = False
         await asyncio.sleep(8)
         assert result_of(made)
+
+
+@on_virtual_clock
+async def test_a_check_keeps_no_probe_waiting_at_a_slow_worker_and_ends_in_several_goes():
+    link = OneLane("w")
+    async with engine([link], probe_interval_s=0.3, probe_timeout_s=0.5) as made:
+        (worker,) = made.registry.workers
+        await asyncio.sleep(0.5)
+        for _ in range(300):
+            await asyncio.sleep(0.1)
+            assert worker.is_usable
+        assert result_of(made) == RIGHT
+        assert sum(len(call.pairs) for call in link.checks) == 24
 
 
 @on_virtual_clock
