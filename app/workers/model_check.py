@@ -1,6 +1,7 @@
 """The model check: pairs whose order nobody disputes tell what kind a model is, and whether it is served rightly."""
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -37,8 +38,10 @@ _HEARSAY_S = 1.0
 _RETRY_S, _LONGEST_RETRY_S = 5.0, 300.0
 # What is served wrongly may be mended and keep its fingerprint.
 _SUSPECT_AGAIN_S = 300.0
-# Names of models that are gauges, whatever workers list.
-_MOST_MODELS = 1000
+# Workers tell names of models. Those that could be no operator's words, and those beyond so many, are shown as one.
+_SHOWN_NAME = re.compile(r"[\w./:@+-]{1,200}", re.ASCII)
+_MOST_MODELS = 100
+_OTHER = "other"
 _NOT_FINITE = CheckResult(suspicion="not_finite")
 
 
@@ -240,18 +243,23 @@ class ModelCheck(OnLoop):
 
     def _show(self, model: str) -> None:
         """Have the metrics say from now on whether the model is suspect."""
-        if model in self._shown or len(self._shown) >= _MOST_MODELS:
+        if model in self._shown:
             return
-        self._shown.add(model)
-        for reason in get_args(Reason):
-            self._metrics.read(catalog.SUSPECT, partial(self._is_suspect, model, reason), model, reason)
+        is_plain = _SHOWN_NAME.fullmatch(model) and len(self._shown) < _MOST_MODELS
+        label = model if is_plain or model in self._settings.models else _OTHER
+        if label not in self._shown:
+            self._shown.add(label)
+            for reason in get_args(Reason):
+                self._metrics.read(catalog.SUSPECT, partial(self._is_suspect, label, reason), label, reason)
 
-    def _is_suspect(self, model: str, reason: Reason) -> bool:
+    def _is_suspect(self, label: str, reason: Reason) -> bool:
         for worker in self._registry.workers:
             serves = worker.says if isinstance(worker.problem, NotFinite) else worker.serves
-            result = self._results.of(serves[model]) if model in serves else None
-            if result and result.suspicion == reason:
-                return True
+            models = serves.keys() - self._shown if label == _OTHER else serves.keys() & {label}
+            for model in models:
+                result = self._results.of(serves[model])
+                if result and result.suspicion == reason:
+                    return True
         return False
 
 

@@ -9,7 +9,8 @@ from app.assembly import Assembly
 from app.errors import Busy, NotFinite, SuspectModel
 from app.policy.check_verdict import CheckResult
 from app.policy.model_profile import Traits
-from app.settings import Settings
+from app.settings import ModelSettings, Settings
+from app.telemetry.metrics.catalog.workers import SUSPECT
 from app.types import Answer, Pairs
 from tests.virtual import ScriptedLink, engine, on_virtual_clock, score
 
@@ -33,8 +34,8 @@ def result_of(made: Assembly) -> CheckResult | None:
     return made.profiles.result_about(worker.serves["m"])
 
 
-def suspect(made: Assembly, reason: str) -> float | None:
-    return made.metrics.registry.get_sample_value("rerank_model_suspect", {"model": "m", "reason": reason})
+def suspect(made: Assembly, reason: str, model: str = "m") -> float | None:
+    return made.metrics.registry.get_sample_value("rerank_model_suspect", {"model": model, "reason": reason})
 
 
 @on_virtual_clock
@@ -141,6 +142,23 @@ async def test_a_suspect_model_is_checked_again_and_may_have_been_mended():
         assert result_of(made) == RIGHT
         assert suspect(made, "order") == 0
         assert (await score(made, ["d"])).scores
+
+
+@on_virtual_clock
+async def test_models_whose_names_are_no_labels_are_shown_as_one():
+    links = [ScriptedLink("v", model='m{a="b"}', reverses=True), ScriptedLink("w", model="x" * 201)]
+    async with engine(links) as made:
+        await asyncio.sleep(0.01)
+        assert {sample.labels["model"] for sample in made.metrics.samples(SUSPECT)} == {"other"}
+        assert suspect(made, "order", "other") == 1
+        assert suspect(made, "constant", "other") == 0
+
+
+@on_virtual_clock
+async def test_models_of_the_settings_are_shown_under_their_own_names_whatever_these_are():
+    async with engine([ScriptedLink("w", model="Modell ä")], models={"Modell ä": ModelSettings()}) as made:
+        await asyncio.sleep(0.01)
+        assert suspect(made, "order", "Modell ä") == 0
 
 
 @on_virtual_clock
