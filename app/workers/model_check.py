@@ -30,6 +30,8 @@ from app.workers.worker import Worker
 CHECK_PREFIX = "check-"
 # Of a worker's time, for all calls of a check together.
 _MOST_S = 2.0
+# Of the time that a probe has, for one call: other replicas' probes wait behind it.
+_CALL_SHARE = 0.5
 # For which a call waits until its worker is idle; then it goes beside requests, if there is room.
 _PATIENCE_S = 5.0
 # Within which other replicas' results are heard of.
@@ -225,7 +227,7 @@ class ModelCheck(OnLoop):
         async with worker.own_call:
             self._check_room(worker, fingerprint)
             began = self._loop.time()
-            async with asyncio.timeout(clock.left_s):
+            async with asyncio.timeout(min(clock.left_s, _CALL_SHARE * self._settings.probe_timeout_s)):
                 answer = await worker.link.score(fingerprint.model, pairs, fields, request_id=self._request_id)
             clock.left_s -= self._loop.time() - began
         return answer.scores

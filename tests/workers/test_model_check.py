@@ -112,6 +112,17 @@ async def test_a_check_keeps_no_probe_waiting_at_a_slow_worker_and_ends_in_sever
 
 
 @on_virtual_clock
+async def test_no_call_of_a_check_takes_longer_than_half_of_a_probe_may():
+    link = ScriptedLink("w", hangs_checks=True)
+    async with engine([link], probe_timeout_s=0.5) as made:
+        await asyncio.sleep(0.01)
+        (worker,) = made.registry.workers
+        assert worker.own_call.locked()
+        await asyncio.sleep(0.25)
+        assert not worker.own_call.locked()
+
+
+@on_virtual_clock
 async def test_the_model_serves_while_it_is_checked_and_until_it_is_found_suspect():
     link = ScriptedLink("w", reverses=True)
     async with engine([link]) as made:
