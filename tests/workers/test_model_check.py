@@ -144,6 +144,17 @@ async def test_a_suspect_model_is_refused_with_its_fix_where_the_settings_say_so
 
 
 @on_virtual_clock
+async def test_workers_that_serve_a_model_rightly_go_on_beside_more_that_do_not():
+    wrong = [ScriptedLink(name, reverses=True, shift=0.2) for name in "uv"]
+    right = ScriptedLink("w")
+    async with engine([*wrong, right], suspect_models="refuse") as made:
+        await asyncio.sleep(0.01)
+        assert suspect(made, "order") == 1
+        assert (await score(made, ["d"])).scores
+        assert [len(link.calls) for link in (*wrong, right)] == [0, 0, 1]
+
+
+@on_virtual_clock
 async def test_a_suspect_model_is_checked_again_and_may_have_been_mended():
     link = ScriptedLink("w", reverses=True)
     async with engine([link], suspect_models="refuse") as made:
