@@ -97,8 +97,8 @@ class Gateway(OnLoop):
         if degraded and not context.takes_degraded:
             raise UnknownModel(f"The model `{request.model:.80}` does not exist here; there is {model}.", param="model")
         while True:
-            fingerprint = await self._waited_for(self.registry.pin(model, until=until), context)
-            self._refuse_if_suspect(fingerprint)
+            pinned = await self._waited_for(self.registry.pin(model, until=until), context)
+            fingerprint = self._unless_suspect(pinned)
             try:
                 prepared = await self.preparation.prepare(request, fingerprint, context, is_degraded=bool(degraded))
                 answer = await self._score_on(fingerprint, prepared, context)
@@ -113,9 +113,19 @@ class Gateway(OnLoop):
                 answer = prepared.by_document(answer)
                 return self._complete(answer, request.model or model, prepared.scaling, degraded=degraded)
 
-    def _refuse_if_suspect(self, fingerprint: Fingerprint) -> None:
-        if self.settings.suspect_models == "refuse" and (suspicion := self.profiles.suspicion_of(fingerprint)):
-            raise SuspectModel(f"{fingerprint.model:.60} is served wrongly: {suspicion.seen}; {suspicion.fix}")
+    def _unless_suspect(self, pinned: Fingerprint) -> Fingerprint:
+        """The fingerprint; when the settings refuse it as suspect, one of other workers that serve the model rightly.
+
+        Raises:
+            SuspectModel: there is none.
+        """
+        suspicion = self.profiles.suspicion_of(pinned) if self.settings.suspect_models == "refuse" else None
+        if suspicion is None:
+            return pinned
+        for fingerprint in self.registry.fingerprints(pinned.model):
+            if not self.profiles.suspicion_of(fingerprint):
+                return fingerprint
+        raise SuspectModel(f"{pinned.model:.60} is served wrongly: {suspicion.seen}; {suspicion.fix}")
 
     async def _waited_for(self, work: Awaitable[T], context: RequestContext) -> T:
         """The result of `work`, whose time counts for the request as a wait for a usable worker, in vain or not."""

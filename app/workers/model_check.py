@@ -1,10 +1,11 @@
 """The model check: pairs whose order nobody disputes tell what kind a model is, and whether it is served rightly."""
 
 import asyncio
+import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from random import getrandbits
 from typing import get_args
@@ -20,7 +21,7 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog import workers as catalog
 from app.telemetry.supervision import supervised
 from app.types import Fingerprint, Pairs
-from app.workers.check_scores import check
+from app.workers.check_scores import Score, check
 from app.workers.lexical import LEXICAL_MODEL
 from app.workers.profiles import Profiles
 from app.workers.registry import Registry
@@ -29,6 +30,8 @@ from app.workers.worker import Worker
 CHECK_PREFIX = "check-"
 # Of a worker's time, for all calls of a check together.
 _MOST_S = 2.0
+# Of the time that a probe has, for one call: other replicas' probes wait behind it.
+_CALL_SHARE = 0.5
 # For which a call waits until its worker is idle; then it goes beside requests, if there is room.
 _PATIENCE_S = 5.0
 # Within which other replicas' results are heard of.
@@ -37,8 +40,10 @@ _HEARSAY_S = 1.0
 _RETRY_S, _LONGEST_RETRY_S = 5.0, 300.0
 # What is served wrongly may be mended and keep its fingerprint.
 _SUSPECT_AGAIN_S = 300.0
-# Names of models that are gauges, whatever workers list.
-_MOST_MODELS = 1000
+# Workers tell names of models. Those that could be no operator's words, and those beyond so many, are shown as one.
+_SHOWN_NAME = re.compile(r"[\w./:@+-]{1,200}", re.ASCII)
+_MOST_MODELS = 100
+_OTHER = "other"
 _NOT_FINITE = CheckResult(suspicion="not_finite")
 
 
@@ -50,17 +55,21 @@ class _Plan:
         due_at: Infinite once it has passed.
         failures: Checks in a row that didn't come to their end.
         told: The result that was logged last.
+        scores: By what was sent, of a check that didn't come to its end: the next goes on from there, so that a slow
+            worker is checked in the end.
     """
 
     due_at: float
     failures: int = 0
     told: CheckResult | None = None
+    scores: dict[tuple[Hashable, ...], Sequence[float]] = field(default_factory=dict)
 
 
 class ModelCheck(OnLoop):
     """Checks each fingerprint when it is first seen, and suspect ones again every five minutes.
 
-    A check's calls go one at a time to a worker that has nothing else to do. As probes, they take no slot.
+    A check's calls go one at a time to a worker that has nothing else to do. As probes, they take no slot; neither
+    goes to a worker beside the other, which it might keep past its time limit.
 
     Args:
         registry: The workers.
@@ -156,13 +165,15 @@ class ModelCheck(OnLoop):
             return
         worker = min(workers, key=lambda worker: worker.documents)
         try:
-            result = await self._check(worker, fingerprint)
+            result = await self._check(worker, fingerprint, plan)
         except (WorkerError, TimeoutError) as exc:
             # What is wrong with a worker is for probes and requests to find out.
             pause_s = min(_LONGEST_RETRY_S, _RETRY_S * 2**plan.failures)
             plan.failures += 1
             plan.due_at = self._loop.time() + pause_s
-            self._log.debug("model_check_failed", model=fingerprint.model, worker=worker.name, reason=str(exc))
+            self._log.debug(
+                "model_check_failed", model=fingerprint.model, worker=worker.name, reason=str(exc) or "slow"
+            )
             return
         self._results.found(fingerprint, result)
         if self._ask_replicas:
@@ -172,6 +183,7 @@ class ModelCheck(OnLoop):
     def _conclude(self, fingerprint: Fingerprint, plan: _Plan, result: CheckResult) -> None:
         """Log a result that is news, and plan the next check."""
         before, plan.told, plan.failures = plan.told, result, 0
+        plan.scores.clear()
         plan.due_at = self._next_check_at(result)
         if before != result:
             self._tell(fingerprint, result)
@@ -186,40 +198,46 @@ class ModelCheck(OnLoop):
             told = {"kind": profile.kind, "truncation": profile.truncation, "score_scale": profile.score_scale}
             self._log.info("model_checked", model=model, **told, unsure_of=list(result.unsure_of))
 
-    async def _check(self, worker: Worker, fingerprint: Fingerprint) -> CheckResult:
+    async def _check(self, worker: Worker, fingerprint: Fingerprint, plan: _Plan) -> CheckResult:
         """What the model's scores say.
 
         Raises:
             WorkerError, TimeoutError: the worker didn't give them, or had no time.
         """
-        score = partial(self._score, worker, fingerprint, _Clock())
-        return await check(score, fingerprint, self._settings.for_model(fingerprint.model))
+        call = partial(self._call, worker, fingerprint, _Clock())
+        return await check(partial(self._score, call, plan), fingerprint, self._settings.for_model(fingerprint.model))
 
-    async def _score(
-        self, worker: Worker, fingerprint: Fingerprint, clock: "_Clock", pairs: Pairs, fields: Mapping[str, int]
-    ) -> Sequence[float]:
+    async def _score(self, call: Score, plan: _Plan, pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
         scores: list[float] = []
         for start in range(0, len(pairs), self._settings.max_batch):
             part = pairs.take(range(start, min(len(pairs), start + self._settings.max_batch)))
-            await self._until_idle(worker, fingerprint)
-            began = self._loop.time()
-            async with asyncio.timeout(clock.left_s):
-                answer = await worker.link.score(fingerprint.model, part, fields, request_id=self._request_id)
-            clock.left_s -= self._loop.time() - began
-            scores += answer.scores
+            sent = (*part.queries, *part.documents, *fields.items())
+            if sent not in plan.scores:
+                plan.scores[sent] = await call(part, fields)
+            scores += plan.scores[sent]
         return scores
 
-    async def _until_idle(self, worker: Worker, fingerprint: Fingerprint) -> None:
-        """Wait until the worker has nothing to do, or for a while, if it has room then.
-
-        Raises:
-            WorkerError: it can't take a call.
-        """
+    async def _call(
+        self, worker: Worker, fingerprint: Fingerprint, clock: "_Clock", pairs: Pairs, fields: Mapping[str, int]
+    ) -> Sequence[float]:
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 while worker.calls:
                     await worker.finish()
-        # It may have left meanwhile.
+        async with worker.own_call:
+            self._check_room(worker, fingerprint)
+            began = self._loop.time()
+            async with asyncio.timeout(min(clock.left_s, _CALL_SHARE * self._settings.probe_timeout_s)):
+                answer = await worker.link.score(fingerprint.model, pairs, fields, request_id=self._request_id)
+            clock.left_s -= self._loop.time() - began
+        return answer.scores
+
+    def _check_room(self, worker: Worker, fingerprint: Fingerprint) -> None:
+        """Check that the worker may get a call: it may have left, or be busy after all.
+
+        Raises:
+            WorkerError: it may not.
+        """
         if worker not in self._registry.usable(fingerprint):
             raise Unreachable(f"{worker.name} no longer serves what is checked")
         if not worker.has_room(self._loop.time()):
@@ -227,18 +245,23 @@ class ModelCheck(OnLoop):
 
     def _show(self, model: str) -> None:
         """Have the metrics say from now on whether the model is suspect."""
-        if model in self._shown or len(self._shown) >= _MOST_MODELS:
+        if model in self._shown:
             return
-        self._shown.add(model)
-        for reason in get_args(Reason):
-            self._metrics.read(catalog.SUSPECT, partial(self._is_suspect, model, reason), model, reason)
+        is_plain = _SHOWN_NAME.fullmatch(model) and len(self._shown) < _MOST_MODELS
+        label = model if is_plain or model in self._settings.models else _OTHER
+        if label not in self._shown:
+            self._shown.add(label)
+            for reason in get_args(Reason):
+                self._metrics.read(catalog.SUSPECT, partial(self._is_suspect, label, reason), label, reason)
 
-    def _is_suspect(self, model: str, reason: Reason) -> bool:
+    def _is_suspect(self, label: str, reason: Reason) -> bool:
         for worker in self._registry.workers:
             serves = worker.says if isinstance(worker.problem, NotFinite) else worker.serves
-            result = self._results.of(serves[model]) if model in serves else None
-            if result and result.suspicion == reason:
-                return True
+            models = serves.keys() - self._shown if label == _OTHER else serves.keys() & {label}
+            for model in models:
+                result = self._results.of(serves[model])
+                if result and result.suspicion == reason:
+                    return True
         return False
 
 

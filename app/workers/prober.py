@@ -124,7 +124,8 @@ class Prober(OnLoop):
         while True:
             if delay_s := self._pace.delay_s(self._loop.time()):
                 await asyncio.sleep(delay_s)
-            await self._probe(worker, watch)
+            async with worker.own_call:
+                await self._probe(worker, watch)
             await self._until_due(worker, watch)
 
     async def _until_due(self, worker: Worker, watch: _Watch) -> None:

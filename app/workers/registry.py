@@ -151,6 +151,11 @@ class Registry:
             await self._wait_for_change(until, model)
         return fingerprint
 
+    def fingerprints(self, model: str) -> Sequence[Fingerprint]:
+        """The fingerprints with which usable workers serve a model, those that most have first."""
+        counts = Counter(w.serves[model] for w in self.workers if w.is_usable and model in w.serves)
+        return [fingerprint for fingerprint, _ in counts.most_common()]
+
     async def wait_for_usable(self, fingerprint: Fingerprint, *, until: float) -> None:
         """Wait until a worker of this fingerprint is usable.
 
@@ -198,8 +203,7 @@ class Registry:
     def _commonest_fingerprint(self, model: str) -> Fingerprint | None:
         """The fingerprint that most usable workers of a model have, of several the first; None without such workers."""
         if model not in self._commonest:
-            counts = Counter(w.serves[model] for w in self.workers if w.is_usable and model in w.serves)
-            self._commonest[model] = max(counts, key=counts.__getitem__, default=None)
+            self._commonest[model] = next(iter(self.fingerprints(model)), None)
         return self._commonest[model]
 
     async def _wait_for_change(self, until: float, asked: str | None) -> None:

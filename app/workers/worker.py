@@ -64,6 +64,8 @@ class Worker:
         self._max_call_documents_until = float("-inf")
         self._slowness: float | None = None
         self._measured_at = float("-inf")
+        # Held while a probe, or a call of a model check, is under way: one would keep the other past its time limit.
+        self.own_call = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
 

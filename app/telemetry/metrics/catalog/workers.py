@@ -113,7 +113,8 @@ SUSPECT = gauge(
     "",
     "1 for the reason why the model seems to be served wrongly, else 0. order: irrelevant texts come before relevant "
     "ones; constant: all texts score alike; not_finite: scores are NaN; truncation: long texts get nonsense the way "
-    "they are cut. The log and /admin/workers name the likeliest cause and the option to add.",
+    "they are cut. The log and /admin/workers name the likeliest cause and the option to add. Models that are neither "
+    "in the setting `models` nor among the first 100 with plain names are `other`.",
     Label("model"),
     Label("reason", get_args(Reason)),
 )
