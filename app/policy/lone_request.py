@@ -17,14 +17,14 @@ class LoneRequest:
         self._pieces: defaultdict[Hashable, int] = defaultdict(int)
         self._had_others_at = float("-inf")
 
-    def enter(self, request: Hashable, now: float) -> None:
+    def enter(self, request: Hashable) -> None:
         """Count one more chunk of a request, which begins to wait."""
         self._pieces[request] += 1
-        self._note_others(now)
 
     def leave(self, request: Hashable, now: float) -> None:
         """Count one chunk of a request less: it is done, or was given up."""
-        self._note_others(now)
+        if len(self._pieces) > 1:
+            self._had_others_at = now
         self._pieces[request] -= 1
         if not self._pieces[request]:
             del self._pieces[request]
@@ -32,7 +32,3 @@ class LoneRequest:
     def is_alone(self, now: float) -> bool:
         """True when there is one request, and has been no other for a second."""
         return len(self._pieces) == 1 and now - self._had_others_at > _ALONE_AFTER_S
-
-    def _note_others(self, now: float) -> None:
-        if len(self._pieces) > 1:
-            self._had_others_at = now

@@ -71,9 +71,9 @@ class Scheduler(OnLoop):
             ChunkTooBig: no worker takes so many documents in one call.
             FingerprintGone, NoWorker, AllMisconfigured: as `Registry.wait_for_usable`.
         """
-        model_queue, now = self._queues[chunk.fingerprint], self._loop.time()
-        model_queue.lone_request.enter(chunk.context, now)
-        model_queue.arrivals.record(len(chunk.pairs), now)
+        model_queue = self._queues[chunk.fingerprint]
+        model_queue.lone_request.enter(chunk.context)
+        model_queue.arrivals.record(len(chunk.pairs), self._loop.time())
         try:
             return await self._slot(chunk, avoid)
         except BaseException:
@@ -102,7 +102,7 @@ class Scheduler(OnLoop):
         model_queue = self._queues[chunk.fingerprint]
         if not free or len(model_queue.queue):
             return None
-        model_queue.lone_request.enter(chunk.context, now)
+        model_queue.lone_request.enter(chunk.context)
         return self._grant(chunk, free, now)
 
     def reprioritize(self, chunk: Chunk, context: RequestContext) -> None:

@@ -111,6 +111,21 @@ def test_documents_before_a_newcomer_are_those_that_fair_shares_put_there():
     assert queue.documents_before(key="other", documents=10**6) == 1004
 
 
+def test_if_as_many_go_on_to_wait_a_newcomer_lets_pass_as_much_of_each_as_it_has_itself():
+    queue = FairQueue[str]()
+    assert queue.most_before(key="k", documents=10) == 0
+    _fill(queue, "k", "a", 1)
+    _fill(queue, "k", "b", 5)
+    _fill(queue, "other", "c", 2)
+    # Of two keys each gets half, of three a third; of its key's part the newcomer has its part among the requests.
+    assert queue.most_before(key="k", documents=10) == 10 * (2 * 3 - 1)
+    assert queue.most_before(key="other", documents=10) == 10 * (2 * 2 - 1)
+    assert queue.most_before(key="new", documents=10) == 10 * (3 * 1 - 1)
+    while _take(queue, lambda item: item[0] == "c"):
+        pass
+    assert queue.most_before(key="other", documents=10) == 10 * (2 * 1 - 1)
+
+
 def test_what_waits_of_a_request_or_a_key_is_counted_in_documents():
     queue = FairQueue[str]()
     _fill(queue, "k", "a", 2)

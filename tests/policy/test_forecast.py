@@ -12,6 +12,10 @@ def _steady(per_s: int, seconds: int) -> Arrivals:
     return arrivals
 
 
+def test_before_anything_came_nothing_keeps_coming():
+    assert Arrivals().per_s(0.0) == 0
+
+
 def test_a_steady_stream_counts_as_what_it_is():
     assert _steady(200, 5).per_s(1005.0) == 200
 

@@ -31,6 +31,11 @@ def test_however_pairs_are_dealt_out_each_gets_its_own_score_or_refusal(fates: l
     assert merge([(part, _answer(whole, part, 1)) for part in dealt], len(fates)) == whole
 
 
+def test_the_answer_of_one_call_for_all_pairs_is_handed_on_as_it_is():
+    answer = Answer([0.5, 0.25], 7)
+    assert merge([(range(2), answer)], 2) is answer
+
+
 def test_the_score_of_a_refused_pair_stays_no_number():
     merged = merge([([1], Answer([math.nan], 0, {0: ERROR})), ([0, 2], Answer([0.5, 0.25], 7))], 3)
     assert math.isnan(merged.scores[1])

@@ -137,7 +137,7 @@ def test_a_documents_room_is_what_query_and_template_leave_of_the_model_or_of_a_
     assert room({"truncate_prompt_tokens": 8}, **CROSS_ENCODER) < 1
 
 
-@pytest.mark.parametrize(("text_tokens", "tokens", "known_as"), [(10, 20, 30), (10, 1280, 261), (600, 1280, 600)])
+@pytest.mark.parametrize(("text_tokens", "tokens", "known_as"), [(10, 20, 30), (11, 1280, 261), (600, 1280, 600)])
 def test_the_images_of_a_query_take_half_of_what_its_text_leaves_at_most(text_tokens: int, tokens: int, known_as: int):
     query = Content((Image("", b"", tokens),))
     assert with_images(text_tokens, query, 512) == known_as
