@@ -1,4 +1,4 @@
-"""The Redis commands by which replicas write scores, and exchange generations, names of weights and model checks.
+"""The Redis commands by which replicas exchange generations, names of weights and model checks.
 
 All raise ResponseError when the server refuses, RedisError when the connection is lost, and those that read ValueError
 when something else than expected comes. Their caller limits their time.
@@ -7,24 +7,17 @@ when something else than expected comes. Their caller limits their time.
 from collections.abc import Mapping, Sequence
 
 from app.cache import redis_codec
+from app.cache.redis_cluster import RedisCluster
 from app.cache.redis_connection import RedisConnection
-from app.cache.write_queue import Entry
 from app.policy.check_verdict import CheckResult
 from app.types import Fingerprint
 
 # Longer than any replica runs: a result about the same weights stays true.
 _RESULT_TTL_S = 30 * 24 * 3600
-# One SET per pair costs the client 9 us, this script 1 us.
-_SET_ALL = "for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end"
+Redis = RedisConnection | RedisCluster
 
 
-async def write_entries(connection: RedisConnection, entries: Sequence[Entry], *, ttl_s: int) -> None:
-    """Keep the entries, which are keys and values of pairs, for `ttl_s`."""
-    keys, values = zip(*entries, strict=True)
-    await connection.ask("EVAL", _SET_ALL, len(keys), *keys, ttl_s, *values)
-
-
-async def read_generations(connection: RedisConnection) -> dict[str, int]:
+async def read_generations(connection: Redis) -> dict[str, int]:
     """The generations of models that replicas have written."""
     count = await connection.ask("HLEN", redis_codec.GENERATIONS)
     if not isinstance(count, int) or count > redis_codec.MOST_GENERATIONS:
@@ -32,20 +25,18 @@ async def read_generations(connection: RedisConnection) -> dict[str, int]:
     return redis_codec.generations_in(await connection.ask("HGETALL", redis_codec.GENERATIONS))
 
 
-async def write_generations(connection: RedisConnection, newer: Mapping[str, int]) -> None:
+async def write_generations(connection: Redis, newer: Mapping[str, int]) -> None:
     """Tell other replicas of generations."""
     await connection.ask("HSET", redis_codec.GENERATIONS, *(part for item in newer.items() for part in item))
 
 
-async def read_names(
-    connection: RedisConnection, fingerprints: Sequence[Fingerprint]
-) -> dict[Fingerprint, Sequence[str]]:
+async def read_names(connection: Redis, fingerprints: Sequence[Fingerprint]) -> dict[Fingerprint, Sequence[str]]:
     """The names that replicas have for the weights of each fingerprint, given without weights."""
-    answer = await connection.ask("MGET", *map(redis_codec.names_key_of, fingerprints)) if fingerprints else []
+    answer = await _values_of(connection, [redis_codec.names_key_of(one) for one in fingerprints])
     return dict(zip(fingerprints, redis_codec.names_in(answer, len(fingerprints)), strict=True))
 
 
-async def write_names(connection: RedisConnection, names: Mapping[Fingerprint, Sequence[str]], *, ttl_s: int) -> None:
+async def write_names(connection: Redis, names: Mapping[Fingerprint, Sequence[str]], *, ttl_s: int) -> None:
     """Tell other replicas of names, which are kept for `ttl_s`."""
     for fingerprint, listed in names.items():
         await connection.ask(
@@ -53,16 +44,18 @@ async def write_names(connection: RedisConnection, names: Mapping[Fingerprint, S
         )
 
 
-async def read_results(
-    connection: RedisConnection, fingerprints: Sequence[Fingerprint]
-) -> dict[Fingerprint, CheckResult | None]:
+async def read_results(connection: Redis, fingerprints: Sequence[Fingerprint]) -> dict[Fingerprint, CheckResult | None]:
     """What replicas have found about each fingerprint."""
-    answer = await connection.ask("MGET", *map(redis_codec.result_key_of, fingerprints)) if fingerprints else []
+    answer = await _values_of(connection, [redis_codec.result_key_of(one) for one in fingerprints])
     return dict(zip(fingerprints, redis_codec.results_in(answer, len(fingerprints)), strict=True))
 
 
-async def write_results(connection: RedisConnection, results: Mapping[Fingerprint, CheckResult]) -> None:
+async def write_results(connection: Redis, results: Mapping[Fingerprint, CheckResult]) -> None:
     """Tell other replicas what was found."""
     for fingerprint, result in results.items():
         key, value = redis_codec.result_key_of(fingerprint), redis_codec.result_value_of(result)
         await connection.ask("SET", key, value, "EX", _RESULT_TTL_S)
+
+
+async def _values_of(connection: Redis, keys: Sequence[bytes]) -> object:
+    return await (await connection.get_all(keys)) if keys else []

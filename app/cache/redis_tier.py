@@ -19,15 +19,15 @@ from app.aio import cancel_on_exit, until_one_ends
 from app.cache.check_results import CheckResults
 from app.cache.redis_codec import Known, key_of, value_of
 from app.cache.redis_commands import (
+    Redis,
     read_generations,
     read_names,
     read_results,
-    write_entries,
     write_generations,
     write_names,
     write_results,
 )
-from app.cache.redis_connection import RedisConnection, connection_to
+from app.cache.redis_primaries import RedisPrimaries
 from app.cache.redis_timeout import look_up
 from app.cache.replica_sync import Generations, WeightNames
 from app.cache.write_queue import WriteQueue
@@ -42,6 +42,8 @@ _LAST_WRITES_S = 0.5
 # Names of weights that are in use are written again after this part of the time for which they are kept.
 _RENEWAL = 0.25
 _LONGEST_REASON = 200
+# Of so many keys by chance, each server of a cluster is asked for one.
+_PROBES_PER_SERVER = 16
 
 _FAILURES = (RedisError, OSError, TimeoutError, ValueError)
 
@@ -51,7 +53,7 @@ class RedisTier:
     """Looks pairs up within a time limit, and writes in the background.
 
     Args:
-        url: redis://, rediss:// or unix://, as redis-py takes it.
+        url: That of a server, of sentinels or of a cluster.
         timeout_s: How long a lookup may take.
         ttl_s: How long scores are kept.
         generations: Of the models, which replicas have to agree on.
@@ -76,9 +78,9 @@ class RedisTier:
     background_timeout_s: float = 1.0
 
     def __post_init__(self) -> None:
-        self._connection = connection_to(self.url)
+        self._primaries = RedisPrimaries(self.url)
         self._renew_at = float("-inf")
-        self._redis: RedisConnection | None = None
+        self._redis: Redis | None = None
         self._exchange_is_due = asyncio.Event()
         self._write_queue = WriteQueue(_MOST_TO_WRITE)
         self._log = structlog.get_logger()
@@ -142,20 +144,17 @@ class RedisTier:
     async def _connect_and_use(self) -> NoReturn:
         """Open the connection, and use it until something goes wrong."""
         self.breaker.begin_probe()
-        try:
-            async with asyncio.timeout(self.background_timeout_s):
-                await self._connection.connect()  # type: ignore[no-untyped-call]  # untyped in the library
-            redis = RedisConnection(self._connection)
-            await until_one_ends(redis.read(), redis.until_failure(), self._use(redis))
-        finally:
-            self._redis = None
-            # Waiting for it to be closed would be waiting for a server that may hang.
-            await self._connection.disconnect(nowait=True)
+        async with self._primaries.connected(within_s=self.background_timeout_s) as redis:
+            try:
+                await until_one_ends(redis.read(), redis.until_failure(), self._use(redis))
+            finally:
+                self._redis = None
 
-    async def _use(self, redis: RedisConnection) -> NoReturn:
+    async def _use(self, redis: Redis) -> NoReturn:
         """Check that the connection answers in time, then exchange and write on it."""
         # A server can answer within the second that an exchange has, and still be too slow for requests.
-        await look_up(redis, [token_bytes(DIGEST_BYTES)], within_s=self.timeout_s)
+        probe = [token_bytes(DIGEST_BYTES) for _ in range(_PROBES_PER_SERVER * redis.servers)]
+        await look_up(redis, probe, within_s=self.timeout_s)
         # By old generations, scores would be found that another replica has flushed.
         await self._exchange(redis)
         self._redis = redis
@@ -165,7 +164,7 @@ class RedisTier:
             self._log.info("redis_usable")
         await until_one_ends(self._keep_writing(redis), self._keep_exchanging(redis))
 
-    async def _keep_exchanging(self, redis: RedisConnection) -> NoReturn:
+    async def _keep_exchanging(self, redis: Redis) -> NoReturn:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.exchange_interval_s):
@@ -173,7 +172,7 @@ class RedisTier:
             self._exchange_is_due.clear()
             await self._exchange(redis)
 
-    async def _exchange(self, redis: RedisConnection) -> None:
+    async def _exchange(self, redis: Redis) -> None:
         """Merge generations, names and results of other replicas, and tell them those that are newer here."""
         async with asyncio.timeout(self.background_timeout_s):
             newer = self.generations.merge(await read_generations(redis))
@@ -190,13 +189,13 @@ class RedisTier:
             if found := self.results.take_unwritten():
                 await self._is_accepted(write_results(redis, found))
 
-    async def _keep_writing(self, redis: RedisConnection) -> NoReturn:
+    async def _keep_writing(self, redis: Redis) -> NoReturn:
         while True:
             batch = await self._write_queue.take(_PAIRS_PER_WRITE)
             began = perf_counter()
             try:
                 async with asyncio.timeout(self.background_timeout_s):
-                    is_accepted = await self._is_accepted(write_entries(redis, batch, ttl_s=self.ttl_s))
+                    is_accepted = await self._is_accepted(redis.set_all(batch, ttl_s=self.ttl_s))
             except _FAILURES as exc:
                 self._count(exc)
                 raise
@@ -236,4 +235,4 @@ class RedisTier:
     def _reason(self, exc: BaseException) -> str:
         """The reason for the log, without the password, which a server that doesn't know AUTH repeats in its answer."""
         reason = str(exc) or "no answer in time"
-        return reason.replace(self._connection.password or "\0", "**********")[:_LONGEST_REASON]
+        return reason.replace(self._primaries.password or "\0", "**********")[:_LONGEST_REASON]

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Sequence
 
 from app.cache.redis_codec import Known, key_of, known_in
-from app.cache.redis_connection import RedisConnection
+from app.cache.redis_commands import Redis
 
 # Reading the values of so many takes less than 1 ms, during which nothing else is done.
 _PAIRS_PER_COMMAND = 1000
 
 
-async def look_up(connection: RedisConnection, digests: Sequence[bytes], *, within_s: float) -> list[Known | None]:
+async def look_up(connection: Redis, digests: Sequence[bytes], *, within_s: float) -> list[Known | None]:
     """The values of the pairs, as far as they come in time: of thousands, perhaps only the first ones.
 
     Raises:
@@ -22,7 +22,7 @@ async def look_up(connection: RedisConnection, digests: Sequence[bytes], *, with
     until = loop.time() + within_s
     pieces = [digests[start : start + _PAIRS_PER_COMMAND] for start in range(0, len(digests), _PAIRS_PER_COMMAND)]
     async with asyncio.timeout(within_s):
-        answers = [await connection.send("MGET", *map(key_of, piece)) for piece in pieces]
+        answers = [await connection.get_all([*map(key_of, piece)]) for piece in pieces]
     found: list[Known | None] = []
     for piece, answer in zip(pieces, answers, strict=True):
         # Unlike a limit that cancels, this one leaves an answer that is there when this process was late itself.

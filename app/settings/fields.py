@@ -143,7 +143,7 @@ class Fields(BaseSettings):
     cache_secret_file: Path | None = None
     """file with a secret of at least 16 bytes that keys the cache, the same for all replicas"""
     redis_url: Secret | None = None
-    """URL of a Redis or Valkey in which replicas share scores: redis://, rediss:// or unix://"""
+    """URL of a Redis or Valkey in which replicas share scores: redis://, rediss:// or unix://; redis+cluster://, redis+sentinel://"""
     redis_timeout_s: float = Field(default=0.02, gt=0, le=1)
     """longest time, in seconds, a request waits for Redis before it goes on"""
 

@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Iterable, Sequence
 from typing import Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
@@ -12,9 +12,8 @@ from app.settings.addresses import problem_with, without_password
 from app.settings.fields import Fields
 from app.settings.image_hosts import problem_with_host
 from app.settings.model_settings import ModelSettings
+from app.settings.redis_url import REDIS_OPTIONS, is_redis_url
 
-# The first for all URLs of Redis, the others for rediss://.
-_REDIS_OPTIONS = ("db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 # A client that could set these would change which documents a worker scores, or how many scores it returns.
 _NEVER_FORWARDED = frozenset(
     {"model", "query", "queries", "documents", "items", "text_1", "text_2", "data_1", "data_2", "top_n"}
@@ -82,11 +81,12 @@ def _score_contradictions(own: ModelSettings) -> Iterable[str]:
 def _cache_contradictions(settings: Fields) -> Iterable[str]:
     if settings.redis_url is None:
         return
-    if not _is_redis_url(settings.redis_url.get_secret_value()):
+    if not is_redis_url(settings.redis_url.get_secret_value()):
         # The URL isn't shown: in one that can't be parsed, any part may be the password.
         yield (
-            "redis_url is no URL like redis://user:password@cache:6379/0, rediss://cache?ssl_ca_certs=/ca.pem or "
-            f"unix:///run/redis.sock?db=0: percent-encode special characters; options are {', '.join(_REDIS_OPTIONS)}"
+            "redis_url is no URL like redis://user:password@cache:6379/0, rediss://cache?ssl_ca_certs=/ca.pem, "
+            "unix:///run/redis.sock?db=0, redis+cluster://one:6379,two:6379 or redis+sentinel://one:26379,two/PRIMARY: "
+            f"percent-encode special characters; options are {', '.join(REDIS_OPTIONS)}"
         )
     has_keys = settings.api_keys or settings.api_keys_file
     if has_keys and settings.cache_secret_file is None:
@@ -140,25 +140,3 @@ def _is_origin(text: str) -> bool:
         return False
     is_whole = text.isascii() and text == f"{parts.scheme}://{parts.netloc}".lower()
     return bool(is_whole and parts.scheme and parts.hostname and not {"@", "*"} & {*text} and not has_usual_port)
-
-
-def _is_redis_url(url: str) -> bool:
-    """True if redis-py can parse the URL and it sets nothing that the gateway sets itself, such as time limits."""
-    try:
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
-        if parts.fragment or parts.port == 0:
-            return False
-    except ValueError:
-        return False
-    database = options.get("db", "0" if parts.scheme == "unix" else parts.path.strip("/") or "0")
-    has_place = bool(parts.path if parts.scheme == "unix" else parts.hostname)
-    taken = _REDIS_OPTIONS if parts.scheme == "rediss" else _REDIS_OPTIONS[:1]
-    return (
-        parts.scheme in {"redis", "rediss", "unix"}
-        and has_place
-        and database.isascii()
-        and database.isdigit()
-        and options.keys() <= set(taken)
-        and options.get("ssl_cert_reqs", "none") in {"none", "optional", "required"}
-    )

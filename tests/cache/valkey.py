@@ -24,6 +24,13 @@ class Valkey:
         self._options = options
         self._process: Process | None = None
 
+    @classmethod
+    def at(cls, port: int) -> "Valkey":
+        """What listens at a port already, to be asked."""
+        server = cls()
+        server.port = port
+        return server
+
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"

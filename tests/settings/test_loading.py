@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import SecretStr, ValidationError
 
-from app.cache.redis_connection import connection_to
+from app.cache.redis_primaries import RedisPrimaries
 from app.settings import Settings, SettingsError, load, parse_keys, warnings_about
 from app.settings.addresses import problem_with
 from app.workers.discovery import sources
@@ -210,6 +210,16 @@ CANNOT_BE_REDIS = [
     "rediss://:hush@cache?ssl_cert_reqs=hush",
     "unix://:hush@",
     "unix://:hush@/run/redis.sock?ssl_ca_certs=ca.pem",
+    "redis+cluster://:hush@one:6379,",
+    "redis+cluster://:hush@one:6379,two:99999",
+    "redis+cluster://:hush@one/1",
+    "redis+cluster://:hush@one?db=1",
+    "redis+cluster://:hush@one?ssl_ca_certs=ca.pem",
+    "redis+sentinel://:hush@one:26379,two:26379",
+    "redis+sentinel://:hush@one:0/scores",
+    "redis+sentinel://:hush@one/scores/first",
+    "redis+twins://:hush@one,two",
+    "unix+cluster://:hush@/run/redis.sock",
 ]
 
 
@@ -233,13 +243,17 @@ def test_a_redis_url_that_cannot_be_used_is_refused_and_never_shown(monkeypatch:
         "rediss://cache/1?ssl_certfile=/etc/cert.pem&ssl_keyfile=/etc/key.pem",
         "unix:///run/redis.sock",
         "unix://user:pass@/run/redis.sock?db=1",
+        "redis+cluster://one,two:6380,[::1]:6381",
+        "rediss+cluster://user:p%40ss@one:6379?ssl_ca_certs=/etc/ca.pem",
+        "redis+sentinel://:pass@one,two:26380,[::1]/scores",
+        "rediss+sentinel://user:pass@one:26379/scores/2?ssl_check_hostname=false",
     ],
 )
 def test_every_redis_url_that_is_taken_makes_a_connection(monkeypatch: Env, url: str):
     monkeypatch.setenv("RERANK_REDIS_URL", url)
     settings = load()
     assert settings.redis_url
-    assert not connection_to(settings.redis_url.get_secret_value()).is_connected
+    RedisPrimaries(settings.redis_url.get_secret_value())
 
 
 def test_keys_that_share_redis_need_a_secret_that_all_replicas_share(tmp_path: Path, monkeypatch: Env):
