@@ -78,6 +78,7 @@ class Assembly:
             profiles,
             results,
             settings,
+            prober=prober,
             metrics=metrics,
             ask_replicas=self.redis.exchange_soon if self.redis else None,
         )

@@ -14,7 +14,7 @@ import structlog
 
 from app.aio import OnLoop, cancel_on_exit
 from app.cache.check_results import CheckResults
-from app.errors import Busy, NotFinite, Unreachable, WorkerError
+from app.errors import Busy, ClosedBeforeResponse, ClosedMidResponse, NotFinite, Unreachable, WorkerError
 from app.policy.check_verdict import CheckResult, Reason
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -24,6 +24,7 @@ from app.types import Fingerprint, Pairs
 from app.workers.check_scores import Score, check
 from app.workers.lexical import LEXICAL_MODEL
 from app.workers.profiles import Profiles
+from app.workers.prober import Prober
 from app.workers.registry import Registry
 from app.workers.worker import Worker
 
@@ -76,6 +77,7 @@ class ModelCheck(OnLoop):
         profiles: Say how a result is read.
         results: Keep what is found, here and by other replicas.
         settings: The largest call, and what is declared of each model.
+        prober: Looks again at a worker whose connection died under a call.
         metrics: Show suspect models.
         ask_replicas: Has other replicas' results brought soon; None where nothing is shared.
     """
@@ -87,6 +89,7 @@ class ModelCheck(OnLoop):
         results: CheckResults,
         settings: Settings,
         *,
+        prober: Prober,
         metrics: Metrics,
         ask_replicas: Callable[[], None] | None,
     ) -> None:
@@ -94,6 +97,7 @@ class ModelCheck(OnLoop):
         self._profiles = profiles
         self._results = results
         self._settings = settings
+        self._prober = prober
         self._metrics = metrics
         self._ask_replicas = ask_replicas
         self._request_id = f"{CHECK_PREFIX}{getrandbits(64):016x}"
@@ -167,7 +171,10 @@ class ModelCheck(OnLoop):
         try:
             result = await self._check(worker, fingerprint, plan)
         except (WorkerError, TimeoutError) as exc:
-            # What is wrong with a worker is for probes and requests to find out.
+            if isinstance(exc, ClosedBeforeResponse | ClosedMidResponse):
+                # Whoever answers next may be another process, with other weights.
+                self._prober.suspend(worker, exc)
+            # What else is wrong with a worker is for probes and requests to find out.
             pause_s = min(_LONGEST_RETRY_S, _RETRY_S * 2**plan.failures)
             plan.failures += 1
             plan.due_at = self._loop.time() + pause_s

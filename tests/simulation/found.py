@@ -172,4 +172,13 @@ FOUND: dict[str, Plan] = {
             Replace(at=1.943, worker="w1", down_s=0.1384, weights=3),
         ),
     ),
+    "a worker was replaced under a call of the model check, and used as before": Plan(
+        seed=600000411,
+        settings={"min_batch": 7},
+        workers=(
+            WorkerSpec(name="w1", fixed_s=0.0, per_token_s=0.0012222),
+            WorkerSpec(name="w2", fixed_s=0.0, per_token_s=0.0012222),
+        ),
+        events=(Replace(at=0.9, worker="w1", down_s=0.4029, weights=2), Ask(at=1.349, first=166, documents=14)),
+    ),
 }
