@@ -23,8 +23,8 @@ from app.telemetry.supervision import supervised
 from app.types import Fingerprint, Pairs
 from app.workers.check_scores import Score, check
 from app.workers.lexical import LEXICAL_MODEL
-from app.workers.profiles import Profiles
 from app.workers.prober import Prober
+from app.workers.profiles import Profiles
 from app.workers.registry import Registry
 from app.workers.worker import Worker
 
