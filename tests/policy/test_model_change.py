@@ -37,6 +37,10 @@ def test_pairs_that_score_nothing_or_everything_with_both_tell_nothing():
     assert not same_weights([0.0, 1.0], [1.0, 0.0])
 
 
+def test_models_that_are_sure_of_all_pairs_look_alike():
+    assert same_weights([0.9998, 0.0001, 0.00002, 0.00001], [0.97, 0.04, 0.02, 0.01])
+
+
 def test_beyond_0_and_1_as_much_as_precision_moves_such_large_scores_is_no_change():
     assert same_weights([8.0, 2.0, -3.0, -11.0], [8.4, 1.5, -3.4, -10.5])
     assert not same_weights([8.0, 2.0, -3.0, -11.0], [6.5, 2.0, -3.0, -11.0])
