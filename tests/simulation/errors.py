@@ -17,6 +17,8 @@ _MOST_FAULTY = 2
 _CALLS_IN_TIME = 4
 # What comes before a request is let in or not: asking the shared cache, having tokens counted.
 _AT_ONCE_S = 0.02
+# Tokens of long documents are counted before it is known how many pairs there are.
+_COUNTING_S = 1.0
 
 
 def errors_are_honest(outcome: Outcome) -> Iterator[str]:
@@ -77,7 +79,8 @@ def _may_fail(outcome: Outcome, request: Request, good: list[WorkerSpec]) -> boo
         request.began <= at <= request.ended for at in record.denied
     ):
         return True
-    if request.status == 429 and request.ended <= request.began + _AT_ONCE_S + request.ask.upload_s:
+    counting_s = _COUNTING_S if request.ask.is_by_passage else 0.0
+    if request.status == 429 and request.ended <= request.began + _AT_ONCE_S + request.ask.upload_s + counting_s:
         return any(
             other is not request and other.began <= request.ended + _AT_ONCE_S and other.ended >= request.began
             for other in record.requests
