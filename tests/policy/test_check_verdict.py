@@ -46,13 +46,15 @@ def test_scores_that_are_all_low_or_all_high_are_in_order_all_the_same():
         ([Ordered(-4.0, 2.5)] * 8, "order"),
         ([Ordered(0.2, 0.6)] * 5 + [Ordered(0.6, 0.2)] * 3, "order"),
         ([Ordered(0.6, 0.6)] * 5 + [Ordered(0.6, 0.2)] * 3, "order"),
+        ([Ordered(9.0, 8.9)] * 4 + [Ordered(9.0, -1.0)] * 4, "order"),
         ([Ordered(0.2, 0.6)] * 3 + [Ordered(0.6, 0.2)] * 5, None),
     ],
 )
 def test_a_model_that_reverses_or_levels_half_of_english_is_suspect(english: list[Ordered], reason: str | None):
     found = judge(Measured(english=english), NOTHING)
     assert found.suspicion == reason
-    assert found.asked == 8
+    assert (found.kept, found.asked) == (sum(one.right - one.wrong > 0.3 for one in english), 8)
+    assert ("english" in found.unsure_of) == (reason is None)
 
 
 def test_a_model_without_a_head_seldom_passes():
@@ -75,8 +77,13 @@ def test_a_model_that_reads_what_stands_behind_the_document_has_its_documents_cu
     behind_template = replace(RIGHT, cut_pair=Ordered(0.6, 0.52), cut_document=Ordered(0.96, 0.3))
     found = judge(behind_template, NOTHING)
     assert (found.learned.kind, found.learned.truncation, found.suspicion) == ("template", "document", None)
-    refused = replace(RIGHT, cut_pair=None)
-    assert judge(refused, NOTHING).learned.truncation == "document"
+    assert judge(replace(RIGHT, cut_pair=None), NOTHING).learned.truncation == "document"
+
+
+def test_a_model_whose_pairs_keep_their_order_as_well_has_its_pairs_cut():
+    as_far_apart = replace(RIGHT, cut_pair=Ordered(0.99, 0.2), cut_document=Ordered(0.9, 0.01))
+    assert judge(as_far_apart, NOTHING).learned.truncation == "pair"
+    assert judge(replace(RIGHT, cut_document=None), NOTHING).learned.truncation == "pair"
 
 
 def test_a_model_for_which_neither_cut_keeps_the_order_is_left_as_it_is():
@@ -107,8 +114,9 @@ def test_a_declared_truncation_that_makes_nonsense_of_long_texts_is_suspect(decl
         ({"itself": 1.0, "english": [Ordered(0.8, -0.1)] * 4}, "bi_encoder", "cosine"),
         ({"itself": 1.0, "english": [Ordered(0.88, 0.71)] * 4, "elsewhere": 0.88}, "bi_encoder", "cosine"),
         ({"itself": 0.9999}, "cross_encoder", "probability"),
-        ({"itself": 6.01, "english": [Ordered(5.5, 2.1)] * 4, "elsewhere": 5.5}, "late_interaction", "maxsim"),
-        ({"itself": 7.3, "english": [Ordered(6.5, -9.1)] * 4, "elsewhere": 6.5}, "cross_encoder", "logit"),
+        ({"itself": 1.0, "english": [Ordered(1.0, 0.5)] * 4}, "cross_encoder", "probability"),
+        ({"itself": 6.01, "english": [Ordered(5.5, 0.0)] * 4, "elsewhere": 5.5}, "late_interaction", "maxsim"),
+        ({"itself": 7.3, "english": [Ordered(6.5, -9.1)] * 4, "elsewhere": 6.7}, "cross_encoder", "logit"),
     ],
 )
 def test_the_kind_and_the_scale_are_told_by_the_scores(measured: dict[str, Any], kind: Kind, scale: str):
@@ -116,3 +124,19 @@ def test_the_kind_and_the_scale_are_told_by_the_scores(measured: dict[str, Any],
     beside = {"elsewhere": english[0].right}
     learned = judge(replace(RIGHT, **(beside | measured)), NOTHING).learned
     assert (learned.kind, learned.score_scale) == (kind, scale)
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        {"english": [Ordered(1.5, 0.1)] * 4, "elsewhere": None},
+        {"others": {"german": Ordered(2.0, 0.1)}},
+        {"cut_pair": Ordered(2.0, 0.1)},
+    ],
+)
+def test_one_score_beyond_one_anywhere_is_enough_to_tell_that_none_is_a_probability(beyond: dict[str, Any]):
+    assert judge(replace(RIGHT, **beyond), NOTHING).learned.score_scale == "logit"
+
+
+def test_a_model_that_keeps_all_of_english_in_order_leaves_no_doubt():
+    assert not is_doubtful(RIGHT)

@@ -204,6 +204,14 @@ def test_what_does_not_wait_cannot_be_taken_out():
     assert queue.remove("here", key="k", request="a")
 
 
+def test_who_takes_an_item_out_has_had_no_turn():
+    queue = FairQueue[str]()
+    for item in ("a0", "a1", "b0"):
+        queue.push(item, key="k", request=item[0], documents=10)
+    assert queue.remove("a0", key="k", request="a")
+    assert _drained(queue) == ["a1", "b0"]
+
+
 @pytest.mark.parametrize("is_same_key", [True, False])
 @pytest.mark.parametrize("clients", [1, 8, 16, 64])
 def test_a_request_of_many_chunks_gets_its_share_beside_clients_that_never_stop_sending_small_ones(

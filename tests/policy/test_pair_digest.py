@@ -120,6 +120,7 @@ def test_content_is_known_by_its_texts_and_images_in_order():
         Content((image(), "a")),
         Content(("a", "b", image())),
         Content(("ab", image())),
+        Content(("\ud800", image())),
         Content(("a\nb", image())),
     ]
     by_document = _digests(Pairs(["q"], sides))
