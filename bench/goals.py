@@ -159,7 +159,7 @@ GOALS = (
         "slowest `/livez` beside a scrape, 5,000 workers",
         _of("many_livez_ms", "5000"),
         20,
-        150,
+        50,
         "ms",
         "a thread writes the metrics, and has the interpreter for 5 ms at a time",
     ),

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 W = TypeVar("W")
 
-# As good as all as long as one of twenty is idle, and with a thousand workers a choice costs a thirtieth.
+# With a thousand workers a choice costs a thirtieth. With one of twenty idle, an idle one is among them in 80 of 100
+# draws; where none is, there is a second draw.
 _MOST_COMPARED = 32
 # Among all of very many, each call would go to a worker whose connections have been closed meanwhile.
 _STAYS_S = 1.0
