@@ -190,7 +190,7 @@ def worker_report(worker: Worker, now: float, profiles: Profiles) -> WorkerRepor
         is_ready=worker.is_ready,
         is_drained=worker.is_drained,
         problem=worker.problem.redacted if worker.problem else None,
-        models=[_model_report(served, worker, profiles) for served in worker.serves.values()],
+        models=[_model_report(served, worker, profiles) for served in worker.known_models.values()],
         calls=worker.calls,
         documents=worker.documents,
         tokens=worker.tokens,

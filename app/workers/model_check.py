@@ -263,7 +263,7 @@ class ModelCheck(OnLoop):
 
     def _is_suspect(self, label: str, reason: Reason) -> bool:
         for worker in self._registry.workers:
-            serves = worker.says if isinstance(worker.problem, NotFinite) else worker.serves
+            serves = worker.known_models
             models = serves.keys() - self._shown if label == _OTHER else serves.keys() & {label}
             for model in models:
                 result = self._results.of(serves[model])

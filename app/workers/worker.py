@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-from app.errors import NotProbed, Unreachable, WorkerError
+from app.errors import NotFinite, NotProbed, Unreachable, WorkerError
 from app.policy.breaker import Breaker, State
 from app.policy.concurrency_limit import ConcurrencyLimit
 from app.settings import Settings
@@ -68,6 +68,11 @@ class Worker:
         self.own_call = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def known_models(self) -> Mapping[str, Fingerprint]:
+        """What it serves, by name; what it says it serves while its scores are no numbers, which no probe gets past."""
+        return self.says if isinstance(self.problem, NotFinite) else self.serves
 
     def on_change(self, listener: Callable[[], None] | None) -> None:
         """Call `listener` after every change of whether the worker is usable, and for which models; None stops that."""

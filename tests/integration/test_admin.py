@@ -85,6 +85,23 @@ async def load(client: httpx.AsyncClient) -> AsyncIterator[list[httpx.Response]]
         await asyncio.gather(*clients)
 
 
+async def test_a_model_whose_scores_are_no_numbers_is_shown_with_its_fix_though_its_worker_never_served_it():
+    # vLLM's words for a NaN.
+    overflows = status(400, "Out of range float values are not JSON compliant: nan")
+    broken = FakeVllm(model="broken", fails_probes=True, always=overflows)
+    async with gateway(FakeVllm(), broken) as client:
+
+        async def is_shown() -> bool:
+            return any(model["suspicion"] for model in (await worker_of(client, broken))["models"])
+
+        await until_it(is_shown)
+        worker = await worker_of(client, broken)
+    (model,) = worker["models"]
+    assert (model["model"], model["check"], model["usable"]) == ("broken", "suspect", False)
+    assert model["suspicion"]["reason"] == "not_finite"
+    assert "--dtype float32" in model["suspicion"]["fix"]
+
+
 async def test_a_worker_is_shown_with_all_that_decides_about_its_work():
     async with gateway(worker := FakeVllm(), other := FakeVllm()) as client:
         await rerank(client, ["a"])
