@@ -214,6 +214,7 @@ class Chunk:
         digests: What each pair is known by in caches and computations; empty when it shall not be known.
         pair_tokens: Estimated tokens of each pair; empty as long as nobody asks for them.
         tokens: Their sum, the unit in which work is balanced.
+        is_whole: Whether it may not be split, since the pairs' scores depend on each other.
     """
 
     pairs: Pairs
@@ -223,6 +224,7 @@ class Chunk:
     digests: Sequence[bytes] = ()
     pair_tokens: Sequence[int] = ()
     tokens: int = 0
+    is_whole: bool = False
 
     def part(self, indices: Sequence[int]) -> "Chunk":
         """The chunk of the pairs at `indices`; itself when these are all."""

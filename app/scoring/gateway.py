@@ -137,13 +137,14 @@ class Gateway(OnLoop):
 
     async def _score_on(self, fingerprint: Fingerprint, prepared: Prepared, context: RequestContext) -> Answer:
         """The scores of the pairs, all from workers of one fingerprint."""
-        pairs, fields = prepared.pairs, prepared.fields
+        pairs, fields, is_whole = prepared.pairs, prepared.fields, prepared.is_whole
         # Where a pair's score depends on the other pairs, it is worth nothing beside others.
-        is_whole = self.profiles.of(fingerprint).keeps_whole(pairs)
         digests = () if is_whole else self.cache.digests(pairs, fingerprint, fields, context)
         # Texts that have digests needn't be read once more.
         distinct, positions = dedup(range(len(pairs)) if is_whole else digests or pairs.texts())
-        chunk = Chunk(pairs=pairs, fingerprint=fingerprint, fields=fields, context=context, digests=digests)
+        chunk = Chunk(
+            pairs=pairs, fingerprint=fingerprint, fields=fields, context=context, digests=digests, is_whole=is_whole
+        )
         # What was found on a fingerprint that went away meanwhile is of no use on another.
         context.stats.cache_hits = context.stats.coalesced = 0
         answer = await self._look_up_or_compute(chunk.part(distinct))
@@ -205,7 +206,7 @@ class Gateway(OnLoop):
 
     def _split(self, chunk: Chunk, places: Sequence[int]) -> Sequence[Sequence[int]]:
         """The places, by chunk."""
-        if not places or self.profiles.of(chunk.fingerprint).keeps_whole(chunk.pairs):
+        if not places or chunk.is_whole:
             return [places] if places else []
         workers = self.scheduler.effective_workers(chunk.fingerprint)
         is_all = len(places) == len(chunk.pairs)

@@ -22,12 +22,14 @@ class Prepared(NamedTuple):
     Args:
         pairs: Those of the request, or passages of its documents.
         fields: What goes to workers beside the texts.
+        is_whole: Whether the pairs' scores depend on each other, so that they go to a worker in one call, each time anew.
         scaling: Makes the client's scores of the workers'.
         passages: What the pairs are, when documents were cut.
     """
 
     pairs: Pairs
     fields: Mapping[str, Any]
+    is_whole: bool
     scaling: Scaling
     passages: PassagePairs | None
 
@@ -76,7 +78,8 @@ class Preparation:
         passages = None
         if treatment == "passages":
             passages = await self._long_documents.cut(request, fingerprint, fields, lengths, context)
-        return Prepared(passages.pairs if passages else request.pairs, fields, scaling, passages)
+        pairs = passages.pairs if passages else request.pairs
+        return Prepared(pairs, fields, profile.keeps_whole(pairs), scaling, passages)
 
     async def _lengths(
         self, pairs: Pairs, instruction: str, profile: ModelProfile, fingerprint: Fingerprint, context: RequestContext
