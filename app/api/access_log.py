@@ -49,7 +49,8 @@ class AccessLog:
     def __init__(self, *, slow_s: float, metrics: Metrics) -> None:
         self._slow_s = slow_s
         self._metrics = metrics
-        self._log = structlog.get_logger()
+        # Bound once; structlog binds it anew for every line otherwise.
+        self._log = structlog.get_logger().bind()
 
     def write(
         self, record: AccessRecord, status: int, *, error: RerankError | None = None, bug: Exception | None = None
