@@ -22,7 +22,7 @@ class Prepared(NamedTuple):
     Args:
         pairs: Those of the request, or passages of its documents.
         fields: What goes to workers beside the texts.
-        is_whole: Whether the pairs' scores depend on each other, so that they go to a worker in one call, each time anew.
+        is_whole: Whether the scores depend on each other, so that all pairs go to a worker in one call, each time anew.
         scaling: Makes the client's scores of the workers'.
         passages: What the pairs are, when documents were cut.
     """
