@@ -81,5 +81,5 @@ SERVED = (
     ),
     Served("late_interaction", "model-tiny-colbert", "late_interaction", "maxsim"),
     # It scores by the length of the list, which two lists of two don't show.
-    Served("listwise", "model-tiny-listwise", "listwise", "cosine", spoil=listwise_ids, is_learned=False),
+    Served("listwise", "model-tiny-listwise", "listwise", "cosine", "document", spoil=listwise_ids, is_learned=False),
 )
