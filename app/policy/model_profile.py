@@ -9,8 +9,9 @@ from app.types import Kind, Pairs, ScoreScale
 
 # Only their prompts have a place for an instruction; vLLM drops it on others without a word.
 TAKE_INSTRUCTIONS: frozenset[Kind] = frozenset({"template", "listwise"})
-# What follows from a model's kind, as far as it isn't known otherwise.
-_TRUNCATION: Mapping[Kind, Truncation] = {"template": "document"}
+# What follows from a model's kind, as far as it isn't known otherwise. Both of these read on behind the documents: a
+# listwise model its query, so that what is cut at its prompt's end is scored against the last document.
+_TRUNCATION: Mapping[Kind, Truncation] = {"template": "document", "listwise": "document"}
 _SCORE_SCALE: Mapping[Kind, ScoreScale] = {"bi_encoder": "cosine", "listwise": "cosine", "late_interaction": "maxsim"}
 
 

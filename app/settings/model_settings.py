@@ -22,7 +22,7 @@ class ModelSettings(BaseModel):
     deduplicated)"""
     truncation: Truncation | None = None
     """what is cut when a pair is too long: pair (the end of both texts together) for cross-encoders, document for
-    models behind a chat template"""
+    models behind a chat template and listwise ones"""
     score_scale: ScoreScale | None = None
     """what scores are: probability (0 to 1), cosine (-1 to 1), logit (any number) or maxsim (a sum over the query's
     tokens)"""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.live.spoiling import Spoil, constant, listwise_ids, random_head, reversed_head, spoiled
+from tests.live.spoiling import Spoil, broken_head, constant, listwise_ids, random_head, reversed_head, spoiled
 
 MODELS = Path(__file__).parent.resolve() / "vllm"
 
@@ -27,6 +27,7 @@ class Served:
         spoil: What is done to a copy of its folder first.
         suspect: Reasons, one of which the gateway must give; none when it is served rightly.
         is_learned: Whether the check finds out its kind; else the operator declares it.
+        is_usable: Whether it gives scores at all.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Served:
     spoil: Spoil | None = None
     suspect: tuple[Reason, ...] = ()
     is_learned: bool = True
+    is_usable: bool = True
 
     def folder_in(self, place: Path) -> Path:
         """The folder to serve: its own, or a changed copy below `place`."""
@@ -64,6 +66,16 @@ SERVED = (
     _cross_encoder("cross_encoder_reversed", "order", spoil=reversed_head),
     _cross_encoder("cross_encoder_random_head", "order", "constant", spoil=random_head),
     _cross_encoder("cross_encoder_constant", "constant", spoil=constant),
+    # vLLM answers its scores with a 400: no request gets as far as the model.
+    Served(
+        "cross_encoder_not_finite",
+        "model-tiny-reranker",
+        "cross_encoder",
+        "probability",
+        spoil=broken_head,
+        suspect=("not_finite",),
+        is_usable=False,
+    ),
     _decoder("decoder", template="template.jinja"),
     _decoder("decoder_without_template", "order", "constant", template=None),
     _decoder("decoder_with_another_template", "order", "constant", template="another_template.jinja"),
@@ -81,5 +93,5 @@ SERVED = (
     ),
     Served("late_interaction", "model-tiny-colbert", "late_interaction", "maxsim"),
     # It scores by the length of the list, which two lists of two don't show.
-    Served("listwise", "model-tiny-listwise", "listwise", "cosine", spoil=listwise_ids, is_learned=False),
+    Served("listwise", "model-tiny-listwise", "listwise", "cosine", "document", spoil=listwise_ids, is_learned=False),
 )

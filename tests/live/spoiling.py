@@ -50,6 +50,11 @@ def constant(folder: Path) -> None:
     _change_head(folder, lambda _: 0.0)
 
 
+def broken_head(folder: Path) -> None:
+    """A head whose numbers overflowed."""
+    _change_head(folder, lambda _: math.nan)
+
+
 def random_head(folder: Path) -> None:
     """A head that was never trained, as transformers makes one up where the checkpoint has none."""
     chance = Random(7)

@@ -20,7 +20,7 @@ def test_a_model_of_which_nothing_is_known_is_a_cross_encoder_whose_scores_are_p
         ("template", "document", "probability"),
         ("bi_encoder", "pair", "cosine"),
         ("late_interaction", "pair", "maxsim"),
-        ("listwise", "pair", "cosine"),
+        ("listwise", "document", "cosine"),
     ],
 )
 def test_what_is_not_declared_follows_from_the_kind(kind: Kind, truncation: str, score_scale: str):

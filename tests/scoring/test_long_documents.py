@@ -251,7 +251,8 @@ async def test_documents_are_cut_to_the_length_that_a_request_sets_and_never_to_
 @on_virtual_clock
 async def test_a_model_that_compares_documents_with_each_other_has_no_passages():
     link, documents = Counting("w"), [text("a", 40), "b"]
-    async with engine([link], models={"m": {"kind": "listwise", "long_documents": "truncate"}}, **BY_PASSAGE) as made:
+    model = {"kind": "listwise", "long_documents": "truncate", "template_tokens": 20}
+    async with engine([link], models={"m": model}, **BY_PASSAGE) as made:
         await score(made, documents)
         with pytest.raises(BadInput, match="no passages") as raised:
             await score(made, documents, long_documents="passages")

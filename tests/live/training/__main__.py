@@ -1,6 +1,6 @@
 """Train the models of the live tests anew: `VENV/bin/python -m tests.live.training KIND`, with the venv of vLLM.
 
-Each takes up to five minutes on one thread and overwrites its folder below `tests/live/vllm`.
+Each takes up to six minutes on one thread and overwrites its folder below `tests/live/vllm`.
 """
 
 import argparse
