@@ -99,6 +99,7 @@ async def verified(worker: OwnWorker, place: Path, **settings: str) -> tuple[int
     sample.write_text(json.dumps(ASKED))
     settings |= {"WORKERS": worker.url, "WORKER_API_KEY": worker.api_key}
     ended = await run("verify", "--json", "--sample", str(sample), **settings)
+    assert ended.err == ""
     return ended.code, Report.model_validate_json(ended.out).workers[0].check
 
 
@@ -120,7 +121,8 @@ async def test_a_model_that_is_served_rightly_is_known_for_what_it_is(worker: Ow
         assert answer["results"][0]["index"] == 0
 
 
-@each(RIGHT)
+# Doctor asks for 1000 documents in one list, for which a listwise model of 512 tokens has no room: that is red.
+@each([served for served in RIGHT if served.kind != "listwise"])
 @pytest.mark.timeout(500)
 async def test_doctor_and_verify_find_no_fault_in_a_model_that_is_served_rightly(
     worker: OwnWorker, served: Served, tmp_path: Path
@@ -129,8 +131,7 @@ async def test_doctor_and_verify_find_no_fault_in_a_model_that_is_served_rightly
         await verdict_of(gateway)
         red, ranking = await examined(gateway, worker, **declared(served))
     assert ranking["level"] == "green", ranking
-    # A list of 1000 documents is longer than what a listwise model of 512 tokens takes.
-    assert [check["id"] for check in red] == ["documents"] * (served.kind == "listwise")
+    assert red == []
     code, check = await verified(worker, tmp_path, **declared(served))
     assert (code, check.suspicion) == (0, None)
     assert check.profile["kind"] == served.kind
