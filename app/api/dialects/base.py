@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 
-from app.api.dialects.content import side_of, sides_of
+from app.api.dialects.content import documents_in, side_of
 from app.api.dialects.schemas import DOCUMENTS_SCHEMA, SIDE_SCHEMA, RerankAnswer, usage
 from app.errors import BadInput, Overloaded, RerankError
 from app.policy.rank import rank
@@ -116,19 +116,6 @@ class PlainErrors(Dialect):
         return {"error": error.told, "error_type": kind}
 
 
-def _as_sides(name: str, documents: object) -> list[Side]:
-    """The documents; a bare string is one, and `{"text": ...}` stands for its text."""
-    if isinstance(documents, str):
-        return [documents]
-    if not isinstance(documents, list):
-        raise BadInput(f"{name} must be a list of strings", param=name)
-    if not documents:
-        raise BadInput(f"{name} is empty: send at least one document", param=name)
-    if {*map(type, documents)} == {str}:
-        return documents
-    return sides_of(documents, name)
-
-
 def _limit(value: int | None) -> int | None:
     if value == 0:
         raise ValueError("0 leaves nothing to score: send -1 for the model's length, or a positive number")
@@ -141,8 +128,12 @@ Strings = Annotated[list[str], Field(fail_fast=True)]
 Wanted = Annotated[int | None, Field(ge=0, description="Results wanted; 0, null or absent means all.")]
 # Errors name the field and the place in it.
 Query = Annotated[Side, PlainValidator(partial(side_of, place="query")), WithJsonSchema(SIDE_SCHEMA)]
-Documents = Annotated[list[Side], PlainValidator(partial(_as_sides, "documents")), WithJsonSchema(DOCUMENTS_SCHEMA)]
-Passages = Annotated[list[Side], PlainValidator(partial(_as_sides, "passages")), WithJsonSchema(DOCUMENTS_SCHEMA)]
+Documents = Annotated[
+    list[Side], PlainValidator(partial(documents_in, name="documents")), WithJsonSchema(DOCUMENTS_SCHEMA)
+]
+Passages = Annotated[
+    list[Side], PlainValidator(partial(documents_in, name="passages")), WithJsonSchema(DOCUMENTS_SCHEMA)
+]
 
 
 class Wire(BaseModel):

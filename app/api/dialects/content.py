@@ -15,6 +15,23 @@ MOST_IMAGES = 2000
 _KINDS = {type(None): "null", bool: "true or false", int: "a number", float: "a number", list: "a list"}
 
 
+def documents_in(documents: object, name: str) -> list[Side]:
+    """The documents that a client sent in the field `name`; a bare string is one.
+
+    Raises:
+        BadInput: they are no list, or an empty one, or as for `sides_of`.
+    """
+    if isinstance(documents, str):
+        return [documents]
+    if not isinstance(documents, list):
+        raise BadInput(f"{name} must be a list of strings", param=name)
+    if not documents:
+        raise BadInput(f"{name} is empty: send at least one document", param=name)
+    if {*map(type, documents)} == {str}:
+        return documents
+    return sides_of(documents, name)
+
+
 def sides_of(items: Sequence[object], name: str) -> list[Side]:
     """The queries or documents in a list; `name` is the field it stands in.
 
