@@ -49,8 +49,7 @@ class AccessLog:
     def __init__(self, *, slow_s: float, metrics: Metrics) -> None:
         self._slow_s = slow_s
         self._metrics = metrics
-        # Bound once; structlog binds it anew for every line otherwise.
-        self._log = structlog.get_logger().bind()
+        self._log = structlog.get_logger()
 
     def write(
         self, record: AccessRecord, status: int, *, error: RerankError | None = None, bug: Exception | None = None
