@@ -14,13 +14,13 @@ import structlog
 
 from app.aio import OnLoop, cancel_on_exit
 from app.cache.check_results import CheckResults
-from app.errors import Busy, ClosedBeforeResponse, ClosedMidResponse, NotFinite, Unreachable, WorkerError
+from app.errors import Busy, ClosedMidResponse, NotFinite, Unreachable, WorkerError
 from app.policy.check_verdict import CheckResult, Reason
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.metrics.catalog import workers as catalog
 from app.telemetry.supervision import supervised
-from app.types import Fingerprint, Pairs
+from app.types import Answer, Fingerprint, Pairs
 from app.workers.check_scores import Score, check
 from app.workers.lexical import LEXICAL_MODEL
 from app.workers.prober import Prober
@@ -171,10 +171,7 @@ class ModelCheck(OnLoop):
         try:
             result = await self._check(worker, fingerprint, plan)
         except (WorkerError, TimeoutError) as exc:
-            if isinstance(exc, ClosedBeforeResponse | ClosedMidResponse):
-                # Whoever answers next may be another process, with other weights.
-                self._prober.suspend(worker, exc)
-            # What else is wrong with a worker is for probes and requests to find out.
+            # What is wrong with a worker is for probes and requests to find out.
             pause_s = min(_LONGEST_RETRY_S, _RETRY_S * 2**plan.failures)
             plan.failures += 1
             plan.due_at = self._loop.time() + pause_s
@@ -235,9 +232,17 @@ class ModelCheck(OnLoop):
             self._check_room(worker, fingerprint)
             began = self._loop.time()
             async with asyncio.timeout(min(clock.left_s, _CALL_SHARE * self._settings.probe_timeout_s)):
-                answer = await worker.link.score(fingerprint.model, pairs, fields, request_id=self._request_id)
+                answer = await self._answer(worker, fingerprint.model, pairs, fields)
             clock.left_s -= self._loop.time() - began
         return answer.scores
+
+    async def _answer(self, worker: Worker, model: str, pairs: Pairs, fields: Mapping[str, int]) -> Answer:
+        try:
+            return await worker.link.score(model, pairs, fields, request_id=self._request_id)
+        except (Unreachable, ClosedMidResponse) as exc:
+            # Whoever answers next may be another process, with other weights.
+            self._prober.suspend(worker, exc)
+            raise
 
     def _check_room(self, worker: Worker, fingerprint: Fingerprint) -> None:
         """Check that the worker may get a call: it may have left, or be busy after all.

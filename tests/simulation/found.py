@@ -181,4 +181,18 @@ FOUND: dict[str, Plan] = {
         ),
         events=(Replace(at=0.9, worker="w1", down_s=0.4029, weights=2), Ask(at=1.349, first=166, documents=14)),
     ),
+    "a worker that refused a call of the model check came back with other weights, and was used as before": Plan(
+        seed=700002840,
+        settings={"max_batch": 8, "min_batch": 7},
+        workers=(
+            WorkerSpec(name="w1", models=("m", "n"), fixed_s=0.0, per_token_s=0.0022042),
+            WorkerSpec(name="w3", models=("n",), fixed_s=0.0254, per_token_s=0.0009424, identify_s=0.0063),
+        ),
+        events=(
+            Ask(at=0.231, model="n", first=25),
+            Ask(at=0.246, model="n", first=26, documents=3),
+            Replace(at=0.878, worker="w1", down_s=0.0314, weights=3),
+            Ask(at=1.145, model="n", first=15, documents=9),
+        ),
+    ),
 }
