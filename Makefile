@@ -40,8 +40,8 @@ test: install  ## the tests that need neither vLLM nor a browser, but those of `
 	$(BIN)/python -m pytest tests/chaos/test_chaos.py
 
 .PHONY: test-long
-test-long: install  ## more seeds of the simulation, failovers of Redis, and a client that has to be compiled
-	$(BIN)/python -m pytest --numprocesses 2 -m long tests/simulation tests/chaos tests/cache
+test-long: install  ## what takes long: more seeds of the simulation, failovers of Redis, name servers, verify, a compiled client
+	$(BIN)/python -m pytest --numprocesses 2 -m long tests/simulation tests/chaos tests/cache tests/integration
 
 # What another version of Python may break: pure code, what clients read, all that has a virtual clock, the commands.
 .PHONY: test-python

@@ -11,6 +11,9 @@ import pytest
 
 from tests.integration.pod import NAMES, RESOLV_CONF
 
+# Name servers of its own, and their timeouts: 45 s.
+pytestmark = pytest.mark.long
+
 IN_NAMESPACES = ["unshare", "--map-root-user", "--mount", "--net"]
 
 

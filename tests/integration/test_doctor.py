@@ -29,6 +29,7 @@ async def test_a_healthy_gateway_is_all_green_and_ends_with_0_within_30_s():
     assert "\x1b" not in told.out
 
 
+@pytest.mark.long
 async def test_without_a_url_the_settings_say_where_and_with_which_key():
     settings = {"API_KEYS": "milvus:hush-1", "WORKER_API_KEY": "hush-2"}
     async with (

@@ -37,6 +37,7 @@ async def test_clients_are_served_with_tls_and_only_with_tls(certificates: Certi
                 await rerank(client, DOCUMENTS)
 
 
+@pytest.mark.long
 async def test_a_client_that_never_shakes_hands_is_closed_as_one_that_never_sends_a_head(certificates: Certificates):
     async with (
         FakeVllm().running() as worker,

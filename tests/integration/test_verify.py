@@ -17,6 +17,9 @@ from tests.integration.commands import Finished, run
 from tests.integration.verify_report import Report
 from tests.listening import refusing_port
 
+# A whole run of the command for each.
+pytestmark = pytest.mark.long
+
 TOP_SECRET = "zebra"
 
 
