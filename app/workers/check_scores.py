@@ -57,7 +57,7 @@ async def _measure(score: Score, max_model_len: int, template_tokens: int, *, is
 async def _measure_others(score: Score, measured: Measured, max_model_len: int, template_tokens: int) -> Measured:
     """What was measured, with all that matters only for a model that puts English texts in order."""
     first = ENGLISH[0]
-    others = {language: await _ordered(score, pair, [pair.wrong]) for language, pair in OTHER_LANGUAGES.items()}
+    others = {language: await _tie_if_refused(score, pair) for language, pair in OTHER_LANGUAGES.items()}
     room = min(_CUT_TOKENS, max_model_len // 2, max_model_len - template_tokens - _query_tokens(first))
     by_pair, by_document = None, None
     if room >= _FEWEST_TOKENS:
@@ -73,6 +73,14 @@ async def _ordered(
 ) -> Ordered:
     right, *others = await score(Pairs([pair.query], [pair.right, *wrong]), fields or {})
     return Ordered(right, max(others))
+
+
+async def _tie_if_refused(score: Score, pair: CheckPair) -> Ordered:
+    """The scores of a pair in another language, of which a small model may have more tokens than it takes."""
+    try:
+        return await _ordered(score, pair, [pair.wrong])
+    except ContentRejected:
+        return Ordered(0.0, 0.0)
 
 
 async def _cut(score: Score, pair: CheckPair, tokens: int, fields: Mapping[str, int]) -> Ordered | None:
