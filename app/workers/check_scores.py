@@ -33,7 +33,11 @@ async def check(
     Raises:
         WorkerError, TimeoutError: a call failed or took too long.
     """
-    measured = await _measure(score, fingerprint.max_model_len, own.template_tokens, is_thorough=is_thorough)
+    try:
+        measured = await _measure(score, fingerprint.max_model_len, own.template_tokens, is_thorough=is_thorough)
+    except ContentRejected:
+        # It has no room for a sentence, as models of images may have: nothing can be said of it.
+        return CheckResult(unsure_of=("english",))
     return judge(measured, own.traits)
 
 
