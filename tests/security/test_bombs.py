@@ -141,7 +141,7 @@ async def test_instructions_are_forgotten_with_their_requests():
             for number in range(20):
                 assert (await rerank(client, ["a"], instruction=f"{number}" + "x" * 900_000)).status_code == 200
             kept_bytes = memory.kept_bytes()
-    assert kept_bytes < 8 * MIB
+    assert kept_bytes < 4 * MIB
 
 
 async def test_more_documents_than_allowed_are_refused_without_a_look_at_each(client: httpx.AsyncClient):
@@ -200,4 +200,4 @@ async def test_a_compressed_body_is_refused_and_never_unpacked(encoding: str, cl
         response = await client.post("/rerank", content=GZIPPED, headers=JSON | {"Content-Encoding": encoding})
         most_bytes = memory.most_bytes
     assert response.status_code == 415
-    assert most_bytes < 8 * MIB
+    assert most_bytes < 4 * MIB
