@@ -87,7 +87,7 @@ class Preparation:
         query = max(pairs.queries, key=most_tokens)
         query_tokens = await self._most_tokens(query, fingerprint, context)
         template_tokens = self._settings.for_model(fingerprint.model).template_tokens
-        if instruction:
+        if instruction and profile.truncation == "document":
             template_tokens += await self._most_tokens(instruction, fingerprint, context)
         return truncate.Lengths(
             mode=profile.truncation,
