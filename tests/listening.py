@@ -27,6 +27,7 @@ async def listening(
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        await _stop_accepting(server)
         server.close()
         for task in list(tasks):
             task.cancel()
@@ -34,6 +35,16 @@ async def listening(
         # A task that is cancelled before its first step closes nothing.
         for writer in writers:
             writer.close()
+
+
+async def _stop_accepting(server: asyncio.Server) -> None:
+    """Accept no more, and let the loop tell of what it has accepted, which CPython loses if the server is closed first."""
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        for listener in server.sockets:
+            loop.remove_reader(listener.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
 
 
 @contextmanager
