@@ -38,7 +38,7 @@ async def listening(
 
 
 async def _stop_accepting(server: asyncio.Server) -> None:
-    """Accept no more, and let the loop tell of what it has accepted, which CPython loses if the server is closed first."""
+    """Accept no more, and tell of what was accepted, which CPython loses if the server is closed first."""
     loop = asyncio.get_running_loop()
     if isinstance(loop, asyncio.SelectorEventLoop):
         for listener in server.sockets:
