@@ -73,7 +73,7 @@ def statuses_of(operation: Any, mode: schemathesis.GenerationMode) -> set[int]:
     """Call an operation in many ways and check each answer against its description."""
     seen = set()
 
-    @settings(max_examples=25, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=50, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def is_as_described(case: schemathesis.Case[Any]) -> None:
         if isinstance(case.body, dict):

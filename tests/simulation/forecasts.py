@@ -13,8 +13,7 @@ from tests.simulation.outcome import SETTLING_S, Outcome
 from tests.simulation.plan import Loop, Measure
 from tests.simulation.record import Request
 
-# Clients that come in waves take up to 1.4 of it: decision 0007 says why.
-_LEAST, _MOST = 0.75, 1.5
+_LEAST, _MOST = 0.75, 1.25
 # The median of fewer scatters by more than what it is held to.
 _FEWEST = 100
 # A request that waits for longer than a call takes has its answer after two.
@@ -24,7 +23,7 @@ _LEARNING_S = 5.0
 
 
 def forecasts_come_true(outcome: Outcome) -> Iterator[str]:
-    """In closed loops without faults a request has its answer when admission said, or up to half as late again.
+    """In closed loops without faults a request has its answer when admission said, within a quarter.
 
     This holds for the median of each key in a run, of the requests that wait for longer than a call takes.
     """
