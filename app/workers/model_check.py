@@ -1,24 +1,21 @@
 """The model check: pairs whose order nobody disputes tell what kind a model is, and whether it is served rightly."""
 
 import asyncio
-import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from random import getrandbits
-from typing import get_args
 
 import structlog
 
 from app.aio import OnLoop, cancel_on_exit
 from app.cache.check_results import CheckResults
 from app.errors import Busy, ClosedMidResponse, NotFinite, Unreachable, WorkerError
-from app.policy.check_verdict import CheckResult, Reason
+from app.policy.check_verdict import CheckResult
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
-from app.telemetry.metrics.catalog import workers as catalog
 from app.telemetry.supervision import supervised
 from app.types import Answer, Fingerprint, Pairs
 from app.workers.check_scores import Score, check
@@ -26,6 +23,7 @@ from app.workers.lexical import LEXICAL_MODEL
 from app.workers.prober import Prober
 from app.workers.profiles import Profiles
 from app.workers.registry import Registry
+from app.workers.suspect_gauge import SuspectGauge
 from app.workers.worker import Worker
 
 CHECK_PREFIX = "check-"
@@ -41,10 +39,6 @@ _HEARSAY_S = 1.0
 _RETRY_S, _LONGEST_RETRY_S = 5.0, 300.0
 # What is served wrongly may be mended and keep its fingerprint.
 _SUSPECT_AGAIN_S = 300.0
-# Workers tell names of models. Those that could be no operator's words, and those beyond so many, are shown as one.
-_SHOWN_NAME = re.compile(r"[\w./:@+-]{1,200}", re.ASCII)
-_MOST_MODELS = 100
-_OTHER = "other"
 _NOT_FINITE = CheckResult(suspicion="not_finite")
 
 
@@ -102,18 +96,22 @@ class ModelCheck(OnLoop):
         self._ask_replicas = ask_replicas
         self._request_id = f"{CHECK_PREFIX}{getrandbits(64):016x}"
         self._plans: dict[Fingerprint, _Plan] = {}
-        self._shown: set[str] = set()
         self._woken = asyncio.Event()
         self._log = structlog.get_logger()
-        metrics.declare(catalog.SUSPECT)
+        self._gauge = SuspectGauge(registry, results, settings, metrics)
         registry.on_change(self._woken.set)
-        results.on_change(self._woken.set)
+        results.on_change(self._hear)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Check models until the end of the block."""
         async with cancel_on_exit(supervised("model_check", self._run, metrics=self._metrics)):
             yield
+
+    def _hear(self) -> None:
+        """Look at what other replicas have found."""
+        self._gauge.refresh()
+        self._woken.set()
 
     async def _run(self) -> None:
         while True:
@@ -133,7 +131,7 @@ class ModelCheck(OnLoop):
         served: defaultdict[Fingerprint, list[Worker]] = defaultdict(list)
         for worker in self._registry.workers:
             for fingerprint in worker.serves.values() if worker.is_usable else ():
-                self._show(fingerprint.model)
+                self._gauge.show(fingerprint.model)
                 if fingerprint.model != LEXICAL_MODEL:
                     served[fingerprint].append(worker)
         return served
@@ -142,9 +140,9 @@ class ModelCheck(OnLoop):
         """Suspect models whose scores of a probe's pairs are no numbers: no worker of theirs gets as far as a check."""
         for worker in self._registry.workers:
             for fingerprint in worker.says.values() if isinstance(worker.problem, NotFinite) else ():
-                self._show(fingerprint.model)
+                self._gauge.show(fingerprint.model)
                 if self._results.of(fingerprint) is None:
-                    self._results.found(fingerprint, _NOT_FINITE)
+                    self._found(fingerprint, _NOT_FINITE)
                     self._tell(fingerprint, _NOT_FINITE)
 
     def _new_plan(self, fingerprint: Fingerprint) -> _Plan:
@@ -179,10 +177,14 @@ class ModelCheck(OnLoop):
                 "model_check_failed", model=fingerprint.model, worker=worker.name, reason=str(exc) or "slow"
             )
             return
-        self._results.found(fingerprint, result)
+        self._found(fingerprint, result)
         if self._ask_replicas:
             self._ask_replicas()
         self._conclude(fingerprint, plan, result)
+
+    def _found(self, fingerprint: Fingerprint, result: CheckResult) -> None:
+        self._results.found(fingerprint, result)
+        self._gauge.refresh()
 
     def _conclude(self, fingerprint: Fingerprint, plan: _Plan, result: CheckResult) -> None:
         """Log a result that is news, and plan the next check."""
@@ -254,27 +256,6 @@ class ModelCheck(OnLoop):
             raise Unreachable(f"{worker.name} no longer serves what is checked")
         if not worker.has_room(self._loop.time()):
             raise Busy(f"{worker.name} has no room for a check")
-
-    def _show(self, model: str) -> None:
-        """Have the metrics say from now on whether the model is suspect."""
-        if model in self._shown:
-            return
-        is_plain = _SHOWN_NAME.fullmatch(model) and len(self._shown) < _MOST_MODELS
-        label = model if is_plain or model in self._settings.models else _OTHER
-        if label not in self._shown:
-            self._shown.add(label)
-            for reason in get_args(Reason):
-                self._metrics.read(catalog.SUSPECT, partial(self._is_suspect, label, reason), label, reason)
-
-    def _is_suspect(self, label: str, reason: Reason) -> bool:
-        for worker in self._registry.workers:
-            serves = worker.known_models
-            models = serves.keys() - self._shown if label == _OTHER else serves.keys() & {label}
-            for model in models:
-                result = self._results.of(serves[model])
-                if result and result.suspicion == reason:
-                    return True
-        return False
 
 
 @dataclass(slots=True)
