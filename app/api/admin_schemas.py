@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.dialects.schemas import ErrorAnswer
 from app.policy.breaker import State
+from app.policy.check_verdict import CheckResult
 from app.policy.model_profile import ModelProfile
 from app.policy.suspicion import Suspicion
 from app.telemetry.metrics.history import Point
@@ -34,6 +35,8 @@ WorkerState = Literal["usable", "not_ready", "drained", "failing", "trying"]
 
 
 BreakerState = Literal["closed", "open", "half_open"]
+# Skipped is that of a model which has no room for its sentences.
+CheckState = Literal["pending", "passed", "suspect", "skipped"]
 
 
 class AdminBody(BaseModel):
@@ -84,7 +87,7 @@ class ModelReport:
     probe_scores: str
     usable: bool
     profile: ModelProfile
-    check: Literal["pending", "passed", "suspect"]
+    check: CheckState
     unsure_of: Sequence[str]
     suspicion: Suspicion | None
 
@@ -209,10 +212,18 @@ def _model_report(served: Fingerprint, worker: Worker, profiles: Profiles) -> Mo
         **served._asdict(),
         usable=worker.is_usable,
         profile=profiles.of(served),
-        check="suspect" if suspicion else "passed" if result else "pending",
+        check=_check(result, suspicion),
         unsure_of=result.unsure_of if result else (),
         suspicion=suspicion,
     )
+
+
+def _check(result: CheckResult | None, suspicion: Suspicion | None) -> CheckState:
+    if result is None:
+        return "pending"
+    if suspicion:
+        return "suspect"
+    return "skipped" if result.says_nothing else "passed"
 
 
 def _state(worker: Worker) -> WorkerState:

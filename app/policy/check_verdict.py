@@ -104,6 +104,11 @@ class CheckResult:
     asked: int = 0
     unsure_of: Sequence[str] = ()
 
+    @property
+    def says_nothing(self) -> bool:
+        """True when the model has no room for the check's sentences, as one of images may have."""
+        return not self.asked and self.suspicion is None
+
 
 def judge(measured: Measured, declared: Traits) -> CheckResult:
     """The result from a model's scores.

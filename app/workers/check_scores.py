@@ -22,7 +22,7 @@ Score = Callable[[Pairs, Mapping[str, int]], Awaitable[Sequence[float]]]
 async def check(
     score: Score, fingerprint: Fingerprint, own: ModelSettings, *, is_thorough: bool = False
 ) -> CheckResult:
-    """What a model's scores of the check's pairs say about it.
+    """What a model's scores of the check's pairs say about it; nothing when it refuses the English ones as too long.
 
     Args:
         score: Makes the calls.
@@ -36,7 +36,6 @@ async def check(
     try:
         measured = await _measure(score, fingerprint.max_model_len, own.template_tokens, is_thorough=is_thorough)
     except ContentRejected:
-        # It has no room for a sentence, as models of images may have: nothing can be said of it.
         return CheckResult(unsure_of=("english",))
     return judge(measured, own.traits)
 

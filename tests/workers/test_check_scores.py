@@ -1,9 +1,9 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
 from app.errors import ContentRejected, NotFinite
-from app.policy.check_pairs import ENGLISH
+from app.policy.check_pairs import ENGLISH, OTHER_LANGUAGES
 from app.settings.model_settings import ModelSettings
 from app.types import Fingerprint, Pairs, text_of
 from app.workers.check_scores import check
@@ -38,6 +38,19 @@ class Loses(Model):
     async def score(self, pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
         if "truncate_prompt_tokens" in fields:
             raise ContentRejected("no")
+        return await super().score(pairs, fields)
+
+
+class HasLittleRoom(Model):
+    """Refuses some texts as too long, whatever the fields say."""
+
+    def __init__(self, refuses: Callable[[str], bool]) -> None:
+        super().__init__()
+        self.refuses = refuses
+
+    async def score(self, pairs: Pairs, fields: Mapping[str, int]) -> Sequence[float]:
+        if any(self.refuses(text_of(side)) for side in (*pairs.queries, *pairs.documents)):
+            raise ContentRejected("too long")
         return await super().score(pairs, fields)
 
 
@@ -105,3 +118,18 @@ async def test_a_model_too_short_for_its_template_is_not_asked_for_long_texts():
 
 async def test_scores_that_overflow_on_long_texts_are_suspect():
     assert (await check(Overflows().score, MODEL, ModelSettings())).suspicion == "not_finite"
+
+
+async def test_nothing_is_said_of_a_model_that_has_no_room_for_a_sentence():
+    result = await check(HasLittleRoom(lambda text: len(text) > 20).score, MODEL, ModelSettings())
+    assert result.says_nothing
+    assert result.suspicion is None
+
+
+async def test_a_language_that_a_model_has_no_room_for_is_one_it_is_not_sure_of():
+    result = await check(HasLittleRoom(lambda text: not text.isascii()).score, MODEL, ModelSettings())
+    assert not result.says_nothing
+    assert result.suspicion is None
+    others = {name for name, pair in OTHER_LANGUAGES.items() if not (pair.query + pair.right + pair.wrong).isascii()}
+    assert others
+    assert others <= set(result.unsure_of)

@@ -199,7 +199,10 @@ async def _check_ranking(worker: Worker, found: Findings) -> None:
         found.yellow("worker-ranking", f"{name}: not checked: {exc.message}", fix)
         return
     profile = profile_from(own.traits, result.learned)
-    if suspicion := suspicion_of(result, model, used=profile.truncation):
+    if result.says_nothing:
+        fix = "compare its ranking with what its documentation shows"
+        found.yellow("worker-ranking", f"{name}: not checked: {model.model} has no room for a sentence", fix)
+    elif suspicion := suspicion_of(result, model, used=profile.truncation):
         seen = f"{model.model} on {name} is served wrongly, likeliest for {suspicion.cause}: {suspicion.seen}"
         found.yellow("worker-ranking", seen, suspicion.fix)
     else:
